@@ -1,0 +1,50 @@
+"""Recurrent networks for time series, trained through time.
+
+`import throughtime as tt`, then one of three doors: `tt.nn` (drop-in layers), `tt.diagnostics`
+(how gradients travel through time) and `tt.Forecaster` (from a table to forecasts).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from throughtime._lazy import lazy
+
+if TYPE_CHECKING:  # the same names once more, for type checkers and editors
+    from throughtime import datasets, diagnostics, forecasting, kernels, nn, training
+    from throughtime._errors import (
+        DataError,
+        DivergedError,
+        MissingExtraError,
+        ModelFileError,
+        NotFittedError,
+        SettingError,
+        ThroughtimeError,
+    )
+    from throughtime.forecasting.backtest import Backtest
+    from throughtime.forecasting.forecaster import Forecaster
+    from throughtime.forecasting.storage import load
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "Backtest": "throughtime.forecasting.backtest",
+        "Forecaster": "throughtime.forecasting.forecaster",
+        "load": "throughtime.forecasting.storage",
+        "datasets": "throughtime.datasets",
+        "diagnostics": "throughtime.diagnostics",
+        "forecasting": "throughtime.forecasting",
+        "kernels": "throughtime.kernels",
+        "nn": "throughtime.nn",
+        "training": "throughtime.training",
+        "DataError": "throughtime._errors",
+        "DivergedError": "throughtime._errors",
+        "MissingExtraError": "throughtime._errors",
+        "ModelFileError": "throughtime._errors",
+        "NotFittedError": "throughtime._errors",
+        "SettingError": "throughtime._errors",
+        "ThroughtimeError": "throughtime._errors",
+    },
+)

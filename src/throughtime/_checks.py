@@ -1,0 +1,73 @@
+"""Checks at the border: each states the invariant, the value received and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+from throughtime._errors import SettingError
+
+
+def positive_int(name: str, value: object, *, at_least: int = 1) -> int:
+    """Return `value` as an int, or refuse it if it is no whole number of at least `at_least`.
+
+    >>> positive_int("h", 12)
+    12
+    >>> positive_int("h", 0)
+    Traceback (most recent call last):
+    throughtime._errors.SettingError: Expected h to be a whole number of at least 1, found 0: pass h=1 or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+        raise SettingError(
+            f"{name} to be a whole number of at least {at_least}",
+            repr(value),
+            f"pass {name}={at_least} or more",
+        )
+    return int(value)
+
+
+def real(
+    name: str,
+    value: object,
+    *,
+    above: float = float("-inf"),
+    at_least: float = float("-inf"),
+    below: float = float("inf"),
+    at_most: float = float("inf"),
+) -> float:
+    """Return `value` as a float, or refuse it outside the stated range.
+
+    >>> real("clip_norm", 1, above=0)
+    1.0
+    >>> real("quantile", 1.5, above=0, below=1)
+    Traceback (most recent call last):
+    throughtime._errors.SettingError: Expected quantile to be a number above 0 and below 1, found 1.5: pass one in that range.
+    """
+    bounds = [
+        f"{word} {bound:g}"
+        for word, bound in (
+            ("above", above),
+            ("at least", at_least),
+            ("below", below),
+            ("at most", at_most),
+        )
+        if abs(bound) != float("inf")
+    ]
+    ok = isinstance(value, Real) and not isinstance(value, bool)
+    if not (ok and above < value < below and at_least <= value <= at_most):  # type: ignore[operator]
+        wanted = f"{name} to be a number {' and '.join(bounds)}".rstrip()
+        raise SettingError(wanted, repr(value), "pass one in that range")
+    return float(value)  # type: ignore[arg-type]
+
+
+def one_of(name: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse a `value` that is not among `choices`.
+
+    >>> one_of("cell", "lstn", ["rnn", "lstm", "gru"])
+    Traceback (most recent call last):
+    throughtime._errors.SettingError: Expected cell to be one of 'rnn', 'lstm', 'gru', found 'lstn': choose one of them.
+    """
+    choices = list(choices)
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise SettingError(f"{name} to be one of {listed}", repr(value), "choose one of them")

@@ -1,0 +1,1 @@
+"""Series that the package carries."""

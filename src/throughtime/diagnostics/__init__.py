@@ -1,0 +1,1 @@
+"""Floor 3. Measures only: how gradients travel through time."""

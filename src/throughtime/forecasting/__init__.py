@@ -1,0 +1,1 @@
+"""Floor 4. From a table of series to forecasts with honest intervals."""

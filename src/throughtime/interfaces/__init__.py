@@ -1,0 +1,1 @@
+"""Floor 5. The command line, the report; drawing lives here."""

@@ -1,0 +1,1 @@
+"""Floor 0. Recurrences as pure functions on tensors, each with its hand-derived adjoint."""

@@ -1,0 +1,1 @@
+"""Floor 2. Losses, truncation, clipping, the loop, checkpoints."""

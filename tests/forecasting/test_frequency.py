@@ -64,6 +64,12 @@ def test_integers_are_positions_or_years() -> None:
     np.testing.assert_array_equal(Frequency(5).range(1700.0, 3), [1700, 1705, 1710])
 
 
+def test_a_short_series_may_have_more_gaps_than_steps() -> None:
+    assert Frequency.infer(np.array([1, 3, 5, 6])).alias == "1"
+    days = np.array(["2024-01-01", "2024-01-02", "2024-01-04", "2024-01-06"], "M8[D]")
+    assert Frequency.infer(days).alias == "D"
+
+
 def test_infer_does_not_look_across_series() -> None:
     ds = np.array(["2020-01-01", "2020-02-01", "1999-05-15", "1999-06-15"], "M8[D]")
     assert Frequency.infer(ds, np.array([0, 2, 4])).alias == "MS"
@@ -134,7 +140,8 @@ def test_the_first_stamp_off_the_grid_is_named(alias: str, ds: list[str], found:
 
 IRREGULAR = {
     "days": (np.array(["2024-03-01", "2024-03-03", "2024-03-06"], "M8[D]"), "2 days (1 times), 3"),
-    "integers": (np.array([1, 3, 5, 6]), "steps of 2 (2 times), 1 (1 times)"),
+    "integers": (np.array([1, 3, 5, 8]), "steps of 2 (2 times), 3 (1 times)"),
+    "few on a grid": (np.array([0, 1, 11, 21]), "steps of 10 (2 times), 1 (1 times)"),
     "fractions": (np.array([0, 1500], "M8[ms]"), "1.5 seconds"),
     "one stamp": (np.array(["2024-03-01"], "M8[D]"), "one date a series"),
 }

@@ -197,7 +197,7 @@ class Frequency:
         `ds` holds one or more series one after the other, series i in
         `ds[offsets[i]:offsets[i + 1]]`. The step is the most common difference (in months where
         the day of the month stays, or is always the last), and every other difference must be a
-        multiple of it.
+        multiple of it; else the smallest difference, if few stamps are then missing.
 
         Raises `DataError` with the differences found where no step fits.
 
@@ -269,10 +269,16 @@ def _fixed(ds: Stamps, first: Stamps, second: Stamps) -> str:
 
 
 def _common_step(differences: npt.NDArray[np.int64]) -> int:
-    """Return the most common difference (the smallest of equals) if it divides all, or 0."""
+    """Return the most common difference, or the smallest, that divides all others; 0 for none.
+
+    The smallest must also leave a grid with stamps on at least a third of its positions.
+    """
     values, counts = np.unique(differences, return_counts=True)
-    step = int(values[np.argmax(counts)])
-    return step if step > 0 and (values % step == 0).all() else 0
+    common, smallest = int(values[np.argmax(counts)]), int(values[0])
+    if common > 0 and (values % common == 0).all():
+        return common
+    dense = differences.sum() <= 3 * smallest * len(differences)
+    return smallest if smallest > 0 and dense and (values % smallest == 0).all() else 0
 
 
 def _irregular(differences: Stamps) -> DataError:

@@ -1,0 +1,171 @@
+"""The command `throughtime`: from a file of dates and values to forecasts one may judge.
+
+What is read and what is under way goes to stderr; tables go to stdout, or JSON with `--json`.
+Exit codes: 0 done; 2 a file or an option is not what is needed (one sentence on stderr); 130
+stopped from the keyboard. Nothing heavy is imported before it is needed: `--help` answers at once,
+and so do mistakes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+import throughtime
+from throughtime._errors import ThroughtimeError
+from throughtime.interfaces.options import Options
+
+app = typer.Typer(
+    name="throughtime",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+File = Annotated[
+    str,
+    typer.Argument(
+        help="A CSV or Parquet file, '-' for standard input, or a carried data set: sunspots."
+    ),
+]
+Horizon = Annotated[int, typer.Option("--h", "--horizon", help="How many steps to forecast.")]
+Time = Annotated[str | None, typer.Option(help="The column of dates; found where not given.")]
+Target = Annotated[str | None, typer.Option(help="The column of values; found where not given.")]
+Id = Annotated[str | None, typer.Option(help="The column that tells several series apart.")]
+Freq = Annotated[str | None, typer.Option(help="The step between dates, such as MS, D or 30min.")]
+Season = Annotated[int | None, typer.Option(help="The length of a season in steps.")]
+Cell = Annotated[str, typer.Option(help="The recurrent cell: rnn, lstm or gru.")]
+Level = Annotated[str, typer.Option(help="The prediction intervals, in per cent.")]
+Context = Annotated[int | None, typer.Option(help="How many steps the model looks back.")]
+Seed = Annotated[int, typer.Option(help="The seed of all randomness.")]
+Windows = Annotated[int, typer.Option(help="How many rolling origins the back-test has.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print one line at the end.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"throughtime {throughtime.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _throughtime(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Forecast time series with recurrent networks, and see how well they do."""
+
+
+@app.command()
+def forecast(
+    file: File,
+    h: Horizon,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    freq: Freq = None,
+    season: Season = None,
+    cell: Cell = "lstm",
+    level: Level = "80,95",
+    context_length: Context = None,
+    seed: Seed = 0,
+    windows: Windows = 8,
+    out: Annotated[
+        str | None, typer.Option(help="Where the forecast goes, as CSV.  [<name>-forecast.csv]")
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-report.html]")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    save: Annotated[str | None, typer.Option(help="Where the fitted model goes.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Forecast FILE, with a back-test against simple forecasts, and write a report."""
+    from throughtime.interfaces import tasks
+
+    options = Options(
+        file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
+    )
+    places = tasks.Places(options, out=out, report=report, no_report=no_report, save=save)
+    tasks.forecast(options, places, tasks.Talk(json=json, quiet=quiet))
+
+
+@app.command()
+def backtest(
+    file: File,
+    h: Horizon,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    freq: Freq = None,
+    season: Season = None,
+    cell: Cell = "lstm",
+    level: Level = "80,95",
+    context_length: Context = None,
+    seed: Seed = 0,
+    windows: Windows = 8,
+    out: Annotated[
+        str | None, typer.Option(help="Where every forecast of the back-test goes, as CSV.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare the model with simple forecasts on the past of FILE, and forecast nothing."""
+    from throughtime.interfaces import tasks
+
+    options = Options(
+        file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
+    )
+    tasks.backtest(options, out, tasks.Talk(json=json, quiet=quiet))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = app(args=arguments, prog_name="throughtime", standalone_mode=False)
+        sys.stdout.flush()
+    except ThroughtimeError as error:
+        return _refuse(str(error))
+    except typer.Abort:
+        return _stopped()
+    except KeyboardInterrupt:
+        return _stopped()
+    except BrokenPipeError:
+        # the reader has gone: whatever is still in the buffer has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _UsageError as error:
+        return _refuse_usage(error)
+    return int(code or 0)
+
+
+# typer carries its own copy of click or imports click's; its errors lead to whichever it is
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def _refuse_usage(error: Any) -> int:
+    message = str(error.format_message())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message)
+        return 2
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "throughtime"
+    return _refuse(f"{message.rstrip('.')}; see {command} --help.")
+
+
+def _refuse(sentence: str) -> int:
+    typer.echo(f"throughtime: error: {sentence}", err=True)
+    return 2
+
+
+def _stopped() -> int:
+    typer.echo("throughtime: stopped", err=True)
+    return 130

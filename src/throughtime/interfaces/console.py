@@ -1,0 +1,107 @@
+"""Drawing in the terminal: from results to what rich prints. Nothing here writes or computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from throughtime.interfaces.words import best, count, joined, number, percent
+
+MOST_SERIES = 3
+MOST_ROWS = 48
+
+
+def facts_block(facts: Mapping[str, str], notes: Sequence[str]) -> Any:
+    """Return what was read: a name and a value a line, then the notes."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for name, value in facts.items():
+        grid.add_row(name, Text(value))
+    return Group(grid, *(Text(f"note: {note}", style="yellow") for note in notes))
+
+
+def score_table(backtest: Any, name: str, step: str) -> Any:
+    """Return the table of errors and coverages, the best of each measure in bold."""
+    from rich.text import Text
+
+    scores = backtest.scores
+    measures = (("mae", "MAE"), ("mase", "MASE"), ("smape", "sMAPE"))
+    levels = sorted({level for score in scores for level in score.coverage})
+    table = _table(
+        f"Back-test: {count(backtest.n_windows, 'rolling origin')}, "
+        f"{count(backtest.h, step)} each (lower is better)"
+    )
+    table.add_column("", no_wrap=True)
+    for _, title in measures:
+        table.add_column(title, justify="right", no_wrap=True)
+    for level in levels:
+        table.add_column(f"in {level}%", justify="right", no_wrap=True)
+    winners = {measure: best(scores, measure) for measure, _ in measures}
+    for score in scores:
+        style = "cyan" if score.model == name else ""
+        cells = [Text(score.model, style=style)]
+        for measure, _ in measures:
+            bold = "bold" if winners[measure] == score.model else ""
+            cells.append(Text(number(getattr(score, measure)), style=f"{style} {bold}".strip()))
+        cells += [Text(percent(score.coverage.get(level)), style=style) for level in levels]
+        table.add_row(*cells)
+    return table
+
+
+def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
+    """Return the forecast (a pyarrow table) with its intervals; of many series the first few."""
+    from rich.text import Text
+
+    ids = forecast["unique_id"].unique().to_pylist()
+    many = len(ids) > 1
+    shown = set(ids[:MOST_SERIES])
+    rows = [row for row in forecast.to_pylist() if row["unique_id"] in shown]
+    left_out = []
+    if len(ids) > MOST_SERIES:
+        left_out.append(f"{MOST_SERIES} of {len(ids):,} series")
+    if len(rows) > MOST_ROWS:
+        left_out.append(f"{MOST_ROWS} of {len(rows):,} rows")
+    more = f" ({joined(left_out)} shown; the file has all)" if left_out else ""
+    table = _table(f"Forecast{more}")
+    if many:
+        table.add_column("series", no_wrap=True)
+    for title in ("date", name):
+        table.add_column(title, justify="right", no_wrap=True)
+    for value in level:
+        table.add_column(f"{value}% interval", justify="right", no_wrap=True)
+    before = None
+    for row in rows[:MOST_ROWS]:
+        if many and before not in (None, row["unique_id"]):
+            table.add_section()
+        first = [Text("" if before == row["unique_id"] else str(row["unique_id"]))] if many else []
+        before = row["unique_id"]
+        bands = [
+            f"{number(row[f'{name}-lo-{value}'])} to {number(row[f'{name}-hi-{value}'])}"
+            for value in level
+        ]
+        table.add_row(*first, date_text(row["ds"]), number(row[name]), *bands)
+    return table
+
+
+def date_text(value: Any) -> str:
+    """Write a date as a reader does: 1700, 2024-01-31, 2024-01-31 12:30.
+
+    >>> from datetime import datetime
+    >>> date_text(1700), date_text(datetime(2024, 1, 31)), date_text(datetime(2024, 1, 31, 12, 30))
+    ('1700', '2024-01-31', '2024-01-31 12:30')
+    """
+    return str(value).removesuffix(":00").removesuffix(" 00:00")
+
+
+def _table(title: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )

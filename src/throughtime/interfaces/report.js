@@ -1,0 +1,39 @@
+(function () {
+  "use strict";
+  var figures = JSON.parse(document.getElementById("figures").textContent);
+  var touch = window.matchMedia("(pointer: coarse)").matches;
+  var narrow = window.matchMedia("(max-width: 36rem)").matches;
+
+  function draw(place, which) {
+    var target = document.getElementById(place);
+    var figure = (figures[place] || [])[which];
+    if (!target || !figure) { return; }
+    // a finger scrolls the page; it should not be caught by a chart
+    figure.layout.dragmode = touch ? false : "zoom";
+    if (narrow) {
+      figure.layout.height = 320;
+      figure.layout.font.size = 11;
+    }
+    Plotly.react(target, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+  }
+
+  Object.keys(figures).forEach(function (place) { draw(place, 0); });
+
+  var chooser = document.getElementById("series");
+  if (chooser) {
+    chooser.addEventListener("change", function () {
+      var which = Number(chooser.value);
+      draw("forecast", which);
+      draw("backtest", which);
+      document.querySelectorAll("details.of-series").forEach(function (details, k) {
+        details.hidden = k !== which;
+      });
+    });
+  }
+
+  function fit() {
+    document.querySelectorAll(".plot").forEach(function (plot) { Plotly.Plots.resize(plot); });
+  }
+  window.addEventListener("beforeprint", fit);
+  window.addEventListener("afterprint", fit);
+}());

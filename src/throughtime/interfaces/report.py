@@ -1,0 +1,521 @@
+"""One HTML file that says what was forecast, how well it did, and how the net learnt it.
+
+The file holds everything it needs (plotly.js once, the style, the numbers) and asks no network.
+`render` knows only `ReportData`, which is plain data; `report_data` reads it off a forecaster.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from html import escape
+from importlib import resources
+from typing import Any
+
+from throughtime._errors import MissingExtraError
+from throughtime.interfaces import figures
+from throughtime.interfaces.words import best, count, number, percent, unit, verdict
+from throughtime.interfaces.words import reach as reach_sentence
+
+MOST_SERIES = 20
+MOST_POINTS = 5000
+Band = Mapping[int, tuple[Sequence[float], Sequence[float]]]
+INSTALL = "pip install 'throughtime[report]'"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was forecast from one cutoff, and what then came; one value a step, a list a model."""
+
+    cutoff: Any
+    ds: Sequence[Any]
+    y: Sequence[float | None]
+    models: Mapping[str, Sequence[float]]
+    bands: Band
+
+
+@dataclass(frozen=True)
+class View:
+    """One series, its forecast and its back-test. Dates are ISO texts or integers."""
+
+    name: str
+    ds: Sequence[Any]
+    y: Sequence[float | None]
+    forecast_ds: Sequence[Any]
+    forecast: Sequence[float]
+    bands: Band
+    origins: Sequence[Origin] = ()
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The errors of one model over all origins, and the measured coverage by level."""
+
+    model: str
+    mae: float
+    mase: float
+    smape: float
+    coverage: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The run that made the model: one value an update, and the validation losses in between."""
+
+    losses: Sequence[float]
+    grad_norms: Sequence[float]
+    clipped: Sequence[bool]
+    threshold: float | None
+    validation_at: Sequence[int] = ()
+    validation: Sequence[float] = ()
+    best_index: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The relative size of the gradient by lag, the lags at which it is half and at which 1%."""
+
+    lags: Sequence[int]
+    norms: Sequence[float]
+    half_life: float | None
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the report says, as plain data."""
+
+    source: str
+    model: str
+    h: int
+    level: Sequence[int]
+    facts: Mapping[str, str]
+    views: Sequence[View]
+    n_series: int
+    n_windows: int
+    season_length: int
+    context_length: int
+    step: str
+    scores: Sequence[ScoreRow]
+    learning: Learning
+    reach: Reach
+    settings: Mapping[str, Any]
+    version: str
+    command: str = ""
+    notes: Sequence[str] = ()
+    made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
+
+
+def require_plotly() -> None:
+    """Refuse, with the line that installs it, where plotly is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("plotly") is None:
+        raise MissingExtraError("plotly, for the report", "it is not installed", INSTALL)
+
+
+def report_data(
+    forecaster: Any,
+    forecast: Any,
+    level: Sequence[int],
+    *,
+    source: str = "the table",
+    command: str = "",
+    facts: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> ReportData:
+    """Collect what the report says from a fitted forecaster and its forecast (a pyarrow table)."""
+    import throughtime
+
+    panel, backtest, history = forecaster.panel, forecaster.backtest, forecaster.history
+    name, profile = forecaster.name, forecaster.reach
+    updates, evaluations = history.updates, history.evaluations
+    shown = list(panel.ids)[:MOST_SERIES]
+    forecasts = _by_series(forecast, shown)
+    tested = _by_series(backtest.table, shown)
+    first = _plain(panel.ds(0)[:1])[0]
+    views = [
+        _view(panel, i, name, level, forecasts[series], tested.get(series), backtest)
+        for i, series in enumerate(shown)
+    ]
+    return ReportData(
+        source=source,
+        model=name,
+        h=forecaster.h,
+        level=tuple(level),
+        facts=facts or {},
+        views=views,
+        n_series=len(panel.ids),
+        n_windows=backtest.n_windows,
+        season_length=forecaster.season_length,
+        context_length=forecaster.context_length,
+        step=unit(panel.frequency.alias, first),
+        scores=[
+            ScoreRow(s.model, float(s.mae), float(s.mase), float(s.smape), dict(s.coverage))
+            for s in backtest.scores
+        ],
+        learning=Learning(
+            losses=[float(u.loss) for u in updates],
+            grad_norms=[float(u.grad_norm) for u in updates],
+            clipped=[bool(u.clipped) for u in updates],
+            threshold=updates[-1].threshold if updates else None,
+            validation_at=[e.index for e in evaluations],
+            validation=[float(e.loss) for e in evaluations],
+            best_index=history.best_index,
+            reason=history.reason,
+        ),
+        reach=Reach(
+            [int(lag) for lag in profile.lags],
+            [float(value) for value in profile.norms],
+            profile.half_life,
+            profile.memory,
+        ),
+        settings=dict(forecaster.settings),
+        version=throughtime.__version__,
+        command=command,
+        notes=[*notes, *panel.notes],
+    )
+
+
+def _by_series(table: Any, shown: Sequence[str]) -> dict[str, Any]:
+    import pyarrow.compute as pc
+
+    return {name: table.filter(pc.equal(table["unique_id"], name)) for name in shown}
+
+
+def _view(
+    panel: Any, i: int, model: str, level: Sequence[int], forecast: Any, tested: Any, backtest: Any
+) -> View:
+    return View(
+        name=str(panel.ids[i]),
+        ds=_plain(panel.ds(i)[-MOST_POINTS:]),
+        y=_numbers(panel.series(i)[-MOST_POINTS:]),
+        forecast_ds=_plain(forecast["ds"].to_numpy()),
+        forecast=_numbers(forecast[model].to_numpy()),
+        bands=_bands(forecast, model, level),
+        origins=_origins(tested, model, level, backtest),
+    )
+
+
+def _origins(table: Any, model: str, level: Sequence[int], backtest: Any) -> list[Origin]:
+    """Return the origins, from the last backwards, that do not overlap."""
+    import pyarrow.compute as pc
+
+    cutoffs = sorted(table["cutoff"].unique().to_pylist())
+    stride = max(1, math.ceil(backtest.h / backtest.step_size))
+    origins = []
+    for cutoff in cutoffs[::-1][::stride][::-1]:
+        rows = table.filter(pc.equal(table["cutoff"], cutoff))
+        origins.append(
+            Origin(
+                cutoff=_plain(rows["cutoff"].to_numpy()[:1])[0],
+                ds=_plain(rows["ds"].to_numpy()),
+                y=_numbers(rows["y"].to_numpy()),
+                models={name: _numbers(rows[name].to_numpy()) for name in backtest.models},
+                bands=_bands(rows, model, level),
+            )
+        )
+    return origins
+
+
+def _bands(table: Any, model: str, level: Sequence[int]) -> Band:
+    return {
+        value: (
+            _numbers(table[f"{model}-lo-{value}"].to_numpy()),
+            _numbers(table[f"{model}-hi-{value}"].to_numpy()),
+        )
+        for value in level
+        if f"{model}-lo-{value}" in table.column_names
+    }
+
+
+def _plain(ds: Any) -> list[Any]:
+    """Return integers as they are and dates as the shortest ISO text."""
+    import numpy as np
+
+    ds = np.asarray(ds)
+    if ds.dtype.kind != "M":
+        return [int(value) for value in ds]
+    days = ds.astype("datetime64[D]")
+    finest: Any = "D" if (days == ds).all() else "s"
+    return [str(value) for value in np.datetime_as_string(ds, unit=finest)]
+
+
+def _numbers(values: Any) -> list[Any]:
+    return [float(v) if math.isfinite(v) else None for v in values]
+
+
+def render(data: ReportData) -> str:
+    """Return the report as one HTML page.
+
+    Raises MissingExtraError where plotly is not installed.
+    """
+    require_plotly()
+    from plotly.offline import get_plotlyjs
+
+    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    script = resources.files(__package__).joinpath("report.js").read_text(encoding="utf-8")
+    drawn = _drawn(data)
+    body = "\n".join(
+        (
+            _headline(data),
+            _forecast_section(data),
+            _backtest_section(data),
+            _learning_section(data),
+            _gradient_section(data),
+            _reach_section(data),
+            _settings_section(data),
+        )
+    )
+    title = escape(f"{data.source}: forecast of {count(data.h, data.step)}")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+<footer>Made by throughtime {escape(data.version)} on {escape(data.made)}.</footer>
+<script>{get_plotlyjs()}</script>
+<script type="application/json" id="figures">{_embedded(drawn)}</script>
+<script>
+{script}</script>
+</body>
+</html>
+"""
+
+
+def _drawn(data: ReportData) -> dict[str, list[Any]]:
+    """Return all figures by the id of their place; several where a series can be chosen."""
+    rival = _rival(data)
+    drawn = {
+        "forecast": [figures.forecast(view, data.model) for view in data.views],
+        "backtest": [
+            figures.backtest(view.origins, data.model, rival) for view in data.views if view.origins
+        ],
+        "learning": [figures.learning_curve(data.learning)],
+        "gradient": [figures.gradient_norm(data.learning)],
+        "reach": [figures.reach(data.reach, data.season_length, data.step)],
+    }
+    return {place: [f.to_plotly_json() for f in several] for place, several in drawn.items()}
+
+
+def _embedded(value: Any) -> str:
+    """Return JSON that no text inside it can break out of."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _rival(data: ReportData) -> str | None:
+    return best([score for score in data.scores if score.model != data.model], "mae")
+
+
+def _headline(data: ReportData) -> str:
+    facts = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in data.facts.items()
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in data.notes)
+    return f"""<header>
+<p class="kicker">Forecast report</p>
+<h1>{escape(data.source)}, {count(data.h, data.step)} ahead</h1>
+<p class="verdict">{escape(verdict(data.scores, data.model, data.n_windows))}</p>
+<dl class="facts">{facts}</dl>
+{f'<ul class="notes">{notes}</ul>' if notes else ""}
+</header>"""
+
+
+def _figure(place: str, caption: str) -> str:
+    return (
+        f'<figure><div class="plot" id="{place}" role="img" aria-labelledby="{place}-caption">'
+        f'</div><figcaption id="{place}-caption">{caption}</figcaption></figure>'
+    )
+
+
+def _forecast_section(data: ReportData) -> str:
+    chooser = ""
+    if len(data.views) > 1:
+        options = "".join(
+            f'<option value="{k}">{escape(view.name)}</option>' for k, view in enumerate(data.views)
+        )
+        note = (
+            f" first {len(data.views)} of {data.n_series:,}"
+            if data.n_series > len(data.views)
+            else ""
+        )
+        chooser = (
+            f'<p class="chooser"><label for="series">Series</label> '
+            f'<select id="series">{options}</select>{note}</p>'
+        )
+    levels = " and ".join(f"{level}%" for level in sorted(data.level))
+    caption = (
+        f"Observed values, then the {escape(data.model)}'s forecast of {count(data.h, data.step)}"
+        + (f", with its {levels} prediction intervals shaded." if data.level else ".")
+    )
+    if any(len(view.ds) > figures.CLOSE_UP for view in data.views):
+        caption += " A double click shows the whole history."
+    tables = "".join(_forecast_table(data, view, k) for k, view in enumerate(data.views))
+    return f"""<section>
+<h2>The forecast</h2>
+{chooser}{_figure("forecast", caption)}
+{tables}
+</section>"""
+
+
+def _forecast_table(data: ReportData, view: View, k: int) -> str:
+    levels = sorted(view.bands)
+    heads = "".join(f'<th scope="col" colspan="2">{level}% interval</th>' for level in levels)
+    rows = []
+    for step, (ds, value) in enumerate(zip(view.forecast_ds, view.forecast, strict=True)):
+        cells = "".join(
+            f"<td>{number(view.bands[level][0][step])}</td><td>{number(view.bands[level][1][step])}</td>"
+            for level in levels
+        )
+        rows.append(
+            f'<tr><th scope="row">{escape(str(ds))}</th><td>{number(value)}</td>{cells}</tr>'
+        )
+    hidden = " hidden" if k else ""
+    return f"""<details class="of-series"{hidden}>
+<summary>The forecast in numbers: {escape(view.name)}</summary>
+<div class="scroll"><table>
+<thead><tr><th scope="col">Date</th><th scope="col">{escape(data.model)}</th>{heads}</tr></thead>
+<tbody>{"".join(rows)}</tbody>
+</table></div></details>"""
+
+
+def _backtest_section(data: ReportData) -> str:
+    origins = max((len(view.origins) for view in data.views), default=0)
+    some = (
+        f" Origins overlap, so the figure shows {origins} of {data.n_windows}."
+        if 0 < origins < data.n_windows
+        else ""
+    )
+    caption = (
+        f"What was forecast at each origin (dotted verticals) from the past alone, beside what then "
+        f"came. More baselines appear when their names are chosen.{some}"
+    )
+    figure = _figure("backtest", caption) if origins else ""
+    return f"""<section>
+<h2>How well it did before</h2>
+<p>The model was trained without the last {count(data.n_windows * data.h, data.step) if not some else "values"},
+then asked for them in {count(data.n_windows, "rolling origin")} of {count(data.h, data.step)} each.</p>
+{_score_table(data)}
+{figure}
+</section>"""
+
+
+def _score_table(data: ReportData) -> str:
+    levels = sorted({level for score in data.scores for level in score.coverage})
+    measures = (("mae", "MAE"), ("mase", "MASE"), ("smape", "sMAPE"))
+    winners = {measure: best(data.scores, measure) for measure, _ in measures}
+    heads = "".join(f'<th scope="col">{title}</th>' for _, title in measures)
+    heads += "".join(f'<th scope="col">In {level}%</th>' for level in levels)
+    rows = []
+    for score in data.scores:
+        cells = ""
+        for measure, _ in measures:
+            shown = number(getattr(score, measure))
+            won = winners[measure] == score.model
+            cells += f"<td><strong>{shown}</strong></td>" if won else f"<td>{shown}</td>"
+        cells += "".join(f"<td>{percent(score.coverage.get(level))}</td>" for level in levels)
+        ours = ' class="ours"' if score.model == data.model else ""
+        rows.append(f'<tr{ours}><th scope="row">{escape(score.model)}</th>{cells}</tr>')
+    coverage = (
+        "; the last columns count how many values fell into intervals that should hold "
+        + " and ".join(f"{level}%" for level in levels)
+        + " of them"
+        if levels
+        else ""
+    )
+    return f"""<p class="caption" id="scores">Errors over all origins, lower is better, the best in
+bold{coverage}.</p>
+<div class="scroll"><table class="scores" aria-labelledby="scores">
+<thead><tr><th scope="col">Model</th>{heads}</tr></thead>
+<tbody>{"".join(rows)}</tbody>
+</table></div>"""
+
+
+def _learning_section(data: ReportData) -> str:
+    learning = data.learning
+    total = count(len(learning.losses), "update")
+    best_part = (
+        f" The validation loss was lowest after update {learning.best_index}; those weights were kept."
+        if learning.best_index is not None
+        else ""
+    )
+    reason = f" Training ended: {escape(learning.reason.rstrip('.'))}." if learning.reason else ""
+    return f"""<section>
+<h2>How it learnt</h2>
+{_figure("learning", f"Loss over {total}.{best_part}{reason}")}
+</section>"""
+
+
+def _gradient_section(data: ReportData) -> str:
+    learning = data.learning
+    clipped, total = sum(learning.clipped), len(learning.clipped)
+    if learning.threshold is None:
+        words = "Gradients were not clipped."
+    elif clipped == 0:
+        words = f"No gradient was longer than the threshold of {learning.threshold:g}."
+    else:
+        words = (
+            f"{clipped} of {count(total, 'update')} ({percent(clipped / total)}) were clipped to a "
+            f"norm of {learning.threshold:g} (crosses)."
+        )
+    return f"""<section>
+<h2>The size of the gradient</h2>
+{_figure("gradient", f"Norm of the gradient at every update, before clipping. {words}")}
+</section>"""
+
+
+def _reach_section(data: ReportData) -> str:
+    sentence = reach_sentence(data.reach, data.season_length, data.context_length, data.step)
+    return f"""<section>
+<h2>How far back the gradient reaches</h2>
+<p>{escape(sentence)}</p>
+{
+        _figure(
+            "reach",
+            "How strongly the loss of one step depends on the state ever further back, "
+            "relative to lag 0. What lies where the curve has fallen under 1% is hardly learnt from.",
+        )
+    }
+</section>"""
+
+
+def _settings_section(data: ReportData) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(str(name).replace("_", " "))}</th>'
+        f"<td>{escape(_setting(value))}</td></tr>"
+        for name, value in data.settings.items()
+    )
+    command = (
+        f"<p>This command makes this report again:</p>\n<pre><code>{escape(data.command)}</code></pre>"
+        if data.command
+        else ""
+    )
+    return f"""<section>
+<h2>Settings, and how to reproduce this</h2>
+{command}
+<div class="scroll"><table class="settings"><caption>Settings of the model.</caption>
+<tbody>{rows}<tr><th scope="row">throughtime</th><td>{escape(data.version)}</td></tr></tbody></table></div>
+</section>"""
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_setting, value))
+    return str(value)

@@ -1,0 +1,382 @@
+"""What the commands do, in order: check, read, fit, say, write.
+
+All that can be refused is refused before the fit, without torch; all files are made before the
+first is written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import throughtime
+from throughtime._errors import DataError, MissingExtraError
+from throughtime._files import write_atomically
+from throughtime.interfaces import words
+from throughtime.interfaces.options import Options, check_places, levels
+
+if TYPE_CHECKING:
+    from throughtime.interfaces.columns import Reading
+
+CARRIED = ("sunspots",)
+
+
+class Places:
+    """Where files go; checked on making, so that a long fit is never lost to a wrong folder."""
+
+    def __init__(
+        self,
+        options: Options,
+        out: str | None = None,
+        report: str | None = None,
+        no_report: bool = False,
+        save: str | None = None,
+    ) -> None:
+        self.out = out or f"{options.stem}-forecast.csv"
+        self.save, self.hint = save, ""
+        self.report: str | None = report or f"{options.stem}-report.html"
+        if no_report:
+            self.report = None
+        else:
+            self._need_plotly(asked=report is not None)
+        check_places(
+            options.file, {"--out": self.out, "--report": self.report, "--save": self.save}
+        )
+
+    def _need_plotly(self, asked: bool) -> None:
+        from throughtime.interfaces.report import INSTALL, require_plotly
+
+        try:
+            require_plotly()
+        except MissingExtraError:
+            if asked:
+                raise
+            self.report, self.hint = None, f"for a report to look at: {INSTALL}"
+
+
+@dataclass
+class Talk:
+    """How the program speaks: tables on stdout, all else on stderr."""
+
+    json: bool = False
+    quiet: bool = False
+    _consoles: dict[str, Any] = field(default_factory=dict)
+
+    def _console(self, name: str) -> Any:
+        if name not in self._consoles:
+            from rich.console import Console
+
+            stream = getattr(sys, name)
+            # a pipe has no width of its own; tables must not be cut to 80 columns there
+            width = None if stream.isatty() or "COLUMNS" in os.environ else 120
+            self._consoles[name] = Console(
+                file=stream, width=width, highlight=False, soft_wrap=False
+            )
+        return self._consoles[name]
+
+    def status(self, *things: Any) -> None:
+        """Say on stderr what is under way."""
+        if not self.quiet:
+            self._console("stderr").print(*things, sep="\n", markup=False)
+
+    def result(self, *things: Any) -> None:
+        """Show tables on stdout."""
+        if not (self.quiet or self.json):
+            self._console("stdout").print(*things, sep="\n", markup=False)
+
+    def machine(self, value: Mapping[str, Any]) -> None:
+        """Print JSON on stdout where it was asked for."""
+        if self.json:
+            sys.stdout.write(json.dumps(_finite(value), indent=2, default=_as_text) + "\n")
+
+    def last(self, line: str) -> None:
+        """Say the one line that even a quiet run ends with."""
+        self._console("stderr").print(line, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def watching(self) -> Iterator[Any]:
+        """Give an observer that draws bars on a terminal, and counts elsewhere."""
+        from throughtime.interfaces.progress import Bars, Tally
+
+        console = None if self.quiet else self._console("stderr")
+        if console is not None and console.is_terminal:
+            with Bars(console) as bars:
+                yield bars
+        else:
+            tally = Tally()
+            yield tally
+            self.status(tally.line)
+
+
+def forecast(options: Options, places: Places, talk: Talk) -> None:
+    """Fit, forecast, compare, write."""
+    reading, panel = _read(options, talk)
+    level = levels(options.level)
+    forecaster = _forecaster(options)
+    with talk.watching() as observer:
+        forecaster.fit(panel, observers=[observer])
+    table = forecaster.predict(level=level)
+    facts = _facts(reading, panel) | _model_facts(forecaster, panel)
+    files = {places.out: _csv(table)}
+    if places.report is not None:
+        files[places.report] = _report(forecaster, table, level, reading, facts)
+    for path, content in files.items():
+        write_atomically(path, content)
+    if places.save is not None:
+        forecaster.save(places.save)
+
+    from throughtime.interfaces import console
+
+    step = _step(panel)
+    reach = words.reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step)
+    verdict = words.verdict(
+        forecaster.backtest.scores, forecaster.name, forecaster.backtest.n_windows
+    )
+    written = {
+        name: path
+        for name, path in (
+            ("forecast", places.out),
+            ("report", places.report),
+            ("model", places.save),
+        )
+        if path is not None
+    }
+    talk.result(
+        console.score_table(forecaster.backtest, forecaster.name, step),
+        verdict,
+        "",
+        console.forecast_table(table, forecaster.name, level),
+        reach,
+    )
+    talk.machine(
+        _summary(options, reading, panel, forecaster.backtest, forecaster)
+        | {
+            "model": forecaster.name,
+            "level": level,
+            "season_length": forecaster.season_length,
+            "context_length": forecaster.context_length,
+            "verdict": verdict,
+            "reach": {
+                "half_life": forecaster.reach.half_life,
+                "memory": forecaster.reach.memory,
+                "sentence": reach,
+            },
+            "forecast": table.to_pylist(),
+            "files": written,
+        }
+    )
+    if places.hint:
+        talk.status(places.hint)
+    talk.last("wrote " + words.joined(f"the {name} to {path}" for name, path in written.items()))
+
+
+def backtest(options: Options, out: str | None, talk: Talk) -> None:
+    """Compare on the past alone."""
+    check_places(options.file, {"--out": out})
+    reading, panel = _read(options, talk)
+    forecaster = _forecaster(options)
+    with talk.watching() as observer:
+        result = forecaster.cross_validate(panel, level=levels(options.level), observers=[observer])
+    if out is not None:
+        write_atomically(out, _csv(result.table))
+
+    from throughtime.interfaces import console
+
+    verdict = words.verdict(result.scores, forecaster.name, result.n_windows)
+    talk.result(console.score_table(result, forecaster.name, _step(panel)), verdict)
+    talk.machine(
+        _summary(options, reading, panel, result, forecaster)
+        | {"model": forecaster.name, "verdict": verdict, "files": {"backtest": out} if out else {}}
+    )
+    talk.last(f"wrote the back-test to {out}" if out else "done")
+
+
+def _read(options: Options, talk: Talk) -> tuple[Reading, Any]:
+    """Read the file and put it on its grid; errors name places in the file."""
+    from throughtime.forecasting.frame import read_frame
+
+    reading = _reading(options)
+    try:
+        panel = read_frame(reading.table, options.freq, row_word="\0")
+    except DataError as error:
+        raise _in_the_file(error, reading) from None
+    from throughtime.interfaces.console import facts_block
+
+    talk.status(facts_block(_facts(reading, panel), [*reading.notes, *panel.notes]))
+    return reading, panel
+
+
+def _reading(options: Options) -> Reading:
+    from throughtime.interfaces import columns, files
+
+    if options.file in CARRIED and not os.path.exists(options.file):
+        from throughtime import datasets
+
+        table = getattr(datasets, options.file)()
+        cells = {name: table[name].combine_chunks() for name in table.column_names}
+        sheet = files.Sheet(f"{options.file} (carried data set)", cells)
+    else:
+        sheet = files.read(options.file)
+    return columns.choose(sheet, options.time, options.target, options.id)
+
+
+def _in_the_file(error: DataError, reading: Reading) -> DataError:
+    """Turn rows of the table, marked by a NUL, into lines of the file."""
+
+    def placed(text: str) -> str:
+        return re.sub("\0 (\\d+)", lambda match: reading.place(int(match[1])), text)
+
+    return DataError(placed(error.expected), placed(error.found), placed(error.remedy))
+
+
+def _forecaster(options: Options) -> Any:
+    from throughtime.forecasting.forecaster import Forecaster
+
+    return Forecaster(
+        options.h,
+        cell=options.cell,
+        context_length=options.context_length,
+        season_length=options.season,
+        freq=options.freq,
+        n_windows=options.windows,
+        seed=options.seed,
+    )
+
+
+def _step(panel: Any) -> str:
+    first = panel.first
+    return words.unit(panel.frequency.alias, int(first) if _is_number(first) else None)
+
+
+def _is_number(stamp: Any) -> bool:
+    return isinstance(stamp, int) or getattr(getattr(stamp, "dtype", None), "kind", "") == "i"
+
+
+def _facts(reading: Reading, panel: Any) -> dict[str, str]:
+    """Say what was read."""
+    from throughtime.forecasting.frequency import show
+
+    lengths = len(panel.ids)
+    facts = {
+        "read": reading.source,
+        "rows": f"{reading.table.num_rows:,}",
+        "series": f"{lengths:,}",
+        "columns": f"time {reading.time!r}, values {reading.target!r}"
+        + (f", series {reading.id!r}" if reading.id is not None else ""),
+        "dates": f"{show(panel.first)} to {show(panel.last)}",
+        "frequency": words.every(panel.frequency.alias, _step(panel)),
+    }
+    gaps = [
+        text
+        for n, text in ((panel.n_gaps, "dates without a row"), (panel.n_missing, "without a value"))
+        if n
+        for text in (f"{n:,} {text}",)
+    ]
+    return facts | {"gaps": words.joined(gaps) if gaps else "none, and no missing values"}
+
+
+def _model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
+    step = _step(panel)
+    season = forecaster.season_length
+    return {
+        "model": forecaster.name,
+        "season": words.count(season, step) if season > 1 else "none",
+        "look-back": words.count(forecaster.context_length, step),
+    }
+
+
+def _summary(
+    options: Options, reading: Reading, panel: Any, result: Any, forecaster: Any
+) -> dict[str, Any]:
+    """Return what both commands say to a machine."""
+    from throughtime.forecasting.frequency import show
+
+    return {
+        "throughtime": throughtime.__version__,
+        "source": reading.source,
+        "columns": {"time": reading.time, "target": reading.target, "id": reading.id},
+        "rows": reading.table.num_rows,
+        "series": len(panel.ids),
+        "first": show(panel.first),
+        "last": show(panel.last),
+        "frequency": panel.frequency.alias,
+        "gaps": panel.n_gaps,
+        "missing_values": panel.n_missing,
+        "notes": [*reading.notes, *panel.notes],
+        "h": options.h,
+        "seed": options.seed,
+        "origins": result.n_windows,
+        "scores": [
+            {
+                "model": score.model,
+                "mae": score.mae,
+                "mase": score.mase,
+                "smape": score.smape,
+                "coverage": {str(level): value for level, value in score.coverage.items()},
+            }
+            for score in result.scores
+        ],
+    }
+
+
+def _report(
+    forecaster: Any, table: Any, level: Sequence[int], reading: Reading, facts: dict[str, str]
+) -> str:
+    from throughtime.interfaces.report import render, report_data
+
+    data = report_data(
+        forecaster,
+        table,
+        level,
+        source=Path(reading.source).stem if reading.id is None else reading.source,
+        command=shlex.join(["throughtime", *sys.argv[1:]]),
+        facts=facts,
+        notes=reading.notes,
+    )
+    return render(data)
+
+
+def _csv(table: Any) -> bytes:
+    """Return a table as CSV; dates without a time of day are written without one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv as arrow_csv
+
+    for k, name in enumerate(table.column_names):
+        column = table[name]
+        if pa.types.is_timestamp(column.type):
+            days = column.cast(pa.date32(), safe=False)
+            whole = pc.all(pc.equal(days.cast(column.type), column)).as_py()
+            table = table.set_column(
+                k, name, days if whole else column.cast(pa.timestamp("s"), safe=False)
+            )
+    sink = pa.BufferOutputStream()
+    arrow_csv.write_csv(table, sink, arrow_csv.WriteOptions(quoting_style="needed"))
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _as_text(value: Any) -> Any:
+    """Write dates and numpy numbers as JSON can."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat().removesuffix("T00:00:00")
+    return value.item() if hasattr(value, "item") else str(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 
+from throughtime.forecasting.frame import read_frame
 from throughtime.training.observer import Evaluation, History, Update
 
 SUNSPOTS = [
@@ -31,36 +32,12 @@ class Score:
     coverage: dict[int, float]
 
 
-@dataclass
-class Panel:
-    table: pa.Table
-    freq: str
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.ids = self.table["unique_id"].unique().to_pylist()
-        names = np.array(self.table["unique_id"].to_pylist())
-        ds = self.table["ds"].to_numpy()
-        y = self.table["y"].to_numpy().astype(float)
-        self._ds = [ds[names == i] for i in self.ids]
-        self._y = [y[names == i] for i in self.ids]
-        self.y, self.n_missing = np.concatenate(self._y), int(np.isnan(y).sum())
-        self.first, self.last = ds.min(), ds.max()
-        self.frequency = SimpleNamespace(alias=self.freq)
-
-    def ds(self, i):
-        return self._ds[i]
-
-    def series(self, i):
-        return self._y[i]
-
-
 def _forecast(model, y, h, season):
     if model == "Naive":
         return np.full(h, y[-1])
     if model == "SeasonalNaive":
         return np.resize(y[-season:], h)
-    order = 9 if model == "LinearAR" else 18
+    order = min(9 if model == "LinearAR" else 18, len(y) // 2)
     lags = np.lib.stride_tricks.sliding_window_view(y, order + 1)
     design = np.c_[np.ones(len(lags)), lags[:, :-1]]
     weights = np.linalg.lstsq(design.T @ design + np.eye(order + 1), design.T @ lags[:, -1])[0]
@@ -79,10 +56,20 @@ def _bands(point, level, scale):
 class StandIn:
     name = "LSTM"
 
-    def __init__(self, h, cell="lstm", context_length=None, season_length=None, freq=None, n_windows=8, seed=0, level=(80, 95)):
+    def __init__(
+        self,
+        h,
+        cell="lstm",
+        context_length=None,
+        season_length=None,
+        freq=None,
+        n_windows=8,
+        seed=0,
+        level=(80, 95),
+    ):
         self.h, self.name, self.seed = h, cell.upper(), seed
         self.context_length, self.season_length = context_length or 33, season_length or 11
-        self.freq, self.n_windows, self.level = freq or "YS", n_windows, level
+        self.freq, self.n_windows, self.level = freq, n_windows, level
         self.settings = {"cell": cell, "hidden_size": 32, "members": 5, "seed": seed}
 
     def fit(self, table, observers=()):
@@ -92,7 +79,10 @@ class StandIn:
         lags = np.arange(0, 67)
         norms = 0.93**lags * (1 + 0.3 * np.cos(2 * np.pi * lags / 11)) / 1.3
         self.reach = SimpleNamespace(
-            lags=lags, norms=norms / norms[0], half_life=9.6, memory=int(np.argmax(norms < 0.01 * norms[0]))
+            lags=lags,
+            norms=norms / norms[0],
+            half_life=9.6,
+            memory=int(np.argmax(norms < 0.01 * norms[0])),
         )
         return self
 
@@ -103,11 +93,24 @@ class StandIn:
         for k in range(total):
             noise = float(rng.lognormal(0, 0.35))
             grad = float(2.2 * np.exp(-k / 90) * noise * (6 if k % 53 == 7 else 1) + 0.05)
-            update = Update(k, total, float((0.9 * np.exp(-k / 60) + 0.12) * rng.lognormal(0, 0.15)), grad, 1.0, grad > 1.0, 1e-3)
+            update = Update(
+                k,
+                total,
+                float((0.9 * np.exp(-k / 60) + 0.12) * rng.lognormal(0, 0.15)),
+                grad,
+                1.0,
+                grad > 1.0,
+                1e-3,
+            )
             for observer in observers:
                 observer.on_update(update)
             if k % 10 == 9:
-                loss = float(0.8 * np.exp(-k / 60) + 0.16 + 2e-6 * max(k - 180, 0) ** 2 + 0.005 * rng.normal())
+                loss = float(
+                    0.8 * np.exp(-k / 60)
+                    + 0.16
+                    + 2e-6 * max(k - 180, 0) ** 2
+                    + 0.005 * rng.normal()
+                )
                 evaluation = Evaluation(k + 1, loss, loss < best)
                 best = min(best, loss)
                 for observer in observers:
@@ -117,48 +120,65 @@ class StandIn:
         return observers[-1]
 
     def cross_validate(self, table, level=None, observers=()):
-        self.panel, h = Panel(table, self.freq), self.h
+        self.panel, h = read_frame(table, self.freq), self.h
         models, level = [self.name, "Naive", "SeasonalNaive", "LinearAR"], level or self.level
         rows, errors = {}, {m: [] for m in models}
-        add = lambda key, values: rows.setdefault(key, []).extend(values)
+
+        def add(key, values):
+            rows.setdefault(key, []).extend(values)
+
         rng, inside = np.random.default_rng(1), {m: {lv: [] for lv in level} for m in models}
         for w in range(self.n_windows):
             self._train(f"back-test {w + 1}/{self.n_windows}", [*observers, History()], rng, 40)
             for i, name in enumerate(self.panel.ids):
-                y, ds = self.panel.series(i), self.panel.ds(i)
+                y, ds = np.nan_to_num(self.panel.series(i)), self.panel.ds(i)
                 cut = len(y) - h * (self.n_windows - w)
                 actual = y[cut : cut + h]
-                add("unique_id", [name] * h), add("ds", ds[cut : cut + h]), add("cutoff", [ds[cut - 1]] * h), add("y", actual)
+                add("unique_id", [name] * h)
+                add("ds", ds[cut : cut + h])
+                add("cutoff", [ds[cut - 1]] * h)
+                add("y", actual)
                 for m in models:
                     point = _forecast(m, y[:cut], h, self.season_length)
                     errors[m].append(np.abs(point - actual))
                     add(m, point)
                     for lv, lo, hi in _bands(point, level, 14):
-                        add(f"{m}-lo-{lv}", lo), add(f"{m}-hi-{lv}", hi)
+                        add(f"{m}-lo-{lv}", lo)
+                        add(f"{m}-hi-{lv}", hi)
                         inside[m][lv].append(np.mean((actual >= lo) & (actual <= hi)))
         maes = {m: float(np.mean(errors[m])) for m in models}
         scores = tuple(
-            Score(m, maes[m], maes[m] / 30, maes[m] * 1.7, {lv: float(np.mean(v)) for lv, v in inside[m].items()})
+            Score(
+                m,
+                maes[m],
+                maes[m] / 30,
+                maes[m] * 1.7,
+                {lv: float(np.mean(v)) for lv, v in inside[m].items()},
+            )
             for m in models
         )
-        table = pa.table({k: pa.array(np.array(v)) for k, v in rows.items()})
         return SimpleNamespace(
-            table=table, models=models, scores=scores, h=h, n_windows=self.n_windows, step_size=h, season_length=self.season_length
+            table=self.panel.like(rows),
+            models=models,
+            scores=scores,
+            h=h,
+            n_windows=self.n_windows,
+            step_size=h,
+            season_length=self.season_length,
         )
 
     def predict(self, level=(80, 95)):
-        rows = {}
-        for i, name in enumerate(self.panel.ids):
-            y, ds = self.panel.series(i), self.panel.ds(i)
-            point = _forecast(self.name, y, self.h, self.season_length)
-            step = ds[-1] - ds[-2]
-            rows.setdefault("unique_id", []).extend([name] * self.h)
-            rows.setdefault("ds", []).extend(ds[-1] + step * np.arange(1, self.h + 1))
+        names, ds = self.panel.future(self.h)
+        rows = {"unique_id": names, "ds": ds}
+        for i in range(len(self.panel)):
+            point = _forecast(
+                self.name, np.nan_to_num(self.panel.series(i)), self.h, self.season_length
+            )
             rows.setdefault(self.name, []).extend(point)
             for lv, lo, hi in _bands(point, level, 14):
                 rows.setdefault(f"{self.name}-lo-{lv}", []).extend(lo)
                 rows.setdefault(f"{self.name}-hi-{lv}", []).extend(hi)
-        return pa.table({k: pa.array(np.array(v)) for k, v in rows.items()})
+        return self.panel.like(rows)
 
     def save(self, path):
         with open(path, "wb") as file:
@@ -170,7 +190,7 @@ def sunspots(ids=("sunspots",)):
     return pa.table(
         {
             "unique_id": [name for name in ids for _ in range(n)],
-            "ds": list(range(1760 - 60, 1700 + n)) * len(ids),
+            "ds": list(range(1700, 1700 + n)) * len(ids),
             "y": SUNSPOTS * len(ids),
         }
     )

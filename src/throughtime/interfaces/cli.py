@@ -33,17 +33,29 @@ File = Annotated[
         help="A CSV or Parquet file, '-' for standard input, or a carried data set: sunspots."
     ),
 ]
-Horizon = Annotated[int, typer.Option("--h", "--horizon", help="How many steps to forecast.")]
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no whole number") from None
+
+
+WHOLE: Any = {"parser": _whole, "metavar": "<int>"}
+Horizon = Annotated[
+    int, typer.Option("--h", "--horizon", help="How many steps to forecast.", **WHOLE)
+]
 Time = Annotated[str | None, typer.Option(help="The column of dates; found where not given.")]
 Target = Annotated[str | None, typer.Option(help="The column of values; found where not given.")]
 Id = Annotated[str | None, typer.Option(help="The column that tells several series apart.")]
 Freq = Annotated[str | None, typer.Option(help="The step between dates, such as MS, D or 30min.")]
-Season = Annotated[int | None, typer.Option(help="The length of a season in steps.")]
+Season = Annotated[int | None, typer.Option(help="The length of a season in steps.", **WHOLE)]
 Cell = Annotated[str, typer.Option(help="The recurrent cell: rnn, lstm or gru.")]
 Level = Annotated[str, typer.Option(help="The prediction intervals, in per cent.")]
-Context = Annotated[int | None, typer.Option(help="How many steps the model looks back.")]
-Seed = Annotated[int, typer.Option(help="The seed of all randomness.")]
-Windows = Annotated[int, typer.Option(help="How many rolling origins the back-test has.")]
+Context = Annotated[int | None, typer.Option(help="How many steps the model looks back.", **WHOLE)]
+Seed = Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)]
+Windows = Annotated[int, typer.Option(help="How many rolling origins the back-test has.", **WHOLE)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print one line at the end.")]
 

@@ -68,8 +68,8 @@ def choose(
     else:
         id_told = True
     time, ds, time_notes = search.time(time, exclude=(target, id), id=id)
-    if id is not None and not id_told and not _repeats(ds):
-        id = None
+    if id is not None and not id_told and not _repeats(ds) and len(search.columns[id].unique()) > 1:
+        id = None  # a number for every row
     target, y, target_notes = search.target(target, exclude=(time, id))
     ids = pa.array([target] * len(ds)) if id is None else search.labels(id)
     if id is None:

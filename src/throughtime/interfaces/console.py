@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-from throughtime.interfaces.words import best, count, joined, number, percent
+from throughtime.interfaces.words import aligned, best, count, joined, number, percent
 
 MOST_SERIES = 3
 MOST_ROWS = 48
@@ -32,10 +33,7 @@ def score_table(backtest: Any, name: str, step: str) -> Any:
     scores = backtest.scores
     measures = (("mae", "MAE"), ("mase", "MASE"), ("smape", "sMAPE"))
     levels = sorted({level for score in scores for level in score.coverage})
-    table = _table(
-        f"Back-test: {count(backtest.n_windows, 'rolling origin')}, "
-        f"{count(backtest.h, step)} each (lower is better)"
-    )
+    table = _table()
     table.add_column("", no_wrap=True)
     for _, title in measures:
         table.add_column(title, justify="right", no_wrap=True)
@@ -50,7 +48,8 @@ def score_table(backtest: Any, name: str, step: str) -> Any:
             cells.append(Text(number(getattr(score, measure)), style=f"{style} {bold}".strip()))
         cells += [Text(percent(score.coverage.get(level)), style=style) for level in levels]
         table.add_row(*cells)
-    return table
+    origins = count(backtest.n_windows, "rolling origin")
+    return _titled(f"Back-test: {origins}, {count(backtest.h, step)} each; lower is better", table)
 
 
 def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
@@ -67,25 +66,34 @@ def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
     if len(rows) > MOST_ROWS:
         left_out.append(f"{MOST_ROWS} of {len(rows):,} rows")
     more = f" ({joined(left_out)} shown; the file has all)" if left_out else ""
-    table = _table(f"Forecast{more}")
+    table = _table()
     if many:
         table.add_column("series", no_wrap=True)
     for title in ("date", name):
         table.add_column(title, justify="right", no_wrap=True)
     for value in level:
         table.add_column(f"{value}% interval", justify="right", no_wrap=True)
-    before = None
-    for row in rows[:MOST_ROWS]:
+    rows, before = rows[:MOST_ROWS], None
+    names = [name, *(f"{name}-{side}-{value}" for value in level for side in ("lo", "hi"))]
+    written = _written(rows, names)
+    for row, cells in zip(rows, written, strict=True):
         if many and before not in (None, row["unique_id"]):
             table.add_section()
         first = [Text("" if before == row["unique_id"] else str(row["unique_id"]))] if many else []
         before = row["unique_id"]
-        bands = [
-            f"{number(row[f'{name}-lo-{value}'])} to {number(row[f'{name}-hi-{value}'])}"
-            for value in level
-        ]
-        table.add_row(*first, date_text(row["ds"]), number(row[name]), *bands)
-    return table
+        bands = [f"{low} to {high}" for low, high in zip(cells[1::2], cells[2::2], strict=True)]
+        table.add_row(*first, date_text(row["ds"]), cells[0], *bands)
+    return _titled(f"Forecast{more}", table)
+
+
+def _written(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:
+    """Write the numbers of each series with decimals of their own."""
+    written = []
+    for _, own in groupby(rows, key=lambda row: row["unique_id"]):
+        of_series = list(own)
+        cells = aligned(row[name] for row in of_series for name in names)
+        written += [cells[k : k + len(names)] for k in range(0, len(cells), len(names))]
+    return written
 
 
 def date_text(value: Any) -> str:
@@ -98,10 +106,16 @@ def date_text(value: Any) -> str:
     return str(value).removesuffix(":00").removesuffix(" 00:00")
 
 
-def _table(title: str) -> Any:
+def _table() -> Any:
     from rich import box
     from rich.table import Table
 
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+
+
+def _titled(title: str, table: Any) -> Any:
+    # a title of the table itself would be wrapped to the width of the table
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(title, style="bold"), table, Text())

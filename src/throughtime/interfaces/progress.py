@@ -19,15 +19,15 @@ class Bars(Observer):
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._progress = Progress(
-            TextColumn("{task.description:<16}", markup=False),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description:<13}", markup=False),
+            BarColumn(bar_width=12),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[status]}", style="dim", markup=False),
             TimeElapsedColumn(),
             console=console,
         )
-        self._most, self._tasks, self._drawn, self._done = most, [], 0.0, 0
-        self._validation = ""
+        self._most, self._drawn, self._done, self._validation = most, 0.0, 0, ""
+        self._tasks: list[Any] = []
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -55,13 +55,12 @@ class Bars(Observer):
         if now - self._drawn < _EVERY and self._done < update.total:
             return
         self._drawn = now
-        clipped = " (clipped)" if update.clipped else ""
-        status = f"loss {number(update.loss)}  gradient {number(update.grad_norm)}{clipped}"
+        status = f"loss {number(update.loss)}  gradient {number(update.grad_norm)}"
         self._show(completed=self._done, status=f"{status}{self._validation}")
 
     def on_evaluation(self, evaluation: Evaluation) -> None:
         """Remember the validation loss, for the next drawing."""
-        self._validation = f"  validation {number(evaluation.loss)}"
+        self._validation = f"  valid {number(evaluation.loss)}"
 
     def on_end(self, reason: str) -> None:
         """Fill the bar: training that stops early is done as well."""
@@ -96,6 +95,12 @@ class Tally(Observer):
     def on_update(self, update: Update) -> None:
         """Count an update."""
         self.updates += 1
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Let it pass."""
+
+    def on_end(self, reason: str) -> None:
+        """Let it pass."""
 
     @property
     def line(self) -> str:

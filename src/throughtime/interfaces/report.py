@@ -17,7 +17,7 @@ from typing import Any
 
 from throughtime._errors import MissingExtraError
 from throughtime.interfaces import figures
-from throughtime.interfaces.words import best, count, number, percent, unit, verdict
+from throughtime.interfaces.words import aligned, best, count, number, percent, unit, verdict
 from throughtime.interfaces.words import reach as reach_sentence
 
 MOST_SERIES = 20
@@ -376,15 +376,15 @@ def _forecast_section(data: ReportData) -> str:
 def _forecast_table(data: ReportData, view: View, k: int) -> str:
     levels = sorted(view.bands)
     heads = "".join(f'<th scope="col" colspan="2">{level}% interval</th>' for level in levels)
-    rows = []
-    for step, (ds, value) in enumerate(zip(view.forecast_ds, view.forecast, strict=True)):
-        cells = "".join(
-            f"<td>{number(view.bands[level][0][step])}</td><td>{number(view.bands[level][1][step])}</td>"
-            for level in levels
-        )
-        rows.append(
-            f'<tr><th scope="row">{escape(str(ds))}</th><td>{number(value)}</td>{cells}</tr>'
-        )
+    columns = [view.forecast, *(side for level in levels for side in view.bands[level])]
+    written = aligned(value for column in columns for value in column)
+    steps = len(view.forecast_ds)
+    rows = [
+        f'<tr><th scope="row">{escape(str(ds))}</th>'
+        + "".join(f"<td>{cell}</td>" for cell in written[step::steps])
+        + "</tr>"
+        for step, ds in enumerate(view.forecast_ds)
+    ]
     hidden = " hidden" if k else ""
     return f"""<details class="of-series"{hidden}>
 <summary>The forecast in numbers: {escape(view.name)}</summary>

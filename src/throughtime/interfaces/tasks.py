@@ -6,6 +6,8 @@ first is written.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
@@ -126,7 +128,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
         forecaster.fit(panel, observers=[observer])
     table = forecaster.predict(level=level)
     facts = _facts(reading, panel) | _model_facts(forecaster, panel)
-    files = {places.out: _csv(table)}
+    files: dict[str, str | bytes] = {places.out: _csv(table)}
     if places.report is not None:
         files[places.report] = _report(forecaster, table, level, reading, facts)
     for path, content in files.items():
@@ -152,8 +154,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     }
     talk.result(
         console.score_table(forecaster.backtest, forecaster.name, step),
-        verdict,
-        "",
+        f"{verdict}\n",
         console.forecast_table(table, forecaster.name, level),
         reach,
     )
@@ -223,7 +224,7 @@ def _reading(options: Options) -> Reading:
 
         table = getattr(datasets, options.file)()
         cells = {name: table[name].combine_chunks() for name in table.column_names}
-        sheet = files.Sheet(f"{options.file} (carried data set)", cells)
+        sheet = files.Sheet(options.file, cells)
     else:
         sheet = files.read(options.file)
     return columns.choose(sheet, options.time, options.target, options.id)
@@ -359,9 +360,16 @@ def _csv(table: Any) -> bytes:
             table = table.set_column(
                 k, name, days if whole else column.cast(pa.timestamp("s"), safe=False)
             )
+    texts = [c for c in table.columns if pa.types.is_string(c.type)]
+    special = any(pc.any(pc.match_substring_regex(c, r'[",\r\n]')).as_py() for c in texts)
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(table.column_names)
     sink = pa.BufferOutputStream()
-    arrow_csv.write_csv(table, sink, arrow_csv.WriteOptions(quoting_style="needed"))
-    return bytes(sink.getvalue().to_pybytes())
+    options = arrow_csv.WriteOptions(
+        include_header=False, quoting_style="needed" if special else "none"
+    )
+    arrow_csv.write_csv(table, sink, options)
+    return header.getvalue().encode() + bytes(sink.getvalue().to_pybytes())
 
 
 def _finite(value: Any) -> Any:

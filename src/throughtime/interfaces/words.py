@@ -29,6 +29,21 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
 
 
+def aligned(values: Iterable[float | None], digits: int = 3) -> list[str]:
+    """Write numbers that belong together with the same decimals, sensible for the middle one.
+
+    >>> aligned([189.94, 0.0489, -11.357, 20, None])
+    ['189.9', '0.0', '-11.4', '20.0', 'n/a']
+    """
+    values = list(values)
+    sizes = sorted(abs(v) for v in values if v and math.isfinite(v))
+    magnitude = math.floor(math.log10(sizes[len(sizes) // 2])) if sizes else 0
+    if magnitude < -4 or magnitude > 9:
+        return [number(value, digits) for value in values]
+    decimals = max(digits - 1 - magnitude, 0)
+    return [NONE if v is None or not math.isfinite(v) else f"{v:,.{decimals}f}" for v in values]
+
+
 def percent(fraction: float | None) -> str:
     """Write a fraction in per cent.
 

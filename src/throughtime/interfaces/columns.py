@@ -131,11 +131,12 @@ class _Search:
                 strong.append((id is None and _repeats(found.values), name, found))
             elif self._counts_up(found.values, id):
                 weak.append((not found.yearly, name, found))
+        spoiled = (*hinted, *(name for name in free if self._begins_with_date(name)))
+        if spoiled and not strong:
+            self._bad_time(spoiled[0])
         if strong or weak:
             _, name, found = min(strong or weak, key=lambda candidate: candidate[0])
             return name, self._without_gaps(name, found.values), list(found.notes)
-        if hinted:
-            self._bad_time(hinted[0])
         return _refuse(
             f"a column of dates, of years or of running numbers in {self.sheet.source}",
             f"none among {_listed(self.names)}",
@@ -203,6 +204,11 @@ class _Search:
                 "fill that cell or remove the row",
             )
         return times
+
+    def _begins_with_date(self, name: str) -> bool:
+        first = self.columns[name].drop_null()[:1]
+        found = read_times(first, name) if len(first) else None
+        return found is not None and found.dated
 
     def _counts_up(self, values: Any, id: str | None) -> bool:
         import numpy as np

@@ -38,7 +38,7 @@ def score_table(backtest: Any, name: str, step: str) -> Any:
     for _, title in measures:
         table.add_column(title, justify="right", no_wrap=True)
     for level in levels:
-        table.add_column(f"in {level}%", justify="right", no_wrap=True)
+        table.add_column(f"in {level:g}%", justify="right", no_wrap=True)
     winners = {measure: best(scores, measure) for measure, _ in measures}
     for score in scores:
         style = "cyan" if score.model == name else ""
@@ -54,12 +54,14 @@ def score_table(backtest: Any, name: str, step: str) -> Any:
 
 def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
     """Return the forecast (a pyarrow table) with its intervals; of many series the first few."""
+    import pyarrow.compute as pc
     from rich.text import Text
 
-    ids = forecast["unique_id"].unique().to_pylist()
+    level = [value for value in level if f"{name}-lo-{value:g}" in forecast.column_names]
+    ids = forecast["unique_id"].unique()
     many = len(ids) > 1
-    shown = set(ids[:MOST_SERIES])
-    rows = [row for row in forecast.to_pylist() if row["unique_id"] in shown]
+    shown = pc.is_in(forecast["unique_id"], value_set=ids[:MOST_SERIES])
+    rows = forecast.filter(shown).to_pylist()
     left_out = []
     if len(ids) > MOST_SERIES:
         left_out.append(f"{MOST_SERIES} of {len(ids):,} series")
@@ -72,9 +74,9 @@ def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
     for title in ("date", name):
         table.add_column(title, justify="right", no_wrap=True)
     for value in level:
-        table.add_column(f"{value}% interval", justify="right", no_wrap=True)
+        table.add_column(f"{value:g}% interval", justify="right", no_wrap=True)
     rows, before = rows[:MOST_ROWS], None
-    names = [name, *(f"{name}-{side}-{value}" for value in level for side in ("lo", "hi"))]
+    names = [name, *(f"{name}-{side}-{value:g}" for value in level for side in ("lo", "hi"))]
     written = _written(rows, names)
     for row, cells in zip(rows, written, strict=True):
         if many and before not in (None, row["unique_id"]):

@@ -163,7 +163,7 @@ def _line(
         figure.update_xaxes(tickformat="d", hoverformat="d")
 
 
-def _bands(figure: Any, ds: Sequence[Sequence[Any]], bands: Sequence[Mapping[int, Any]]) -> None:
+def _bands(figure: Any, ds: Sequence[Sequence[Any]], bands: Sequence[Mapping[float, Any]]) -> None:
     """Shade the intervals, the widest first, so that the narrow ones lie darker on top."""
     for level in sorted(bands[0], reverse=True):
         figure.add_scatter(
@@ -173,7 +173,7 @@ def _bands(figure: Any, ds: Sequence[Sequence[Any]], bands: Sequence[Mapping[int
             fillcolor=f"rgba(31,143,214,{0.30 if level <= 80 else 0.16})",
             line={"width": 0},
             mode="lines",
-            name=f"{level}% interval",
+            name=f"{level:g}% interval",
             hoverinfo="skip",
         )
 

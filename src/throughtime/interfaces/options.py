@@ -53,25 +53,25 @@ class Options:
         return re.sub(r"(\.(csv|tsv|txt|parquet|pq|gz))+$", "", Path(self.file).name, flags=re.I)
 
 
-def levels(text: str) -> list[int]:
-    """Read `--level`: whole per cents, several parted by commas.
+def levels(text: str) -> list[float]:
+    """Read `--level`: per cents, several parted by commas.
 
-    >>> levels("95, 80")
-    [80, 95]
+    >>> levels("95, 80, 99.5")
+    [80, 95, 99.5]
     >>> levels("80,120")
     Traceback (most recent call last):
-    throughtime._errors.SettingError: Expected --level to be whole per cents from 1 to 99, parted by commas, found '120': pass for example --level 80,95.
+    throughtime._errors.SettingError: Expected --level to be per cents above 0 and below 100, parted by commas, found '120': pass for example --level 80,95.
     """
-    found = set()
+    found: set[float] = set()
     for part in text.split(","):
-        if not re.fullmatch(r"[1-9]\d?", part.strip()):
+        if not (re.fullmatch(r"\d+(\.\d+)?", part.strip()) and 0 < float(part) < 100):
             raise SettingError(
-                "--level to be whole per cents from 1 to 99, parted by commas",
+                "--level to be per cents above 0 and below 100, parted by commas",
                 repr(part.strip()),
                 "pass for example --level 80,95",
             )
-        found.add(int(part))
-    return sorted(found)
+        found.add(float(part))
+    return [int(value) if value.is_integer() else value for value in sorted(found)]
 
 
 def check_places(source: str, places: Mapping[str, str | None]) -> None:

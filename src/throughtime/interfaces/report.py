@@ -22,7 +22,7 @@ from throughtime.interfaces.words import reach as reach_sentence
 
 MOST_SERIES = 20
 MOST_POINTS = 5000
-Band = Mapping[int, tuple[Sequence[float], Sequence[float]]]
+Band = Mapping[float, tuple[Sequence[float], Sequence[float]]]
 INSTALL = "pip install 'throughtime[report]'"
 
 
@@ -58,7 +58,7 @@ class ScoreRow:
     mae: float
     mase: float
     smape: float
-    coverage: Mapping[int, float]
+    coverage: Mapping[float, float]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ReportData:
     source: str
     model: str
     h: int
-    level: Sequence[int]
+    level: Sequence[float]
     facts: Mapping[str, str]
     views: Sequence[View]
     n_series: int
@@ -121,7 +121,7 @@ def require_plotly() -> None:
 def report_data(
     forecaster: Any,
     forecast: Any,
-    level: Sequence[int],
+    level: Sequence[float],
     *,
     source: str = "the table",
     command: str = "",
@@ -188,7 +188,13 @@ def _by_series(table: Any, shown: Sequence[str]) -> dict[str, Any]:
 
 
 def _view(
-    panel: Any, i: int, model: str, level: Sequence[int], forecast: Any, tested: Any, backtest: Any
+    panel: Any,
+    i: int,
+    model: str,
+    level: Sequence[float],
+    forecast: Any,
+    tested: Any,
+    backtest: Any,
 ) -> View:
     return View(
         name=str(panel.ids[i]),
@@ -201,7 +207,7 @@ def _view(
     )
 
 
-def _origins(table: Any, model: str, level: Sequence[int], backtest: Any) -> list[Origin]:
+def _origins(table: Any, model: str, level: Sequence[float], backtest: Any) -> list[Origin]:
     """Return the origins, from the last backwards, that do not overlap."""
     import pyarrow.compute as pc
 
@@ -222,14 +228,14 @@ def _origins(table: Any, model: str, level: Sequence[int], backtest: Any) -> lis
     return origins
 
 
-def _bands(table: Any, model: str, level: Sequence[int]) -> Band:
+def _bands(table: Any, model: str, level: Sequence[float]) -> Band:
     return {
         value: (
-            _numbers(table[f"{model}-lo-{value}"].to_numpy()),
-            _numbers(table[f"{model}-hi-{value}"].to_numpy()),
+            _numbers(table[f"{model}-lo-{value:g}"].to_numpy()),
+            _numbers(table[f"{model}-hi-{value:g}"].to_numpy()),
         )
         for value in level
-        if f"{model}-lo-{value}" in table.column_names
+        if f"{model}-lo-{value:g}" in table.column_names
     }
 
 
@@ -358,7 +364,7 @@ def _forecast_section(data: ReportData) -> str:
             f'<p class="chooser"><label for="series">Series</label> '
             f'<select id="series">{options}</select>{note}</p>'
         )
-    levels = " and ".join(f"{level}%" for level in sorted(data.level))
+    levels = " and ".join(f"{level:g}%" for level in sorted(data.level))
     caption = (
         f"Observed values, then the {escape(data.model)}'s forecast of {count(data.h, data.step)}"
         + (f", with its {levels} prediction intervals shaded." if data.level else ".")
@@ -375,7 +381,7 @@ def _forecast_section(data: ReportData) -> str:
 
 def _forecast_table(data: ReportData, view: View, k: int) -> str:
     levels = sorted(view.bands)
-    heads = "".join(f'<th scope="col" colspan="2">{level}% interval</th>' for level in levels)
+    heads = "".join(f'<th scope="col" colspan="2">{level:g}% interval</th>' for level in levels)
     columns = [view.forecast, *(side for level in levels for side in view.bands[level])]
     written = aligned(value for column in columns for value in column)
     steps = len(view.forecast_ds)
@@ -420,7 +426,7 @@ def _score_table(data: ReportData) -> str:
     measures = (("mae", "MAE"), ("mase", "MASE"), ("smape", "sMAPE"))
     winners = {measure: best(data.scores, measure) for measure, _ in measures}
     heads = "".join(f'<th scope="col">{title}</th>' for _, title in measures)
-    heads += "".join(f'<th scope="col">In {level}%</th>' for level in levels)
+    heads += "".join(f'<th scope="col">In {level:g}%</th>' for level in levels)
     rows = []
     for score in data.scores:
         cells = ""
@@ -433,7 +439,7 @@ def _score_table(data: ReportData) -> str:
         rows.append(f'<tr{ours}><th scope="row">{escape(score.model)}</th>{cells}</tr>')
     coverage = (
         "; the last columns count how many values fell into intervals that should hold "
-        + " and ".join(f"{level}%" for level in levels)
+        + " and ".join(f"{level:g}%" for level in levels)
         + " of them"
         if levels
         else ""

@@ -322,7 +322,7 @@ def _summary(
                 "mae": score.mae,
                 "mase": score.mase,
                 "smape": score.smape,
-                "coverage": {str(level): value for level, value in score.coverage.items()},
+                "coverage": {f"{level:g}": value for level, value in score.coverage.items()},
             }
             for score in result.scores
         ],
@@ -330,7 +330,7 @@ def _summary(
 
 
 def _report(
-    forecaster: Any, table: Any, level: Sequence[int], reading: Reading, facts: dict[str, str]
+    forecaster: Any, table: Any, level: Sequence[float], reading: Reading, facts: dict[str, str]
 ) -> str:
     from throughtime.interfaces.report import render, report_data
 

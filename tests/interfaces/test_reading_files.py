@@ -150,6 +150,11 @@ def test_a_value_column_of_years_and_a_rising_one_are_not_taken_for_time():
     assert read("a,b\n1990,7\n1991,3\n").time == "a"
 
 
+def test_decimal_numbers_are_never_dates():
+    with pytest.raises(DataError, match="none among 'a', 'b'"):
+        read("a,b\n1.1999,2020.1\n2.2001,2020.2\n1.2002,2020.1\n")
+
+
 def test_a_date_column_without_repeats_is_preferred():
     text = "Date,Time,y\n" + "".join(f"2024-01-01,2024-01-01 0{k}:00,{k}\n" for k in range(4))
     assert read(text).time == "Time"

@@ -156,7 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except _UsageError as error:
         return _refuse_usage(error)
-    return int(code or 0)
+    # some releases of typer turn an interrupt into this code, silently
+    return _stopped() if code == 130 else int(code or 0)
 
 
 # typer carries its own copy of click or imports click's; its errors lead to whichever it is

@@ -1,0 +1,195 @@
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pyarrow as pa
+import pytest
+from stand_in import StandIn, sunspots
+
+from throughtime.interfaces.report import Learning, Reach, ReportData, render, report_data
+
+NASTY = "</script><script>alert('x')</script>&\"<b>"
+
+
+@pytest.fixture(scope="module")
+def data():
+    forecaster = StandIn(11).fit(sunspots())
+    facts, command = {"rows": "145"}, "throughtime forecast sunspots --h 11"
+    return report_data(
+        forecaster, forecaster.predict(), [80, 95], source="sunspots", command=command, facts=facts
+    )
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the figures' data, and the visible text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.stack, self.scripts, self.words = [], [], [], []
+        self.feed(text)
+        self.figures = json.loads(next(s for s in self.scripts if s.startswith("{")))
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.stack and self.stack.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        inside = self.stack[-1] if self.stack else ""
+        if inside == "script":
+            self.scripts.append(data)
+        elif inside != "style":
+            self.words.append(data)
+
+    def named(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def test_the_page_says_all_of_it(data):
+    page = Page(render(data))
+    for said in (
+        "sunspots, 11 years ahead",
+        "loses to linear autoregression",
+        "8 rolling origins of 11 years",
+        "In 80%",
+        "SeasonalNaive",
+        "clipped to a norm of 1",
+        "lowest after update",
+        "spans the season of 11 years",
+        "throughtime forecast sunspots --h 11",
+        "hidden size",
+    ):
+        assert said in page.text
+    assert set(page.figures) == {"forecast", "backtest", "learning", "gradient", "reach"}
+
+
+def test_the_page_asks_no_network(data):
+    page = Page(render(data))
+    for tag, attrs in page.tags:
+        assert not {"src", "href", "data", "srcset", "action"} & set(attrs), tag
+        assert tag not in ("link", "iframe", "img", "base", "object", "embed")
+    style = re.search(r"<style>(.*?)</style>", render(data), re.S)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_page_is_accessible(data):
+    page = Page(render(data))
+    assert len(page.named("h1")) == 1
+    assert len(page.named("h2")) == 6
+    assert page.named("html")[0]["lang"] == "en"
+    assert len(page.named("figcaption")) == len(page.named("figure")) == 5
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    for _, attrs in page.tags:
+        if "aria-labelledby" in attrs:
+            assert attrs["aria-labelledby"] in ids
+    assert all("scope" in attrs for attrs in page.named("th"))
+
+
+def test_no_text_of_the_user_becomes_markup(data):
+    views = [replace(data.views[0], name=f"{NASTY}{k}") for k in range(2)]
+    nasty = replace(
+        data,
+        source=NASTY,
+        views=views,
+        n_series=2,
+        facts={NASTY: NASTY},
+        notes=[NASTY],
+        command=NASTY,
+        settings={NASTY: NASTY},
+        version=NASTY,
+        learning=replace(data.learning, reason=NASTY),
+    )
+    page, calm = Page(render(nasty)), Page(render(replace(data, views=data.views * 2, n_series=2)))
+    assert len(page.named("script")) == len(calm.named("script"))
+    assert len(page.named("b")) == 0
+    assert page.text.count("alert") >= 8
+
+
+def test_names_of_models_cannot_end_the_script(data):
+    text = render(replace(data, model="LSTM", scores=data.scores))
+    figures = text.split('id="figures">')[1].split("</script>")[0]
+    assert "<" not in figures
+    assert ">" not in figures
+
+
+def test_many_series_can_be_chosen_from():
+    forecaster = StandIn(3, n_windows=2).fit(sunspots([f"s{k:02}" for k in range(23)]))
+    page = Page(render(report_data(forecaster, forecaster.predict(), [80])))
+    assert len(page.named("option")) == 20
+    assert "first 20 of 23" in page.text
+    assert len(page.figures["forecast"]) == len(page.figures["backtest"]) == 20
+    assert sum("hidden" not in attrs for attrs in page.named("details")) == 1
+
+
+def test_the_figures_hold_the_numbers(data):
+    figures = Page(render(data)).figures
+    [forecast] = figures["forecast"]
+    lines = {trace["name"]: trace for trace in forecast["data"]}
+    assert lines["observed"]["x"][0] == 1700
+    assert lines["LSTM"]["y"][1:] == pytest.approx(data.views[0].forecast)
+    low, high = data.views[0].bands[95]
+    assert lines["95% interval"]["y"] == pytest.approx([*high, *reversed(low)])
+    [backtest] = figures["backtest"]
+    tested = {trace["name"]: trace for trace in backtest["data"]}
+    assert tested["LSTM"]["y"].count(None) == 7
+    assert tested["LinearAR"]["visible"] is True
+    assert tested["Naive"]["visible"] == "legendonly"
+    [gradient] = figures["gradient"]
+    assert gradient["layout"]["yaxis"]["type"] == "log"
+    crosses = next(trace for trace in gradient["data"] if "clipped" in trace["name"])
+    assert len(crosses["x"]) == sum(data.learning.clipped)
+    assert min(crosses["y"]) > data.learning.threshold
+    [reach] = figures["reach"]
+    assert any("memory" in note["text"] for note in reach["layout"]["annotations"])
+
+
+def test_origins_that_overlap_are_thinned_and_said():
+    forecaster = StandIn(4, n_windows=6).fit(sunspots())
+    backtest = forecaster.backtest
+    backtest.step_size = 2
+    data = report_data(forecaster, forecaster.predict(), [80])
+    cutoffs = [origin.cutoff for origin in data.views[0].origins]
+    assert len(cutoffs) == 3
+    assert cutoffs[-1] == max(backtest.table["cutoff"].to_pylist())
+    assert "shows 3 of 6" in render(data)
+
+
+def test_dates_and_gaps_pass_through():
+    days = pa.array(range(19000, 19120), pa.int32()).cast(pa.date32()).cast(pa.timestamp("us"))
+    y = [float(k % 7) for k in range(120)]
+    y[50] = math.nan
+    table = pa.table({"unique_id": ["a"] * 120, "ds": days, "y": y})
+    forecaster = StandIn(5, n_windows=2, season_length=7).fit(table)
+    data = report_data(forecaster, forecaster.predict(), [80])
+    assert data.views[0].ds[0] == "2022-01-08"
+    assert data.views[0].y[50] is None
+    assert data.step == "day"
+    assert "NaN" not in render(data).split('id="figures">')[1].split("</script>")[0]
+
+
+def test_runs_without_validation_clipping_or_memory_are_drawn(data):
+    plain = replace(
+        data,
+        learning=Learning([1.0, 0.5], [1.0, 0.0], [False, False], None),
+        reach=Reach([0, 1, 2], [1.0, 0.9, 0.0], math.inf, None),
+        scores=data.scores[:1],
+        season_length=1,
+        level=(),
+        notes=(),
+    )
+    page = Page(render(plain))
+    assert "Gradients were not clipped" in page.text
+    assert "too short to compare" in page.text
+
+
+def test_data_are_plain_and_frozen(data):
+    assert isinstance(data, ReportData)
+    with pytest.raises(AttributeError):
+        data.h = 3

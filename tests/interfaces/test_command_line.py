@@ -1,5 +1,7 @@
 import io
 import json
+import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,11 +132,16 @@ def test_json_is_all_there_is_on_stdout(run, yearly):
     assert "model.st" in err
 
 
-def test_json_has_no_word_for_nan(run, tmp_path):
-    (tmp_path / "a.csv").write_text("ds,y\n" + "".join(f"2024-01-{d:02},0\n" for d in range(1, 32)))
-    code, out, _ = run("backtest", "a.csv", "--h", "1", "--windows", "2", "--json")
-    assert code == 0
-    json.loads(out, parse_constant=pytest.fail)
+def test_json_has_no_word_for_infinity(run, yearly, monkeypatch):
+    fit = StandIn.fit
+
+    def without_decay(self, table, observers=()):
+        fit(self, table, observers)
+        self.reach.half_life = math.inf
+
+    monkeypatch.setattr(StandIn, "fit", without_decay)
+    _, out, _ = run("forecast", yearly, "--h", "1", "--json", "--no-report")
+    assert json.loads(out, parse_constant=pytest.fail)["reach"]["half_life"] is None
 
 
 def test_quiet_says_one_line(run, yearly):
@@ -287,7 +294,8 @@ def test_without_plotly_the_report_is_refused_if_asked_for_and_left_out_if_not(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
-def test_a_broken_pipe_is_quiet():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_broken_pipe_is_quiet(unbuffered):
     here = Path(__file__).parent
     script = (
         f"import sys; sys.path.insert(0, {str(here)!r});"
@@ -298,11 +306,15 @@ def test_a_broken_pipe_is_quiet():
         "sys.exit(main(['backtest', 'sunspots', '--h', '2', '--json']))"
     )
     reader = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     reader.stdout.close()
     err = reader.stderr.read()
     reader.stderr.close()
-    reader.wait(timeout=60)
+    assert reader.wait(timeout=60) == 1
     assert "Traceback" not in err
     assert "BrokenPipe" not in err

@@ -171,6 +171,10 @@ REFUSED = {
         'ds,note,y\n2024-01-01,"a\nb",1\n2024-02-01,c,2\n2024-03-01,d,x\n',
         ["'x'", "line 5"],
     ),
+    "text, in a row of two lines": (
+        'ds,note,y\n2024-01-01,"a\nb",1\n2024-02-01,"c\nd",x\n',
+        ["'x'", "line 4"],
+    ),
     "text, after empty rows": ("ds,y\n2024-01-01,1\n,\n2024-02-01,abc\n", ["line 4"]),
     "text, after comments": ("#a\n#b\nds,y\n2024-01-01,1\n2024-02-01,abc\n", ["line 5"]),
     "units": ("ds,y\n2024-01-01,5 kg\n2024-02-01,6 kg\n", ["'5 kg'", "line 2"]),

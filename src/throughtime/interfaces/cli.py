@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # the reader has gone: whatever is still in the buffer has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except _UsageError as error:
         return _refuse_usage(error)
     # some releases of typer turn an interrupt into this code, silently

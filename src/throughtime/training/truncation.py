@@ -9,8 +9,9 @@ back k2 steps:
 
 so each step is learned from once, a last short chunk included, and the first of a chunk still sees
 k2 - k1 steps of its past. The forward pass of reach j is split at s_{j+1}, which lies in it because
-k2 >= k1; the state there is where reach j + 1 begins. k1 = k2 is the plain cutting into chunks,
-k2 >= T learns from the whole past at each update, k1 = k2 = T is full BPTT.
+k2 >= k1; the state there is where reach j + 1 begins. k1 = k2 is the plain cutting into chunks (a
+short last one still reaches back k2), k2 >= T learns from the whole past at each update, and
+k1 = k2 = T is full BPTT.
 
 Steps that two reaches share are computed again, with the weights of the later update: a graph
 built before an update cannot be used after it.

@@ -22,6 +22,7 @@ from throughtime._errors import ModelFileError, SettingError
 from throughtime.training.adamw import AdamW
 from throughtime.training.checkpoint import Snapshot
 from throughtime.training.clipping import Clipped
+from throughtime.training.context import mode, own_noise
 from throughtime.training.guard import data_to_blame, diverged
 from throughtime.training.losses import Loss, per_member
 from throughtime.training.observer import Evaluation, Update
@@ -197,30 +198,6 @@ class Run:
 
     def _bad_parameter(self) -> str | None:
         return self.matrix.first_not_finite(self.matrix.weights())
-
-
-@contextmanager
-def mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
-    """Put the model into training or evaluation mode, and all its parts back afterwards."""
-    found = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, was in found:
-            module.training = was
-
-
-@contextmanager
-def own_noise(seed: int, device: torch.device) -> Iterator[None]:
-    """Let dropout draw from `seed`, and leave the global generators as they were."""
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        # torch.manual_seed seeds every backend there is, which takes longer than a small update
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
-            torch.cuda.manual_seed(seed)
-        yield
 
 
 def _means(losses: Tensor, clipped: Clipped) -> tuple[float, float, float]:

@@ -242,6 +242,32 @@ def test_large_validation_parts_are_measured_whole():
     assert history.evaluations[0].loss == pytest.approx(expected, rel=1e-5)
 
 
+class Sum(torch.nn.Module):
+    """A model of two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, a, b):
+        return (self.weight * (a + b)).unsqueeze(-1)
+
+
+class Pairs(TensorExamples):
+    def __getitem__(self, index):
+        inputs, targets = super().__getitem__(index)
+        return (inputs[:, :1], inputs[:, 1:]), targets
+
+
+def test_a_model_may_take_several_inputs():
+    data, model = line_data(), Sum()
+    pairs = Pairs(data.inputs, data.targets)
+    Trainer(model, losses.mse, TrainingSettings(max_updates=200, learning_rate=0.1)).fit(
+        pairs, pairs
+    )
+    assert model.weight.item() == pytest.approx(1, abs=1e-3)
+
+
 # Sequences
 
 
@@ -363,8 +389,19 @@ def test_data_that_are_not_finite_are_named_and_no_weight_is_lost():
 def test_a_validation_loss_that_is_not_finite_is_not_passed_over():
     bad = waves(10, seed=1)
     bad.inputs[0] = math.nan
-    with pytest.raises(DivergedError, match="the validation after update 2"):
+    with pytest.raises(DivergedError, match=r"the validation after update 2.* finite: inputs"):
         Trainer(Net(), losses.mse, QUICK).fit(waves(), bad)
+    model, data = Broken(2.5), TensorExamples(torch.ones(4, 1), torch.full((4, 1), 100.0))
+    settings = TrainingSettings(max_updates=3, learning_rate=1.0)
+    with pytest.raises(DivergedError, match=r"the validation after update 2.* finite: outputs"):
+        Trainer(model, losses.mse, settings).fit(data, data)
+    assert model.weight.item() == pytest.approx(2.0, abs=1e-3)
+
+
+def test_gaps_in_the_targets_are_not_to_blame_for_a_gradient():
+    data = TensorExamples(torch.ones(4, 1), torch.tensor([[0.0], [0.0], [math.nan], [0.0]]))
+    with pytest.raises(DivergedError, match="gradient of root"):
+        Trainer(RootNet(), losses.mse).fit(data)
 
 
 @pytest.mark.parametrize("validation", [True, False])

@@ -13,12 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from throughtime._errors import ModelFileError, SettingError
+from throughtime._errors import DivergedError, ModelFileError, SettingError
 from throughtime.training.adamw import AdamW
 from throughtime.training.checkpoint import Snapshot
 from throughtime.training.clipping import Clipped
@@ -74,7 +73,7 @@ class Run:
         clipped = settings.clip(gradient)
         loss, norm, fired = _means(losses, clipped)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._stop_diverged(lesson, loss, gradient)
+            raise self._diverged(f"update {index}", lesson, loss, gradient)
         self.before = self.weights
         self.weights = self.optimiser.step(self.weights, clipped.gradient, rate)
         self.matrix.assign(self.weights)
@@ -87,10 +86,10 @@ class Run:
         """Measure the loss on the validation part and keep the weights if it is the best."""
         with self._averaged_weights(), mode(self.model, training=False), torch.no_grad():
             with own_noise(self.settings.seed, device_of(self.model)):
-                loss = self._losses(self.source.validation()).mean().item()
+                lesson = self.source.validation()
+                loss = self._losses(lesson).mean().item()
             if not math.isfinite(loss):
-                moment = f"the validation after update {self.index - 1}"
-                raise diverged(moment, loss, "loss", None, self.norms, self.settings)
+                raise self._diverged(f"the validation after update {self.index - 1}", lesson, loss)
             best = loss < self.best_loss
             self.looks_since_best = 0 if best else self.looks_since_best + 1
             if best:
@@ -183,21 +182,26 @@ class Run:
         finally:
             self.matrix.assign(self.weights)
 
-    def _stop_diverged(self, lesson: Lesson, loss: float, gradient: Tensor) -> NoReturn:
-        data = data_to_blame(lesson)
-        broken = data
-        if broken is None and not math.isfinite(loss):
-            # the loss is made by the weights that the update before left
-            self.weights = self.before
-            finite = bool(lesson.outputs.isfinite().all())
-            broken = self._bad_parameter() or ("loss" if finite else "outputs of the model")
-        if broken is None:
-            name = self.matrix.first_not_finite(gradient)
-            broken = f"gradient of {name}" if name else "norm of the gradient"
-        raise diverged(f"update {self.index}", loss, broken, data, self.norms, self.settings)
+    def _diverged(
+        self, moment: str, lesson: Lesson, loss: float, gradient: Tensor | None = None
+    ) -> DivergedError:
+        """Find out what broke, and go back to the weights before it."""
+        data = data_to_blame(lesson, loss)
+        broken = data or self._first_not_finite(lesson, loss, gradient)
+        if data is None and not math.isfinite(loss):
+            self.weights = self.before  # the update before this one made that loss
+        return diverged(moment, loss, broken, data, self.norms, self.settings)
 
-    def _bad_parameter(self) -> str | None:
-        return self.matrix.first_not_finite(self.matrix.weights())
+    def _first_not_finite(self, lesson: Lesson, loss: float, gradient: Tensor | None) -> str:
+        parameter = self.matrix.first_not_finite(self.matrix.weights())
+        if parameter is not None:
+            return parameter
+        if not lesson.outputs.isfinite().all():
+            return "outputs of the model"
+        if gradient is None or not math.isfinite(loss):
+            return "loss"
+        parameter = self.matrix.first_not_finite(gradient)
+        return "norm of the gradient" if parameter is None else f"gradient of {parameter}"
 
 
 def _means(losses: Tensor, clipped: Clipped) -> tuple[float, float, float]:

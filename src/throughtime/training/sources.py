@@ -85,7 +85,10 @@ class ExampleSource:
             shared = index if self.members is None else index.expand(self.members, -1)
             lessons.append(self._answer(self.held_out, shared))
         outputs = torch.cat([lesson.outputs for lesson in lessons], axis)
-        return Lesson((), outputs, torch.cat([lesson.targets for lesson in lessons], axis))
+        targets = torch.cat([lesson.targets for lesson in lessons], axis)
+        # inputs are for finding out what broke, so those of a batch that did are enough
+        broken = (lesson.inputs for lesson in lessons if not lesson.outputs.isfinite().all())
+        return Lesson(next(broken, ()), outputs, targets)
 
     def snapshot(self) -> Snapshot:
         """Return what is left of the shuffled epoch."""

@@ -106,15 +106,16 @@ def step(
     For reset "after", b leaves out b_hn, which is given apart.
     """
     H = h.shape[-1]
-    a_rz, a_n = a_t.split([2 * H, H], -1)
-    U_rz, U_n = U.split([2 * H, H], -2)
+    a_rz, a_n = a_t[..., : 2 * H], a_t[..., 2 * H :]
+    U_rz, U_n = U[..., : 2 * H, :], U[..., 2 * H :, :]
     r, z = (a_rz + h @ U_rz.mT).sigmoid().chunk(2, -1)
     if reset == "before":
         n = (a_n + (r * h) @ U_n.mT).tanh()
     else:
         q = h @ U_n.mT if b_hn is None else h @ U_n.mT + b_hn.unsqueeze(-2)
         n = (a_n + r * q).tanh()
-    return (1 - z) * n + z * h
+    h_t: Tensor = (1 - z) * n + z * h
+    return h_t
 
 
 def forward_after(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> None:
@@ -125,7 +126,7 @@ def forward_after(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> N
     """
     add_product, U_t = add_product_for(U), U.mT.contiguous()
     H = h.shape[-1]
-    q_t, r_t, z_t, n_t = (gate.unbind(0) for gate in gates.split(H, -1))
+    q_t, r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
     qrz_t, rz_t = gates[..., : 3 * H].unbind(0), gates[..., H : 3 * H].unbind(0)
     h_t = h.unbind(0)
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
@@ -142,7 +143,7 @@ def forward_before(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> 
     """Run the loop in place: `gates` [T, B, 3H] holds a_r, a_z, a_n, and then r, z, n; `h` as above."""
     add_product, U_t, H = add_product_for(U), U.mT.contiguous(), h.shape[-1]
     U_rz, U_n = U_t[..., : 2 * H], U_t[..., 2 * H :]
-    r_t, z_t, n_t = (gate.unbind(0) for gate in gates.split(H, -1))
+    r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(3, -1))
     rz_t, h_t, s = gates[..., : 2 * H].unbind(0), h.unbind(0), torch.empty_like(h[0])
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
     for t, real in zip(range(len(r_t)), keep, strict=False):
@@ -162,10 +163,10 @@ def adjoint_after(dh: Tensor, gates: Tensor, h: Tensor, U: Tensor, mask: Tensor 
     add_product, H = add_product_for(U), h.shape[-1]
     d = timeline(h[0], gates.shape[0], 4 * H)
     dh_t, dqrz_t = dh.unbind(0), d[..., : 3 * H].unbind(0)
-    dhs_t, d_t = dh.unsqueeze(-2).unbind(0), d.unflatten(-1, (4, H)).unbind(0)
+    dhs_t, d_t = dh.unsqueeze(-2).unbind(0), torch.unflatten(d, -1, (4, H)).unbind(0)
     for start, stop in chunks_back(gates):
-        q, r, z, n = gates[start:stop].split(H, -1)
-        d_q, d_r, d_z, d_n = d[start:stop].split(H, -1)
+        q, r, z, n = gates[start:stop].chunk(4, -1)
+        d_q, d_r, d_z, d_n = d[start:stop].chunk(4, -1)
         carry = _common_coefficients(d_z, d_n, z, n, h[start:stop], mask, start, stop)
         torch.mul(d_n, r, out=d_q)
         torch.addcmul(d_q, d_q, r, value=-1, out=d_r).mul_(q)
@@ -181,12 +182,12 @@ def adjoint_before(dh: Tensor, gates: Tensor, h: Tensor, U: Tensor, mask: Tensor
     add_product, H = add_product_for(U), h.shape[-1]
     U_rz, U_n = U[..., : 2 * H, :], U[..., 2 * H :, :]
     d = timeline(h[0], gates.shape[0], 3 * H)
-    d_r_t, d_z_t, d_n_t = (gate.unbind(0) for gate in d.split(H, -1))
+    d_r_t, d_z_t, d_n_t = (gate.unbind(0) for gate in d.chunk(3, -1))
     dh_t, drz_t = dh.unbind(0), d[..., : 2 * H].unbind(0)
     ds = torch.empty_like(dh[0])
     for start, stop in chunks_back(gates):
-        r, z, n = gates[start:stop].split(H, -1)
-        d_r, d_z, d_n = d[start:stop].split(H, -1)
+        r, z, n = gates[start:stop].chunk(3, -1)
+        d_r, d_z, d_n = d[start:stop].chunk(3, -1)
         carry = _common_coefficients(d_z, d_n, z, n, h[start:stop], mask, start, stop)
         torch.addcmul(r, r, r, value=-1, out=d_r).mul_(h[start:stop])
         carry_t, r_t = carry.unbind(0), r.unbind(0)
@@ -250,7 +251,7 @@ class GRUAfter(Kernel):
         x, _, W, _, U, _ = inputs
         h, gates = residuals
         H = h.shape[-1]
-        dh = started_adjoint(*d_outputs, h)
+        dh = started_adjoint(h, *d_outputs)
         d = adjoint_after(dh, gates, h, U.roll(H, -2), mask)
         dqrz, da = d[..., : 3 * H], d[..., H:]
         if tap is not None:
@@ -300,8 +301,7 @@ class GRUBefore(Kernel):
         """Run the loop back, then one product per gradient."""
         x, _, W, _, U = inputs
         h, gates = residuals
-        H = h.shape[-1]
-        dh = started_adjoint(*d_outputs, h)
+        dh = started_adjoint(h, *d_outputs)
         da = adjoint_before(dh, gates, h, U, mask)
         if tap is not None:
             tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]

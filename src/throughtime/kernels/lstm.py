@@ -104,7 +104,7 @@ def forward(
     add_product, U_t = add_product_for(U), U.mT.contiguous()
     P_t = None if P is None else P.mT.contiguous()
     H = c.shape[-1]
-    o_t, i_t, f_t, g_t = (gate.unbind(0) for gate in gates.split(H, -1))
+    o_t, i_t, f_t, g_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
     oif_t, a_t = gates[..., : 3 * H].unbind(0), gates.unbind(0)
     h_t, c_t, m_t = h.unbind(0), c.unbind(0), m.unbind(0)
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
@@ -136,9 +136,11 @@ def adjoint(
     gradient of c_T from outside, and then the total.
     """
     add_product, H = add_product_for(U), c.shape[-1]
-    d = timeline(c[0], gates.shape[0], 5 * H)  # coefficients, and then: da_o da_i da_f da_g dc_{t-1}
+    d = timeline(
+        c[0], gates.shape[0], 5 * H
+    )  # coefficients, and then: da_o da_i da_f da_g dc_{t-1}
     dh_t, do_t, da_t = dh.unbind(0), d[..., :H].unbind(0), d[..., : 4 * H].unbind(0)
-    difgc_t = d[..., H:].unflatten(-1, (4, H)).unbind(0)
+    difgc_t = torch.unflatten(d[..., H:], -1, (4, H)).unbind(0)
     dc_t = [*d[..., 4 * H :].unbind(0), dc_n]
     dcs_t = [dc.unsqueeze(-2) for dc in dc_t]
     for start, stop in chunks_back(gates):
@@ -160,8 +162,8 @@ def adjoint(
 def _coefficients(d: Tensor, gates: Tensor, c: Tensor, skipped: Tensor | None) -> Tensor:
     """Write what dm_t and dc_t are multiplied by into `d`; return what leads from dm_t to dc_t."""
     H = c.shape[-1]
-    o, i, f, g = gates.split(H, -1)
-    d_o, d_i, d_f, d_g, d_c = d.split(H, -1)
+    o, i, f, g = gates.chunk(4, -1)
+    d_o, d_i, d_f, d_g, d_c = d.chunk(5, -1)
     oif, tanh_c = gates[..., : 3 * H], c[1:].tanh()
     torch.addcmul(oif, oif, oif, value=-1, out=d[..., : 3 * H])
     d_o.mul_(tanh_c)
@@ -209,7 +211,7 @@ class LSTM(Kernel):
         h, c, gates, *_ = residuals
         d_h, d_h_n, d_c_n = d_outputs
         H = c.shape[-1]
-        dh = started_adjoint(d_h, d_h_n, h)
+        dh = started_adjoint(h, d_h, d_h_n)
         dc_n = torch.zeros_like(c[-1]) if d_c_n is None else d_c_n.clone()
         da, dc = adjoint(dh, dc_n, gates, c, U.roll(H, -2), P, mask)
         if tap is not None:

@@ -75,7 +75,7 @@ def run(
     if mask is not None:
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
         x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
-    results: Tensors = Recurrence.apply(kernel, tap, mask, x, *rest)
+    results = _recur(kernel, tap, mask, x, *rest)
     return results[: 1 + kernel.states]
 
 
@@ -106,20 +106,15 @@ class Recurrence(torch.autograd.Function):
         needed = ctx.needs_input_grad[3:]
         mask, *tensors = ctx.saved_tensors
         d_outputs = d_results[: 1 + ctx.kernel.states]
-        grads = iter(
-            Adjoint.apply(ctx.kernel, ctx.tap, needed, ctx.inputs, mask, *d_outputs, *tensors)
-        )
+        grads = iter(_adjoin(ctx.kernel, ctx.tap, needed, ctx.inputs, mask, *d_outputs, *tensors))
         return None, None, None, *(next(grads) if need else None for need in needed)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        """Push tangents forward as the transpose of the transpose: J v = ∂(J' u)/∂u ' v."""
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+        """Push tangents forward through `replay`."""
         mask, *inputs = ctx.saved_tensors
         kernel: Kernel = ctx.kernel
-        moving = [i for i, tangent in enumerate(tangents[3:]) if tangent is not None]
-        outputs, pull_back = torch.func.vjp(*_replayed(kernel, mask, inputs, moving))
-        _, push_forward = torch.func.vjp(pull_back, tuple(map(torch.zeros_like, outputs)))
-        (d_outputs,) = push_forward(tuple(tangents[3 + i] for i in moving))
+        d_outputs = _push_forward(lambda *given: kernel.replay(mask, given), inputs, tangents[3:])
         return *d_outputs, *(None for _ in range(ctx.residuals))
 
     @staticmethod
@@ -128,7 +123,7 @@ class Recurrence(torch.autograd.Function):
         kernel, tap, *tensors = arguments
         axes = [1, 1, *[0] * (len(tensors) - 2)]
         lifted = _Lifted(info.batch_size, tensors[1], in_dims[3], tensors, in_dims[2:], axes)
-        results = Recurrence.apply(kernel, tap, *lifted.tensors)
+        results = _recur(kernel, tap, *lifted.tensors)
         ends = 1 + kernel.states
         return lifted.lower(results, [1, *[0] * kernel.states, *[1] * (len(results) - ends)])
 
@@ -154,38 +149,23 @@ class Adjoint(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Keep what a second differentiation reads."""
         ctx.kernel, _, ctx.needed, ctx.count, mask, *tensors = inputs
-        ctx.residuals = len(tensors) - (1 + ctx.kernel.states) - ctx.count
-        ctx.save_for_backward(mask, *tensors[: len(tensors) - ctx.residuals])
+        ctx.kept = 1 + ctx.kernel.states + ctx.count
+        ctx.residuals = len(tensors) - ctx.kept
+        ctx.save_for_backward(mask, *tensors[: ctx.kept])
+        ctx.save_for_forward(mask, *tensors[: ctx.kept])
 
     @staticmethod
     def backward(ctx: Any, *dd: Tensor) -> Any:
         """Differentiate the gradient of `replay`."""
-        kernel: Kernel = ctx.kernel
         mask, *tensors = ctx.saved_tensors
-        d_outputs, inputs, _ = _split(tensors, 1 + kernel.states, ctx.count)
-        sent = [i for i, d in enumerate(d_outputs) if d is not None]
-        given = [i for i, tensor in enumerate(inputs) if tensor is not None]
-        wanted = [given.index(i) for i, need in enumerate(ctx.needed) if need]
+        grads = _pull_back(_gradient_of_replay(ctx, mask), tensors, dd)
+        return None, None, None, None, None, *grads, *(None for _ in range(ctx.residuals))
 
-        def gradient(d_sent: Tensors, primals: Tensors) -> Tensors:
-            replay, *_ = _replayed(kernel, mask, inputs, given)
-            outputs, pull_back = torch.func.vjp(replay, *primals)
-            d_all = [torch.zeros_like(output) for output in outputs]
-            for i, d in zip(sent, d_sent, strict=True):
-                d_all[i] = d
-            grads = pull_back(tuple(d_all))
-            return tuple(grads[i] for i in wanted)
-
-        _, pull_back = torch.func.vjp(
-            gradient, tuple(d_outputs[i] for i in sent), tuple(inputs[i] for i in given)
-        )
-        from_d, from_inputs = pull_back(dd)
-        grads: list[Tensor | None] = [None] * (len(tensors) + ctx.residuals)
-        for i, grad in zip(sent, from_d, strict=True):
-            grads[i] = grad
-        for i, grad in zip(given, from_inputs, strict=True):
-            grads[len(d_outputs) + i] = grad
-        return None, None, None, None, None, *grads
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+        """Push tangents forward through the gradient of `replay`."""
+        mask, *tensors = ctx.saved_tensors
+        return _push_forward(_gradient_of_replay(ctx, mask), tensors, tangents[5 : 5 + ctx.kept])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
@@ -196,9 +176,14 @@ class Adjoint(torch.autograd.Function):
         residuals = len(tensors) - x - count
         axes = [1, 1, *states, 1, *[0] * (count - 1), *[1] * residuals]
         lifted = _Lifted(info.batch_size, tensors[x], in_dims[4 + x], tensors, in_dims[4:], axes)
-        grads = Adjoint.apply(kernel, tap, needed, count, *lifted.tensors)
+        grads = _adjoin(kernel, tap, needed, count, *lifted.tensors)
         axes = [1, *[0] * (count - 1)]
         return lifted.lower(grads, [axis for axis, need in zip(axes, needed, strict=True) if need])
+
+
+_recur: Callable[..., Tensors] = Recurrence.apply
+_adjoin: Callable[..., Tensors] = Adjoint.apply
+_vjp: Callable[..., Any] = torch.func.vjp
 
 
 def _split(
@@ -208,18 +193,59 @@ def _split(
     return tuple(tensors[:outputs]), tuple(tensors[outputs:cut]), tuple(tensors[cut:])
 
 
-def _replayed(
-    kernel: Kernel, mask: Tensor | None, inputs: Sequence[Tensor | None], moving: Sequence[int]
-) -> tuple[Any, ...]:
-    """Return `replay` as a function of the moving inputs alone, and those."""
+def _gradient_of_replay(ctx: Any, mask: Tensor | None) -> Callable[..., Tensors]:
+    """Return ȳ, x, s_0, θ -> the needed gradients, by autograd over `replay`."""
 
-    def replay(*primals: Tensor) -> Tensors:
-        filled = list(inputs)
-        for i, primal in zip(moving, primals, strict=True):
-            filled[i] = primal
-        return kernel.replay(mask, tuple(filled))
+    def gradient(*tensors: Tensor | None) -> Tensors:
+        d_outputs, inputs, _ = _split(tensors, 1 + ctx.kernel.states, ctx.count)
+        grads = _pull_back(lambda *given: ctx.kernel.replay(mask, given), inputs, d_outputs)
+        return tuple(g for g, need in zip(grads, ctx.needed, strict=True) if g is not None and need)
 
-    return replay, *(inputs[i] for i in moving)
+    return gradient
+
+
+def _pull_back(
+    function: Callable[..., Tensors],
+    arguments: Sequence[Tensor | None],
+    d_results: Sequence[Tensor | None],
+) -> Optionals:
+    """Return d_results' J, with None for arguments that are None; differentiable."""
+    given = [i for i, argument in enumerate(arguments) if argument is not None]
+    restricted, primals = _restricted(function, arguments, given)
+    results, pull_back = _vjp(restricted, *primals)
+    filled = (
+        torch.zeros_like(r) if d is None else d for r, d in zip(results, d_results, strict=True)
+    )
+    grads = dict(zip(given, pull_back(tuple(filled)), strict=True))
+    return tuple(grads.get(i) for i in range(len(arguments)))
+
+
+def _push_forward(
+    function: Callable[..., Tensors],
+    arguments: Sequence[Tensor | None],
+    tangents: Sequence[Tensor | None],
+) -> Tensors:
+    """Return J tangents, as the transpose of u -> u'J; differentiable."""
+    moving = [i for i, tangent in enumerate(tangents) if tangent is not None]
+    restricted, primals = _restricted(function, arguments, moving)
+    results, pull_back = _vjp(restricted, *primals)
+    _, push_forward = _vjp(pull_back, tuple(map(torch.zeros_like, results)))
+    d_results: Tensors = push_forward(tuple(tangents[i] for i in moving))[0]
+    return d_results
+
+
+def _restricted(
+    function: Callable[..., Tensors], arguments: Sequence[Tensor | None], moving: Sequence[int]
+) -> tuple[Callable[..., Tensors], list[Any]]:
+    """Return the function of the moving arguments alone, and those."""
+
+    def restricted(*moved: Tensor) -> Tensors:
+        filled = list(arguments)
+        for i, argument in zip(moving, moved, strict=True):
+            filled[i] = argument
+        return function(*filled)
+
+    return restricted, [arguments[i] for i in moving]
 
 
 class _Lifted:
@@ -250,7 +276,9 @@ class _Lifted:
     def lower(self, results: Sequence[Tensor], axes: Sequence[int]) -> tuple[Tensors, Any]:
         """Return results with their mapped axis, and where it is."""
         if self.nested:
-            results = [r.unflatten(a, (self.size, -1)) for r, a in zip(results, axes, strict=True)]
+            results = [
+                torch.unflatten(r, a, (self.size, -1)) for r, a in zip(results, axes, strict=True)
+            ]
         return tuple(results), tuple(axes)
 
 
@@ -266,7 +294,7 @@ def started(first: Tensor, steps: int) -> Tensor:
     return states
 
 
-def started_adjoint(d_h: Tensor | None, d_h_n: Tensor | None, h: Tensor) -> Tensor:
+def started_adjoint(h: Tensor, d_h: Tensor | None, d_h_n: Tensor | None) -> Tensor:
     """Return a buffer like `h` [T+1, ...] that holds the direct gradient of every state."""
     dh = timeline(h[0], h.shape[0], h.shape[-1])
     dh[0] = 0.0
@@ -296,7 +324,7 @@ def project(x: Tensor, W: Tensor, b: Tensor | None, out: Tensor) -> Tensor:
 def unproject(da: Tensor, W: Tensor) -> Tensor:
     """Return da W for all time steps, as one product."""
     dx = torch.matmul(rows(da), W)
-    return dx.unflatten(-2, (da.shape[0], da.shape[-2])).movedim(-3, 0)
+    return torch.unflatten(dx, -2, (da.shape[0], da.shape[-2])).movedim(-3, 0)
 
 
 def outer(da: Tensor, values: Tensor) -> Tensor:

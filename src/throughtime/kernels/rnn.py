@@ -22,8 +22,8 @@ from torch import Tensor
 
 from throughtime._checks import one_of
 from throughtime.kernels.recurrence import (
-    Kernel,
     Inputs,
+    Kernel,
     Optionals,
     Tensors,
     add_product_for,
@@ -145,7 +145,7 @@ class RNN(Kernel):
         """Run the loop back, then one product per gradient."""
         x, _, W, _, U = inputs
         (h,) = residuals
-        dh = started_adjoint(*d_outputs, h)
+        dh = started_adjoint(h, *d_outputs)
         da = adjoint(dh, h, U, self.phi, mask)
         if tap is not None:
             tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
@@ -162,7 +162,5 @@ class RNN(Kernel):
         """Scan `step`."""
         x, h_0, W, b, U = inputs
         a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
-        (h_TBH,), (h_n,) = scan(
-            lambda h, a_t: (step(h, a_t, U, self.phi),), (h_0,), [a], mask
-        )
+        (h_TBH,), (h_n,) = scan(lambda h, a_t: (step(h, a_t, U, self.phi),), (h_0,), [a], mask)
         return h_TBH, h_n

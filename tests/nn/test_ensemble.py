@@ -38,12 +38,24 @@ class Elman(nn.Module):
         return h
 
 
+class Foreign(nn.Module):
+    """A fused layer of torch's, which cannot be mapped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.LSTM(F, H, num_layers=2, batch_first=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return self.layer(x)
+
+
 def recurrence(cell: str) -> Recurrence:
     return Recurrence(cell, H, num_layers=2)
 
 
 MODELS = {
     "plain": Elman,
+    "torch's own layer": Foreign,
     **{
         f"{shape.__name__}-{cell}": (
             lambda shape=shape, cell=cell: shape(F, recurrence(cell), QuantileHead(H))

@@ -6,7 +6,9 @@ For members m(theta_e, x) of the same form with weights theta_1..theta_E,
     y_e   = m(theta_e, x_e)           all members in one call, by torch.func.vmap
 
 Members share nothing: the gradient of a sum of their losses is each one's own. What runs E small
-products one after the other for a loop over models is here one large product.
+products one after the other for a loop over models is here one large product. Only the fused
+recurrent layers of torch (which are also ours on devices other than a CPU) cannot be mapped; a
+model that holds one runs its members in turn, with the same results.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from torch import Tensor, nn
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
+from throughtime.nn.layers import GRU, LSTM, RNN
+
+OURS = (RNN, LSTM, GRU)
 
 
 class Ensemble(nn.Module):
@@ -77,13 +82,17 @@ class Ensemble(nn.Module):
                     "give each member its own, or x.expand(members, *x.shape) to all",
                 )
         self._follow_mode()
-        axes = tuple(None if x is None else 0 for x in inputs)
-        run = torch.func.vmap(self._run, in_dims=(0, *axes), randomness="different")
-        return run(self._weights(), *inputs)
+        weights = {**dict(self.stacked.named_parameters()), **dict(self.stacked.named_buffers())}
+        if self._maps():
+            axes = tuple(None if x is None else 0 for x in inputs)
+            run = torch.func.vmap(self._run, in_dims=(0, *axes), randomness="different")
+            return run(weights, *inputs)
+        return _join([self._run(*_part((weights, *inputs), e)) for e in range(self.members)])
 
-    def _weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers [E, ...] by the names they have in a member."""
-        return {**dict(self.stacked.named_parameters()), **dict(self.stacked.named_buffers())}
+    def _maps(self) -> bool:
+        fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
+        on_cpu = all(parameter.device.type == "cpu" for parameter in self.parameters())
+        return not fused or (on_cpu and all(isinstance(layer, OURS) for layer in fused))
 
     def _run(self, weights: dict[str, Tensor], *inputs: Any) -> Any:
         return torch.func.functional_call(self.template, weights, inputs)
@@ -141,3 +150,19 @@ def _descend(root: nn.Module, name: str) -> tuple[nn.Module, str]:
             root.add_module(part, nn.Module())
         root = root.get_submodule(part)
     return root, leaf
+
+
+def _part(stack: Any, index: int) -> Any:
+    """The member's share of tensors [E, ...], in tuples or dicts."""
+    if isinstance(stack, Tensor):
+        return stack[index]
+    if isinstance(stack, dict):
+        return {name: _part(tensor, index) for name, tensor in stack.items()}
+    return stack if stack is None else tuple(_part(tensor, index) for tensor in stack)
+
+
+def _join(parts: list[Any]) -> Any:
+    """The inverse of `_part`, for tuples and tensors."""
+    if isinstance(parts[0], Tensor):
+        return torch.stack(parts)
+    return None if parts[0] is None else tuple(_join(list(p)) for p in zip(*parts, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -60,6 +60,7 @@ def test_each_output_has_its_own_rows_of_the_linear_layer(build):
 levels = st.lists(st.sampled_from([i / 100 for i in range(1, 100)]), min_size=1, unique=True)
 
 
+@settings(deadline=None)  # the first example pays for the warm-up
 @given(levels=levels.map(sorted), scale=st.floats(0, 30))
 def test_quantiles_rise_with_their_level_and_the_point_is_the_middle_one(levels, scale):
     head = QuantileHead(H, levels=levels).double()

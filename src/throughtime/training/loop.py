@@ -15,7 +15,6 @@ from throughtime.training.context import mode
 from throughtime.training.examples import Examples
 from throughtime.training.losses import Loss
 from throughtime.training.observer import History, Observer
-from throughtime.training.parameters import members_of
 from throughtime.training.run import Run
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.sources import ExampleSource, SequenceSource, Source
@@ -106,15 +105,16 @@ class Trainer:
         """Train on long sequences, inputs [B, T, I] and targets [B, T, ...], side by side.
 
         `model(inputs, state)` returns outputs [B, T, ...] and the state after them, which is
-        carried along; `settings.truncation` says how far gradients reach. `validation` is a pair
+        carried along; `settings.truncation` says how far gradients reach. All members of an
+        ensemble learn from the same sequences. `validation` is a pair
         like (inputs, targets); it begins with the model's own state, so let it start with some
         steps whose targets are NaN to warm that up. Ends and raises as `fit` does.
         """
-        if self.settings.batch_size is not None or members_of(self.model) is not None:
+        if self.settings.batch_size is not None:
             raise SettingError(
-                "neither batch_size nor an ensemble for sequences, which are learned from in step",
-                f"batch_size={self.settings.batch_size}, members={members_of(self.model)}",
-                "leave batch_size at None and train members one by one",
+                "no batch_size for sequences, which are walked along side by side",
+                repr(self.settings.batch_size),
+                "leave it at None",
             )
         source = SequenceSource(self.model, (inputs, targets), validation, self.settings)
         return self._train(source, self._generator(), name, checkpoint)

@@ -227,7 +227,7 @@ def test_a_stated_frequency_is_held_against_the_dates() -> None:
 
 def test_order_and_other_columns_are_noted() -> None:
     panel = read_frame(pd.DataFrame({"ds": [3, 1, 2], "y": [3, 1, 2], "holiday": [0, 0, 1]}))
-    assert panel.notes == ("column 'holiday' ignored", "rows sorted by date")
+    assert panel.notes == ("ignored: 'holiday'", "rows sorted by date")
     np.testing.assert_array_equal(panel.y, [1, 2, 3])
 
 

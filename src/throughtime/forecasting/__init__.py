@@ -1,1 +1,33 @@
 """Floor 4. From a table of series to forecasts with honest intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from throughtime._lazy import lazy
+
+if TYPE_CHECKING:  # the same names once more, for type checkers and editors
+    from throughtime.forecasting import metrics
+    from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+    from throughtime.forecasting.frame import read_frame
+    from throughtime.forecasting.frequency import Frequency
+    from throughtime.forecasting.intervals import Calibration
+    from throughtime.forecasting.panel import Panel
+    from throughtime.forecasting.seasons import season_length
+    from throughtime.forecasting.windows import Windows
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "Calibration": "throughtime.forecasting.intervals",
+        "Frequency": "throughtime.forecasting.frequency",
+        "LinearAutoregression": "throughtime.forecasting.baselines",
+        "Naive": "throughtime.forecasting.baselines",
+        "Panel": "throughtime.forecasting.panel",
+        "SeasonalNaive": "throughtime.forecasting.baselines",
+        "Windows": "throughtime.forecasting.windows",
+        "metrics": "throughtime.forecasting.metrics",
+        "read_frame": "throughtime.forecasting.frame",
+        "season_length": "throughtime.forecasting.seasons",
+    },
+)

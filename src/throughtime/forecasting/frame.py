@@ -1,13 +1,12 @@
-"""From a table of series to a `Panel`: all values one after the other on a regular grid.
+"""From a table of series to a `Panel`, with every cell that does not fit named by its row.
 
-Tables are long: columns `unique_id`, `ds`, `y`, in pandas, polars or pyarrow; what goes out is of
-the kind that came in. A date without a row and a row without a value both become NaN.
+Tables are long: columns `unique_id`, `ds`, `y`, in pandas, polars or pyarrow. A date without a row
+and a row without a value both become NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals as nw
@@ -15,115 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from throughtime._checks import positive_int
 from throughtime._errors import DataError
 from throughtime.forecasting.columns import DateKind, RowName, dates, labels, numbers, series
 from throughtime.forecasting.frequency import Frequency, Stamps, show
+from throughtime.forecasting.panel import Floats, Ints, Panel
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+__all__ = ["Panel", "read_frame"]
 
+_MOST_GAPS = 1000  # a row: beyond it one date is a slip, and the grid would fill the memory
 _REMEDY = "rename its columns to 'ds' and 'y' (and 'unique_id' where there are several series)"
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """Series of one frequency, one after the other in one buffer.
-
-    Series i is `y[offsets[i]:offsets[i + 1]]` (float64, NaN where nothing was observed), its first
-    stamp is `starts[i]` (`int64` or `datetime64[us]`), its name `ids[i]`. `n_gaps` counts dates
-    that had no row, `n_missing` rows that had no value; `notes` says in words what was done to the
-    table on the way in. `backend` and `dates` are how it came, for `like`.
-
-    >>> panel = read_frame([5.0, 11.0, 16.0])
-    >>> panel.cut(1).series(0), panel.future(2)[1]
-    (array([ 5., 11.]), array([3, 4]))
-    """
-
-    ids: tuple[Any, ...]
-    y: Floats
-    offsets: Ints
-    starts: Stamps
-    frequency: Frequency
-    n_gaps: int = 0
-    n_missing: int = 0
-    notes: tuple[str, ...] = ()
-    backend: str = "pyarrow"
-    dates: DateKind = field(default_factory=DateKind)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def lengths(self) -> Ints:
-        """The number of steps in each series."""
-        return np.diff(self.offsets)
-
-    @property
-    def first(self) -> Any:
-        """The earliest stamp of any series."""
-        return self.starts.min()
-
-    @property
-    def last(self) -> Any:
-        """The latest stamp of any series."""
-        return self.frequency.at(self.starts, self.lengths - 1).max()
-
-    def series(self, i: int) -> Floats:
-        """Return the values of series i, a view."""
-        return self.y[self.offsets[i] : self.offsets[i + 1]]
-
-    def ds(self, i: int) -> Stamps:
-        """Return the stamps of series i."""
-        return self.frequency.at(self.starts[i], np.arange(self.lengths[i]))
-
-    def future(self, h: int) -> tuple[npt.NDArray[np.object_], Stamps]:
-        """Return names and stamps, [S * h] each, of the `h` steps that follow every series."""
-        k = self.lengths[:, None] + np.arange(positive_int("h", h))
-        ds = self.frequency.at(self.starts[:, None], k).ravel()
-        return np.repeat(np.array(self.ids, dtype=object), h), ds
-
-    def cut(self, k: int) -> Panel:
-        """Return the panel without the last `k` steps of every series.
-
-        A series of which no observed value would stay is left out. Raises `DataError` if that is
-        all of them.
-        """
-        lengths = np.maximum(self.lengths - positive_int("k", k, at_least=0), 0)
-        before = np.concatenate([[0], np.cumsum(~np.isnan(self.y))])  # values observed up to here
-        kept = np.flatnonzero(before[self.offsets[:-1] + lengths] > before[self.offsets[:-1]])
-        if len(kept) == 0:
-            raise DataError(
-                f"a series with a value before its last {k} steps",
-                f"at most {self.lengths.max()} steps",
-                "ask for a shorter horizon or fewer windows",
-            )
-        offsets = np.concatenate([[0], np.cumsum(lengths[kept])])
-        old = np.repeat(self.offsets[kept] - offsets[:-1], lengths[kept])
-        return replace(
-            self,
-            ids=self.ids if len(kept) == len(self) else tuple(self.ids[i] for i in kept),
-            y=self.y[old + np.arange(offsets[-1])],
-            offsets=offsets,
-            starts=self.starts[kept],
-        )
-
-    def like(self, columns: Mapping[str, Any]) -> Any:
-        """Return columns as a table of the kind that came in.
-
-        `ds` and `cutoff` hold stamps as this panel's, and go out as the dates came in.
-        """
-        stamps = ("ds", "cutoff")
-        made = {
-            name: (
-                self.dates.restore(np.asarray(values), self.backend)
-                if name in stamps
-                else series(values, self.backend)
-            ).to_native()
-            for name, values in columns.items()
-        }
-        backend: Any = self.backend
-        return nw.from_dict(made, backend=backend).to_native()
 
 
 def read_frame(
@@ -150,42 +49,124 @@ def read_frame(
     """
     if isinstance(data, Panel):
         return data
-
-    def row(i: int) -> str:
-        return f"{row_word} {i + first_row}"
-
     table = _table(data)
+    rows, kind = _rows(table, lambda i: f"{row_word} {i + first_row}")
+    others = [repr(name) for name in table.columns if name not in ("unique_id", "ds", "y")]
+    notes = [f"ignored: {', '.join(others)}"] if others else []
+    if not rows.is_sorted:
+        rows = rows.sorted()
+        notes.append("rows sorted by date")
+    rows.check()
+
+    frequency = Frequency.infer(rows.ds, rows.offsets) if freq is None else Frequency.parse(freq)
+    panel = _on_grid(rows, frequency)
+    notes += _counted(panel.n_gaps, "missing date filled as gap", "missing dates filled as gaps")
+    notes += _counted(panel.n_missing, "empty value", "empty values")
+    backend = table.implementation.name.lower()
+    return replace(panel, notes=tuple(notes), backend=backend, dates=kind)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows of a table, those of a series together: its number, date, value and row number."""
+
+    ids: tuple[Any, ...]
+    codes: Ints
+    ds: Stamps
+    y: Floats
+    number: Ints
+    name: RowName
+
+    def _at(self, order: Ints) -> _Rows:
+        return replace(
+            self,
+            codes=self.codes[order],
+            ds=self.ds[order],
+            y=self.y[order],
+            number=self.number[order],
+        )
+
+    def grouped(self) -> _Rows:
+        return self._at(np.argsort(self.codes, kind="stable"))
+
+    def sorted(self) -> _Rows:
+        return self._at(np.lexsort((self.ds, self.codes)))
+
+    @property
+    def offsets(self) -> Ints:
+        return np.concatenate([[0], np.cumsum(np.bincount(self.codes))])
+
+    @property
+    def _same_series(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.codes[1:] == self.codes[:-1])
+
+    @property
+    def is_sorted(self) -> bool:
+        return not (self._same_series & (self.ds[1:] < self.ds[:-1])).any()
+
+    def check(self) -> None:
+        """Refuse two rows for one date, and a series without a value."""
+        twice = np.flatnonzero(self._same_series & (self.ds[1:] == self.ds[:-1]))
+        if len(twice):
+            i, both = twice[0], [self.name(int(n)) for n in self.number[twice[0] : twice[0] + 2]]
+            raise DataError(
+                "one row a date in each series",
+                f"{show(self.ds[i])} in both {both[0]} and {both[1]} "
+                f"of series {self.ids[self.codes[i]]!r}",
+                "remove one of them, or name several series in a column 'unique_id'",
+            )
+        empty = np.flatnonzero(np.bincount(self.codes, weights=~np.isnan(self.y)) == 0)
+        if len(empty):
+            names = ", ".join(repr(self.ids[i]) for i in empty[:3])
+            names += ", ..." if len(empty) > 3 else ""
+            raise DataError("a value in every series", f"none in {names}", "leave these series out")
+
+    def positions(self, frequency: Frequency) -> Ints:
+        """Return each row's position on the grid that begins with the first date of its series."""
+        starts = self.ds[self.offsets[:-1]][self.codes]
+        k, on_grid = frequency.locate(starts, self.ds)
+        if not on_grid.all():
+            i = int(np.argmin(on_grid))
+            where = f" in {self.name(int(self.number[i]))} of series {self.ids[self.codes[i]]!r}"
+            raise frequency.off_grid(starts[i], self.ds[i], where)
+        if k[self.offsets[1:] - 1].sum() > _MOST_GAPS * len(k) + 100_000:
+            i = int(np.argmax(np.diff(k) * self._same_series))
+            raise DataError(
+                f"dates near each other, every {frequency.alias}",
+                f"{k[i + 1] - k[i]} steps between {show(self.ds[i])} and {show(self.ds[i + 1])} "
+                f"in {self.name(int(self.number[i + 1]))}",
+                "correct that date, or pass a longer freq=",
+            )
+        return k
+
+
+def _rows(table: nw.DataFrame[Any], row: RowName) -> tuple[_Rows, DateKind]:
     names = table.columns
-    lacking = [name for name in ("ds", "y") if name not in names]
-    if lacking:
+    if "ds" not in names or "y" not in names:
         found = ", ".join(map(repr, names)) or "no columns"
         raise DataError("a table with columns 'ds' and 'y'", found, _REMEDY)
     if len(table) == 0:
         raise DataError("a table with rows", "none", "pass at least a few dates with values")
-
     y = numbers(table["y"], row)
     ds, kind = dates(table["ds"], row)
+    codes, ids = np.zeros(len(y), dtype=np.int64), ("series",)
     if "unique_id" in names:
         codes, ids = labels(table["unique_id"], row)
-    else:
-        codes, ids = np.zeros(len(y), dtype=np.int64), ("series",)
-    notes = [f"column {name!r} ignored" for name in names if name not in ("unique_id", "ds", "y")]
+    return _Rows(ids, codes, ds, y, np.arange(len(y)), row).grouped(), kind
 
-    order = np.argsort(codes, kind="stable")
-    if _falls(codes[order], ds[order]).any():
-        order = np.lexsort((ds, codes))
-        notes.append("rows sorted by date")
-    y, ds, codes = y[order], ds[order], codes[order]
-    _refuse_duplicates(ids, codes, ds, order, row)
-    _refuse_empty_series(ids, codes, y)
 
-    rows = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-    frequency = Frequency.infer(ds, rows) if freq is None else Frequency.parse(freq)
-    k = _positions(frequency, ids, codes, ds, rows, order, row)
-    panel = _on_grid(ids, codes, k, y, ds[rows[:-1]], frequency, rows)
-    notes += _counted(panel.n_gaps, "missing date filled as gap", "missing dates filled as gaps")
-    notes += _counted(panel.n_missing, "empty value", "empty values")
-    return replace(panel, notes=tuple(notes), backend=table.implementation.name.lower(), dates=kind)
+def _on_grid(rows: _Rows, frequency: Frequency) -> Panel:
+    first, last = rows.offsets[:-1], rows.offsets[1:] - 1
+    k = rows.positions(frequency)
+    offsets = np.concatenate([[0], np.cumsum(k[last] + 1)])
+    y = np.full(offsets[-1], np.nan)
+    y[offsets[rows.codes] + k] = rows.y
+    n_gaps, n_missing = len(y) - len(k), int(np.isnan(rows.y).sum())
+    return Panel(rows.ids, y, offsets, rows.ds[first], frequency, n_gaps, n_missing)
+
+
+def _counted(n: int, one: str, many: str) -> list[str]:
+    return [f"{n} {one if n == 1 else many}"] if n else []
 
 
 def _table(data: Any) -> nw.DataFrame[Any]:
@@ -235,75 +216,3 @@ def _pandas_series(data: Any) -> nw.DataFrame[Any]:
     table["ds"] = index if dated else np.arange(len(data))
     table["unique_id"] = "series" if data.name is None else str(data.name)
     return nw.from_native(table, eager_only=True)
-
-
-def _falls(codes: Ints, ds: Stamps) -> npt.NDArray[np.bool_]:
-    return np.asarray((ds[1:] < ds[:-1]) & (codes[1:] == codes[:-1]))
-
-
-def _refuse_duplicates(
-    ids: tuple[Any, ...], codes: Ints, ds: Stamps, order: Ints, row: RowName
-) -> None:
-    twice = np.flatnonzero((ds[1:] == ds[:-1]) & (codes[1:] == codes[:-1]))
-    if len(twice):
-        i = twice[0]
-        raise DataError(
-            "one row a date in each series",
-            f"{show(ds[i])} in both {row(int(order[i]))} and {row(int(order[i + 1]))} "
-            f"of series {ids[codes[i]]!r}",
-            "remove one of them, or name several series in a column 'unique_id'",
-        )
-
-
-def _refuse_empty_series(ids: tuple[Any, ...], codes: Ints, y: Floats) -> None:
-    empty = np.flatnonzero(np.bincount(codes, weights=~np.isnan(y)) == 0)
-    if len(empty):
-        names = ", ".join(repr(ids[i]) for i in empty[:3]) + (", ..." if len(empty) > 3 else "")
-        raise DataError("a value in every series", f"none in {names}", "leave these series out")
-
-
-def _positions(
-    frequency: Frequency,
-    ids: tuple[Any, ...],
-    codes: Ints,
-    ds: Stamps,
-    rows: Ints,
-    order: Ints,
-    row: RowName,
-) -> Ints:
-    """Return each stamp's position on the grid of its own series."""
-    starts = ds[rows[:-1]][codes]
-    k, on_grid = frequency.locate(starts, ds)
-    if not on_grid.all():
-        i = int(np.argmin(on_grid))
-        where = f" in {row(int(order[i]))} of series {ids[codes[i]]!r}"
-        raise frequency.off_grid(starts[i], ds[i], where)
-    if k[rows[1:] - 1].sum() > 1000 * len(ds) + 100_000:
-        i = int(np.argmax(np.diff(k) * (np.diff(codes) == 0)))
-        raise DataError(
-            f"dates near each other, every {frequency.alias}",
-            f"{k[i + 1] - k[i]} steps between {show(ds[i])} and {show(ds[i + 1])} "
-            f"in {row(int(order[i + 1]))}",
-            "correct that date, or pass a longer freq=",
-        )
-    return k
-
-
-def _on_grid(
-    ids: tuple[Any, ...],
-    codes: Ints,
-    k: Ints,
-    values: Floats,
-    starts: Stamps,
-    frequency: Frequency,
-    rows: Ints,
-) -> Panel:
-    offsets = np.concatenate([[0], np.cumsum(k[rows[1:] - 1] + 1)])
-    y = np.full(offsets[-1], np.nan)
-    y[offsets[codes] + k] = values
-    n_missing = int(np.isnan(values).sum())
-    return Panel(ids, y, offsets, starts, frequency, len(y) - len(values), n_missing)
-
-
-def _counted(n: int, one: str, many: str) -> list[str]:
-    return [f"{n} {one if n == 1 else many}"] if n else []

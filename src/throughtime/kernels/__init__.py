@@ -1,1 +1,9 @@
 """Floor 0. Recurrences as pure functions on tensors, each with its hand-derived adjoint."""
+
+from throughtime.kernels.gru import gru
+from throughtime.kernels.lstm import lstm
+from throughtime.kernels.rnn import rnn
+from throughtime.kernels.scan import adjoint_scan, scan
+from throughtime.kernels.tap import AdjointTap
+
+__all__ = ["AdjointTap", "adjoint_scan", "gru", "lstm", "rnn", "scan"]

@@ -1,0 +1,78 @@
+"""The length of the season: by the calendar, or read off the autocorrelation.
+
+r_k = sum_t x_t x_{t+k} / sum_t x_t^2, with Bartlett's variance (1 + 2 (r_1^2 + ... + r_{k-1}^2)) / n
+if the true r is 0 from lag k on.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from throughtime.forecasting.frequency import Frequency
+
+Floats = npt.NDArray[np.float64]
+
+_FALSE_ALARMS = 0.1  # the chance to find a season in white noise, over all lags together
+
+
+def season_length(y: npt.ArrayLike, frequency: Frequency | None = None) -> int:
+    """Return the season of a series in steps, 1 for none.
+
+    That of the calendar where `frequency` has one; else the lag, of at most a third of the series,
+    of the highest peak in the autocorrelation of the series without its linear trend, if that is
+    significant.
+
+    >>> season_length(np.tile([0.0, 1.0, 5.0, 2.0], 8))
+    4
+    >>> season_length(np.zeros(100), Frequency("MS"))
+    12
+    """
+    if frequency is not None and frequency.season_length > 1:
+        return frequency.season_length
+    x = _without_gaps(np.asarray(y, dtype=np.float64))
+    longest = len(x) // 3
+    if longest < 3 or np.ptp(x) <= 1e-12 * np.abs(x).max():
+        return 1
+    t = np.arange(len(x))
+    detrended = x - np.polyval(np.polyfit(t, x, 1), t)
+    r, z = _significance(detrended, longest + 1)
+    lags = np.arange(2, longest + 1)
+    peak = (r[lags] > r[lags - 1]) & (r[lags] >= r[lags + 1])
+    threshold = NormalDist().inv_cdf(1 - _FALSE_ALARMS / len(lags))
+    found = lags[peak & (z[lags] > threshold)]
+    return _sharpened(r, int(found[np.argmax(r[found])])) if len(found) else 1
+
+
+def _sharpened(r: Floats, peak: int) -> int:
+    """Return the lag near a peak that is highest on average over its multiples.
+
+    A cycle that varies from turn to turn has a flat first peak, and the later ones tell: that of
+    the yearly sunspots is as high at 10 as at 11, their third at 33 and not at 30.
+    """
+    reach = max(1, peak // 10)
+    near = np.arange(max(2, peak - reach), min(peak + reach, len(r) - 1) + 1)
+    multiples = np.arange(1, max(1, (len(r) - 1) // near[-1]) + 1)
+    return int(near[np.argmax(r[np.outer(near, multiples)].mean(axis=1))])
+
+
+def _without_gaps(y: Floats) -> Floats:
+    observed = np.flatnonzero(~np.isnan(y))
+    if len(observed) == 0:
+        return y[:0]
+    y = y[observed[0] : observed[-1] + 1]
+    t = np.arange(len(y))
+    return np.asarray(np.interp(t, observed - observed[0], y[observed - observed[0]]))
+
+
+def _significance(x: Floats, longest: int) -> tuple[Floats, Floats]:
+    """Return r_k for k = 0 ... longest, and r_k over its standard error."""
+    x = x - x.mean()
+    n = len(x)
+    spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2
+    r = np.fft.irfft(spectrum)[: longest + 1]
+    r = r / r[0] if r[0] > 0 else np.zeros_like(r)
+    earlier = np.concatenate([[0, 0], np.cumsum(r[1:-1] ** 2)])
+    return r, r / np.sqrt((1 + 2 * earlier) / n)

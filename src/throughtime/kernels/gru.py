@@ -1,0 +1,330 @@
+"""The GRU in both forms; gates in PyTorch's order r z n.
+
+Forward      r, z = σ(W_r x_t + U_r h_{t-1} + b_r), σ(W_z x_t + U_z h_{t-1} + b_z)
+    after    n = tanh(W_n x_t + b_in + r * q)        q = U_n h_{t-1} + b_hn     (PyTorch, cuDNN)
+    before   n = tanh(W_n x_t + b_in + U_n s + b_hn) s = r * h_{t-1}            (Cho et al. 2014)
+             h_t = (1 - z) * n + z * h_{t-1}
+
+Adjoint      da_z = dh_t * (h_{t-1} - n) * z(1 - z)            da_n = dh_t * (1 - z) * (1 - n²)
+    after    dq = da_n * r        da_r = da_n * q * r(1 - r)
+             dh_{t-1} = e_{t-1} + z * dh_t + U_r' da_r + U_z' da_z + U_n' dq
+    before   ds = U_n' da_n       da_r = ds * h_{t-1} * r(1 - r)
+             dh_{t-1} = e_{t-1} + z * dh_t + U_r' da_r + U_z' da_z + r * ds
+             e_t: what the loss sends to h_t directly
+             dW = Σ da_t x_t'     db = Σ da_t     (after: db_hn = Σ dq)
+             dU = Σ (da_r, da_z, dq) h_{t-1}';  before: dU_n = Σ da_n s_t'
+
+After: q r z n lie side by side, so that one product serves (q r z), and r z n are the input's. The
+coefficients of dh_t do not depend on the loop: computed for many time steps at once.
+
+Cho, K. et al. (2014), Learning phrase representations using RNN encoder-decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from throughtime._checks import one_of
+from throughtime.kernels.recurrence import (
+    Inputs,
+    Kernel,
+    Optionals,
+    Tensors,
+    add_product_for,
+    chunks_back,
+    outer,
+    project,
+    rows,
+    run,
+    started,
+    started_adjoint,
+    timeline,
+    unproject,
+)
+from throughtime.kernels.scan import scan
+from throughtime.kernels.tap import AdjointTap
+
+Reset = Literal["after", "before"]
+
+
+def gru(
+    x: Tensor,
+    h_0: Tensor,
+    W: Tensor,
+    U: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    *,
+    reset: Reset = "after",
+    mask: Tensor | None = None,
+    tap: AdjointTap | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run the GRU over time; the equations are at the top of this module.
+
+    `x` [T, B, I], `h_0` [B, H], `W` [3H, I], `U` [3H, H], biases [3H] or None; with members `x`
+    [T, E, B, I] and a leading axis E on all others. `reset` says whether r acts after the
+    recurrent product or before. `mask` [T, B] (members: [T, E, B]) is False where the state is to
+    be carried unchanged. Returns h_t for all t, [T, B, H], and the last. `tap` is filled with
+    dL/dh_t in backward. Raises SettingError for an unknown `reset` or T = 0.
+
+    >>> x, h_0 = torch.zeros(3, 1, 1), torch.ones(1, 1)
+    >>> h_TBH, h_n = gru(x, h_0, torch.zeros(3, 1), torch.zeros(3, 1), None, None)
+    >>> h_TBH.flatten()  # z = σ(0) = 1/2 is kept, n = 0 is added
+    tensor([0.5000, 0.2500, 0.1250])
+    """
+    one_of("reset", reset, ["after", "before"])
+    if reset == "before":
+        b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
+        h_TBH, h_n = run(GRUBefore(), tap, mask, x, h_0, W, b, U)
+        return h_TBH, h_n
+    b, b_hn = _biases(b_ih, b_hh, U.shape[-1])
+    h_TBH, h_n = run(GRUAfter(), tap, mask, x, h_0, W, b, U, b_hn)
+    return h_TBH, h_n
+
+
+def _biases(
+    b_ih: Tensor | None, b_hh: Tensor | None, H: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return what adds to W x, and b_hn, which r multiplies."""
+    if b_hh is None:
+        return b_ih, None
+    beside_n = torch.nn.functional.pad(b_hh[..., : 2 * H], (0, H))
+    return (beside_n if b_ih is None else b_ih + beside_n), b_hh[..., 2 * H :]
+
+
+def step(
+    h: Tensor, a_t: Tensor, U: Tensor, b_hn: Tensor | None = None, reset: Reset = "after"
+) -> Tensor:
+    """Return h_t from h_{t-1} and a_t = W x_t + b; out of place.
+
+    For reset "after", b leaves out b_hn, which is given apart.
+    """
+    H = h.shape[-1]
+    a_rz, a_n = a_t[..., : 2 * H], a_t[..., 2 * H :]
+    U_rz, U_n = U[..., : 2 * H, :], U[..., 2 * H :, :]
+    r, z = (a_rz + h @ U_rz.mT).sigmoid().chunk(2, -1)
+    if reset == "before":
+        n = (a_n + (r * h) @ U_n.mT).tanh()
+    else:
+        q = h @ U_n.mT if b_hn is None else h @ U_n.mT + b_hn.unsqueeze(-2)
+        n = (a_n + r * q).tanh()
+    h_t: Tensor = (1 - z) * n + z * h
+    return h_t
+
+
+def forward_after(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> None:
+    """Run the loop in place, U in the order n r z.
+
+    `gates` [T, B, 4H] holds b_hn, a_r, a_z, a_n, and then q, r, z, n; `h` [T+1, B, H] holds the
+    initial state in entry 0, and then all.
+    """
+    add_product, U_t = add_product_for(U), U.mT.contiguous()
+    H = h.shape[-1]
+    q_t, r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
+    qrz_t, rz_t = gates[..., : 3 * H].unbind(0), gates[..., H : 3 * H].unbind(0)
+    h_t = h.unbind(0)
+    keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
+    for t, real in zip(range(len(q_t)), keep, strict=False):
+        add_product(qrz_t[t], h_t[t], U_t)
+        rz_t[t].sigmoid_()
+        n_t[t].addcmul_(r_t[t], q_t[t]).tanh_()
+        torch.lerp(n_t[t], h_t[t], z_t[t], out=h_t[t + 1])
+        if real is not None:
+            torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
+
+
+def forward_before(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> None:
+    """Run the loop in place: `gates` [T, B, 3H] holds a_r, a_z, a_n, and then r, z, n; `h` as above."""
+    add_product, U_t, H = add_product_for(U), U.mT.contiguous(), h.shape[-1]
+    U_rz, U_n = U_t[..., : 2 * H], U_t[..., 2 * H :]
+    r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(3, -1))
+    rz_t, h_t, s = gates[..., : 2 * H].unbind(0), h.unbind(0), torch.empty_like(h[0])
+    keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
+    for t, real in zip(range(len(r_t)), keep, strict=False):
+        add_product(rz_t[t], h_t[t], U_rz).sigmoid_()
+        torch.mul(r_t[t], h_t[t], out=s)
+        add_product(n_t[t], s, U_n).tanh_()
+        torch.lerp(n_t[t], h_t[t], z_t[t], out=h_t[t + 1])
+        if real is not None:
+            torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
+
+
+def adjoint_after(dh: Tensor, gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> Tensor:
+    """Run the loop back and return dq, da_r, da_z, da_n side by side [T, B, 4H]; U as n r z.
+
+    `dh` [T+1, B, H] holds the direct gradient of h_0..h_T, and then the total.
+    """
+    add_product, H = add_product_for(U), h.shape[-1]
+    d = timeline(h[0], gates.shape[0], 4 * H)
+    dh_t, dqrz_t = dh.unbind(0), d[..., : 3 * H].unbind(0)
+    dhs_t, d_t = dh.unsqueeze(-2).unbind(0), torch.unflatten(d, -1, (4, H)).unbind(0)
+    for start, stop in chunks_back(gates):
+        q, r, z, n = gates[start:stop].chunk(4, -1)
+        d_q, d_r, d_z, d_n = d[start:stop].chunk(4, -1)
+        carry = _common_coefficients(d_z, d_n, z, n, h[start:stop], mask, start, stop)
+        torch.mul(d_n, r, out=d_q)
+        torch.addcmul(d_q, d_q, r, value=-1, out=d_r).mul_(q)
+        carry_t = carry.unbind(0)
+        for t in reversed(range(start, stop)):
+            d_t[t].mul_(dhs_t[t + 1])
+            add_product(dh_t[t], dqrz_t[t], U).addcmul_(dh_t[t + 1], carry_t[t - start])
+    return d
+
+
+def adjoint_before(dh: Tensor, gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> Tensor:
+    """Run the loop back and return da_r, da_z, da_n side by side [T, B, 3H]; `dh` as above."""
+    add_product, H = add_product_for(U), h.shape[-1]
+    U_rz, U_n = U[..., : 2 * H, :], U[..., 2 * H :, :]
+    d = timeline(h[0], gates.shape[0], 3 * H)
+    d_r_t, d_z_t, d_n_t = (gate.unbind(0) for gate in d.chunk(3, -1))
+    dh_t, drz_t = dh.unbind(0), d[..., : 2 * H].unbind(0)
+    ds = torch.empty_like(dh[0])
+    for start, stop in chunks_back(gates):
+        r, z, n = gates[start:stop].chunk(3, -1)
+        d_r, d_z, d_n = d[start:stop].chunk(3, -1)
+        carry = _common_coefficients(d_z, d_n, z, n, h[start:stop], mask, start, stop)
+        torch.addcmul(r, r, r, value=-1, out=d_r).mul_(h[start:stop])
+        carry_t, r_t = carry.unbind(0), r.unbind(0)
+        for t in reversed(range(start, stop)):
+            d_z_t[t].mul_(dh_t[t + 1])
+            add_product(ds, d_n_t[t].mul_(dh_t[t + 1]), U_n, beta=0)
+            d_r_t[t].mul_(ds)
+            add_product(dh_t[t], drz_t[t], U_rz)
+            dh_t[t].addcmul_(ds, r_t[t - start]).addcmul_(dh_t[t + 1], carry_t[t - start])
+    return d
+
+
+def _common_coefficients(
+    d_z: Tensor,
+    d_n: Tensor,
+    z: Tensor,
+    n: Tensor,
+    h_before: Tensor,
+    mask: Tensor | None,
+    start: int,
+    stop: int,
+) -> Tensor:
+    """Write what dh_t is multiplied by to give da_z and da_n; return what carries it to t-1."""
+    torch.addcmul(z, z, z, value=-1, out=d_z).mul_(h_before - n)
+    torch.mul(n, n, out=d_n).neg_().add_(1.0)
+    d_n.addcmul_(d_n, z, value=-1)
+    if mask is None:
+        return z
+    skipped = ~mask[start:stop].unsqueeze(-1)
+    d_z.masked_fill_(skipped, 0.0)
+    d_n.masked_fill_(skipped, 0.0)
+    return z.masked_fill(skipped, 1.0)
+
+
+@dataclass(frozen=True)
+class GRUAfter(Kernel):
+    """The reset-after form: inputs x, h_0, W, b, U, b_hn; residuals h, gates."""
+
+    states: ClassVar[int] = 1
+
+    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Project the inputs, run the loop."""
+        x, h_0, W, b, U, b_hn = inputs
+        H, T = h_0.shape[-1], x.shape[0]
+        h, gates = started(h_0, T), timeline(h_0, T, 4 * H)
+        gates[..., :H] = 0.0 if b_hn is None else b_hn.unsqueeze(-2)
+        project(x, W, b, out=gates[..., H:])
+        forward_after(gates, h, U.roll(H, -2), mask)
+        return h[1:].clone(), h[-1].clone(), h, gates
+
+    def adjoint(
+        self,
+        needed: Sequence[bool],
+        tap: AdjointTap | None,
+        mask: Tensor | None,
+        d_outputs: Inputs,
+        inputs: Inputs,
+        residuals: Tensors,
+    ) -> Optionals:
+        """Run the loop back, then one product per gradient."""
+        x, _, W, _, U, _ = inputs
+        h, gates = residuals
+        H = h.shape[-1]
+        dh = started_adjoint(h, *d_outputs)
+        d = adjoint_after(dh, gates, h, U.roll(H, -2), mask)
+        dqrz, da = d[..., : 3 * H], d[..., H:]
+        if tap is not None:
+            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
+        x_needed, h_0_needed, W_needed, b_needed, U_needed, b_hn_needed = needed
+        return (
+            unproject(da, W) if x_needed else None,
+            dh[0].clone() if h_0_needed else None,
+            outer(da, x) if W_needed else None,
+            rows(da).sum(-2) if b_needed else None,
+            outer(dqrz, h[:-1]).roll(-H, -2) if U_needed else None,
+            rows(d[..., :H]).sum(-2) if b_hn_needed else None,
+        )
+
+    def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Scan `step`."""
+        x, h_0, W, b, U, b_hn = inputs
+        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        (h_TBH,), (h_n,) = scan(lambda h, a_t: (step(h, a_t, U, b_hn),), (h_0,), [a], mask)
+        return h_TBH, h_n
+
+
+@dataclass(frozen=True)
+class GRUBefore(Kernel):
+    """The reset-before form: inputs x, h_0, W, b, U; residuals h, gates."""
+
+    states: ClassVar[int] = 1
+
+    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Project the inputs, run the loop."""
+        x, h_0, W, b, U = inputs
+        H, T = h_0.shape[-1], x.shape[0]
+        h = started(h_0, T)
+        gates = project(x, W, b, out=timeline(h_0, T, 3 * H))
+        forward_before(gates, h, U, mask)
+        return h[1:].clone(), h[-1].clone(), h, gates
+
+    def adjoint(
+        self,
+        needed: Sequence[bool],
+        tap: AdjointTap | None,
+        mask: Tensor | None,
+        d_outputs: Inputs,
+        inputs: Inputs,
+        residuals: Tensors,
+    ) -> Optionals:
+        """Run the loop back, then one product per gradient."""
+        x, _, W, _, U = inputs
+        h, gates = residuals
+        dh = started_adjoint(h, *d_outputs)
+        da = adjoint_before(dh, gates, h, U, mask)
+        if tap is not None:
+            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
+        x_needed, h_0_needed, W_needed, b_needed, U_needed = needed
+        return (
+            unproject(da, W) if x_needed else None,
+            dh[0].clone() if h_0_needed else None,
+            outer(da, x) if W_needed else None,
+            rows(da).sum(-2) if b_needed else None,
+            _d_recurrent_before(da, gates, h) if U_needed else None,
+        )
+
+    def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Scan `step`."""
+        x, h_0, W, b, U = inputs
+        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        (h_TBH,), (h_n,) = scan(
+            lambda h, a_t: (step(h, a_t, U, reset="before"),), (h_0,), [a], mask
+        )
+        return h_TBH, h_n
+
+
+def _d_recurrent_before(da: Tensor, gates: Tensor, h: Tensor) -> Tensor:
+    H, before = h.shape[-1], h[:-1]
+    s = torch.mul(gates[..., :H], before)
+    return torch.cat([outer(da[..., : 2 * H], before), outer(da[..., 2 * H :], s)], -2)

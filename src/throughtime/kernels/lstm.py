@@ -1,0 +1,242 @@
+"""The LSTM, with optional projection; gates in PyTorch's order i f g o.
+
+Forward      a_t = W x_t + U h_{t-1} + b        i, f, o = σ(a_i, a_f, a_o)    g = tanh(a_g)
+             c_t = f * c_{t-1} + i * g          m_t = o * tanh(c_t)
+             h_t = m_t, or with a projection h_t = P m_t
+
+Adjoint      dm_t = dh_t, or P' dh_t
+             dc_t = f_{t+1} * dc_{t+1} + o * (1 - tanh²(c_t)) * dm_t
+             da_o = dm_t * tanh(c_t) * o(1 - o)      da_i = dc_t * g * i(1 - i)
+             da_f = dc_t * c_{t-1} * f(1 - f)        da_g = dc_t * i * (1 - g²)
+             dh_{t-1} = e_{t-1} + U' da_t            e_t: what the loss sends to h_t directly
+             dW = Σ da_t x_t'     dU = Σ da_t h_{t-1}'     db = Σ da_t     dP = Σ dh_t m_t'
+
+Every da is a coefficient times dm_t or dc_t. The coefficients do not depend on the loop, so they
+are computed for many time steps at once; the loop multiplies.
+
+Inside, gates are rolled to the order o i f g: the logistic ones lie together (o i f), and so do
+those that dc_t reaches (i f g, followed by f once more, which carries dc_t to dc_{t-1}).
+
+Hochreiter, S. and Schmidhuber, J. (1997), Long short-term memory; forget gate: Gers, F. A. et al.
+(2000), Learning to forget; projection: Sak, H. et al. (2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from throughtime.kernels.recurrence import (
+    Inputs,
+    Kernel,
+    Optionals,
+    Tensors,
+    add_product_for,
+    chunks_back,
+    outer,
+    project,
+    rows,
+    run,
+    started,
+    started_adjoint,
+    timeline,
+    unproject,
+)
+from throughtime.kernels.scan import scan
+from throughtime.kernels.tap import AdjointTap
+
+
+def lstm(
+    x: Tensor,
+    h_0: Tensor,
+    c_0: Tensor,
+    W: Tensor,
+    U: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    P: Tensor | None = None,
+    *,
+    mask: Tensor | None = None,
+    tap: AdjointTap | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the LSTM over time; the equations are at the top of this module.
+
+    `x` [T, B, I], `h_0` [B, H] (with a projection [B, P]), `c_0` [B, H], `W` [4H, I], `U` [4H, H]
+    (or [4H, P]), biases [4H] or None, `P` [P, H] or None; with members `x` [T, E, B, I] and a
+    leading axis E on all others. `mask` [T, B] (members: [T, E, B]) is False where the states are
+    to be carried unchanged. Returns h_t for all t, and the last h and c. `tap` is filled with
+    dL/dh_t and dL/dc_t in backward. Raises SettingError for T = 0.
+
+    >>> x, h_0, c_0 = torch.zeros(2, 1, 1), torch.zeros(1, 1), torch.ones(1, 1)
+    >>> *_, c_n = lstm(x, h_0, c_0, torch.zeros(4, 1), torch.zeros(4, 1), None, None)
+    >>> c_n  # σ(0) = 1/2 is forgotten, twice
+    tensor([[0.2500]])
+    """
+    b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
+    h_TBH, h_n, c_n = run(LSTM(), tap, mask, x, h_0, c_0, W, b, U, P)
+    return h_TBH, h_n, c_n
+
+
+def step(
+    h: Tensor, c: Tensor, a_t: Tensor, U: Tensor, P: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return h_t, c_t from h_{t-1}, c_{t-1} and a_t = W x_t + b; PyTorch's order, out of place."""
+    i, f, g, o = (a_t + h @ U.mT).chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    m = o.sigmoid() * c.tanh()
+    return (m if P is None else m @ P.mT), c
+
+
+def forward(
+    gates: Tensor, h: Tensor, c: Tensor, m: Tensor, U: Tensor, P: Tensor | None, mask: Tensor | None
+) -> None:
+    """Run the loop in place, gates in the order o i f g.
+
+    `gates` [T, B, 4H] holds a_1..a_T, and then the activated gates; `h`, `c` [T+1, B, H] hold the
+    initial states in entry 0, and then all; `m` [T, B, H] is written (without projection, m is
+    h_1..h_T itself).
+    """
+    add_product, U_t = add_product_for(U), U.mT.contiguous()
+    P_t = None if P is None else P.mT.contiguous()
+    H = c.shape[-1]
+    o_t, i_t, f_t, g_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
+    oif_t, a_t = gates[..., : 3 * H].unbind(0), gates.unbind(0)
+    h_t, c_t, m_t = h.unbind(0), c.unbind(0), m.unbind(0)
+    keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
+    for t, real in zip(range(len(a_t)), keep, strict=False):
+        add_product(a_t[t], h_t[t], U_t)
+        oif_t[t].sigmoid_()
+        g_t[t].tanh_()
+        torch.mul(f_t[t], c_t[t], out=c_t[t + 1]).addcmul_(i_t[t], g_t[t])
+        torch.tanh(c_t[t + 1], out=m_t[t]).mul_(o_t[t])
+        if P_t is not None:
+            add_product(h_t[t + 1], m_t[t], P_t, beta=0)
+        if real is not None:
+            torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
+            torch.where(real, c_t[t + 1], c_t[t], out=c_t[t + 1])
+
+
+def adjoint(
+    dh: Tensor,
+    dc_n: Tensor,
+    gates: Tensor,
+    c: Tensor,
+    U: Tensor,
+    P: Tensor | None,
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Run the loop back; return da [T, B, 4H] in the order o i f g and dc_0..dc_{T-1} [T, B, H].
+
+    `dh` [T+1, B, H] holds the direct gradient of h_0..h_T, and then the total; `dc_n` [B, H] the
+    gradient of c_T from outside, and then the total.
+    """
+    add_product, H = add_product_for(U), c.shape[-1]
+    d = timeline(
+        c[0], gates.shape[0], 5 * H
+    )  # coefficients, and then: da_o da_i da_f da_g dc_{t-1}
+    dh_t, do_t, da_t = dh.unbind(0), d[..., :H].unbind(0), d[..., : 4 * H].unbind(0)
+    difgc_t = torch.unflatten(d[..., H:], -1, (4, H)).unbind(0)
+    dc_t = [*d[..., 4 * H :].unbind(0), dc_n]
+    dcs_t = [dc.unsqueeze(-2) for dc in dc_t]
+    for start, stop in chunks_back(gates):
+        skipped = None if mask is None else ~mask[start:stop].unsqueeze(-1)
+        to_c = _coefficients(d[start:stop], gates[start:stop], c[start : stop + 1], skipped)
+        to_c_t = to_c.unbind(0)
+        passed_t = None if skipped is None else skipped.to(dh.dtype).unbind(0)
+        for t in reversed(range(start, stop)):
+            dm = dh_t[t + 1] if P is None else dh_t[t + 1] @ P
+            dc_t[t + 1].addcmul_(dm, to_c_t[t - start])
+            do_t[t].mul_(dm)
+            difgc_t[t].mul_(dcs_t[t + 1])
+            add_product(dh_t[t], da_t[t], U)
+            if passed_t is not None:
+                dh_t[t].addcmul_(dh_t[t + 1], passed_t[t - start])
+    return d[..., : 4 * H], d[..., 4 * H :]
+
+
+def _coefficients(d: Tensor, gates: Tensor, c: Tensor, skipped: Tensor | None) -> Tensor:
+    """Write what dm_t and dc_t are multiplied by into `d`; return what leads from dm_t to dc_t."""
+    H = c.shape[-1]
+    o, i, f, g = gates.chunk(4, -1)
+    d_o, d_i, d_f, d_g, d_c = d.chunk(5, -1)
+    oif, tanh_c = gates[..., : 3 * H], c[1:].tanh()
+    torch.addcmul(oif, oif, oif, value=-1, out=d[..., : 3 * H])
+    d_o.mul_(tanh_c)
+    d_i.mul_(g)
+    d_f.mul_(c[:-1])
+    torch.addcmul(i, torch.mul(i, g), g, value=-1, out=d_g)
+    d_c.copy_(f)
+    to_c = tanh_c.square_().neg_().add_(1.0).mul_(o)
+    if skipped is not None:
+        d[..., : 4 * H].masked_fill_(skipped, 0.0)
+        d_c.masked_fill_(skipped, 1.0)
+        to_c.masked_fill_(skipped, 0.0)
+    return to_c
+
+
+@dataclass(frozen=True)
+class LSTM(Kernel):
+    """The LSTM as a `Kernel`: inputs x, h_0, c_0, W, b, U, P; residuals h, c, gates (and m)."""
+
+    states: ClassVar[int] = 2
+
+    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Project the inputs, run the loop."""
+        x, h_0, c_0, W, b, U, P = inputs
+        H, T = c_0.shape[-1], x.shape[0]
+        h, c = started(h_0, T), started(c_0, T)
+        m = h[1:] if P is None else timeline(c_0, T, H)
+        b = None if b is None else b.roll(H, -1)
+        gates = project(x, W.roll(H, -2), b, out=timeline(c_0, T, 4 * H))
+        forward(gates, h, c, m, U.roll(H, -2), P, mask)
+        residuals = (h, c, gates) if P is None else (h, c, gates, m)
+        return h[1:].clone(), h[-1].clone(), c[-1].clone(), *residuals
+
+    def adjoint(
+        self,
+        needed: Sequence[bool],
+        tap: AdjointTap | None,
+        mask: Tensor | None,
+        d_outputs: Inputs,
+        inputs: Inputs,
+        residuals: Tensors,
+    ) -> Optionals:
+        """Run the loop back, then one product per gradient."""
+        x, _, _, W, _, U, P = inputs
+        h, c, gates, *_ = residuals
+        d_h, d_h_n, d_c_n = d_outputs
+        H = c.shape[-1]
+        dh = started_adjoint(h, d_h, d_h_n)
+        dc_n = torch.zeros_like(c[-1]) if d_c_n is None else d_c_n.clone()
+        da, dc = adjoint(dh, dc_n, gates, c, U.roll(H, -2), P, mask)
+        if tap is not None:
+            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
+            tap.dc_TBH, tap.dc_0 = torch.cat([dc[1:], dc_n.unsqueeze(0)]), dc[0]
+        x_needed, h_0_needed, c_0_needed, W_needed, b_needed, U_needed, P_needed = needed
+        return (
+            unproject(da, W.roll(H, -2)) if x_needed else None,
+            dh[0].clone() if h_0_needed else None,
+            dc[0].clone() if c_0_needed else None,
+            outer(da, x).roll(-H, -2) if W_needed else None,
+            rows(da).sum(-2).roll(-H, -1) if b_needed else None,
+            outer(da, h[:-1]).roll(-H, -2) if U_needed else None,
+            _d_projection(dh[1:], residuals[3], mask) if P_needed else None,
+        )
+
+    def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Scan `step`."""
+        x, h_0, c_0, W, b, U, P = inputs
+        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        (h_TBH, _), (h_n, c_n) = scan(
+            lambda h, c, a_t: step(h, c, a_t, U, P), (h_0, c_0), [a], mask
+        )
+        return h_TBH, h_n, c_n
+
+
+def _d_projection(dh: Tensor, m: Tensor, mask: Tensor | None) -> Tensor:
+    return outer(dh, m if mask is None else m.masked_fill(~mask.unsqueeze(-1), 0.0))

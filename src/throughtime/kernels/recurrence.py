@@ -1,0 +1,344 @@
+"""What all recurrences share: one autograd function around a kernel's forward and adjoint.
+
+A recurrence maps y = f(x, s_0, θ): an input x, initial states s_0 and weights θ to outputs y (all
+h_t and the last states). A `Kernel` says how, three times over:
+
+    forward   y and residuals                      fast, in place, one large product for the inputs
+    adjoint   x̄, s̄_0, θ̄ from ȳ and residuals         fast, in place, one large product per weight
+    replay    y alone                              slow, plain operations, differentiable any times
+
+`Recurrence` hands the first two to autograd. Its backward is itself a function, `Adjoint`, so that
+differentiating a gradient never meets the in-place loops: there, and in forward mode, `replay` is
+differentiated instead.
+
+Members: all tensors may carry one more axis E (after time, else in front) for nets that run side by
+side. `torch.func.vmap` over a recurrence moves its axis there and makes one call.
+
+Buffers along time are stored members first, [E, T, B, H], and seen as [T, E, B, H], so that the T*B
+rows of every member form one matrix without a copy (`rows`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from throughtime._errors import SettingError
+from throughtime.kernels.tap import AdjointTap
+
+Tensors = tuple[Tensor, ...]
+Optionals = tuple[Tensor | None, ...]
+Inputs = tuple[Any, ...]  # tensors; a weight that the recurrence does without is None
+
+CHUNK_ELEMENTS = 2**16  # coefficients of the adjoint computed at once: fewer calls, still in cache
+
+
+class Kernel(ABC):
+    """How one recurrence is computed; inputs are always x, the states, then the weights.
+
+    `states` is the number of states. Outputs are h_TBH and the last value of each state.
+    """
+
+    states: ClassVar[int]
+
+    @abstractmethod
+    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Return the outputs, then the residuals that the adjoint needs (time first)."""
+
+    @abstractmethod
+    def adjoint(
+        self,
+        needed: Sequence[bool],
+        tap: AdjointTap | None,
+        mask: Tensor | None,
+        d_outputs: Inputs,
+        inputs: Inputs,
+        residuals: Tensors,
+    ) -> Optionals:
+        """Return the gradient of every input that is needed, and fill the tap."""
+
+    @abstractmethod
+    def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Return the outputs by operations that can be differentiated any number of times."""
+
+
+def run(
+    kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, x: Tensor, *rest: Tensor | None
+) -> Tensors:
+    """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments."""
+    if x.shape[0] == 0:
+        raise SettingError("at least one time step", f"x of shape {tuple(x.shape)}", "pass T >= 1")
+    if mask is not None:
+        mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
+        x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
+    results = _recur(kernel, tap, mask, x, *rest)
+    return results[: 1 + kernel.states]
+
+
+class Recurrence(torch.autograd.Function):
+    """y = f(x, s_0, θ), with the kernel's hand-derived adjoint."""
+
+    @staticmethod
+    def forward(
+        kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, *inputs: Tensor | None
+    ) -> Tensors:
+        """Run the fast forward loop."""
+        return kernel.forward(mask, inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep what the adjoint reads."""
+        ctx.kernel, ctx.tap, mask, *tensors = inputs
+        residuals = output[1 + ctx.kernel.states :]
+        ctx.inputs, ctx.residuals = len(tensors), len(residuals)
+        ctx.mark_non_differentiable(*residuals)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(mask, *tensors, *residuals)
+        ctx.save_for_forward(mask, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *d_results: Tensor | None) -> Any:
+        """Hand over to `Adjoint`, which can itself be differentiated."""
+        needed = ctx.needs_input_grad[3:]
+        mask, *tensors = ctx.saved_tensors
+        d_outputs = d_results[: 1 + ctx.kernel.states]
+        grads = iter(_adjoin(ctx.kernel, ctx.tap, needed, ctx.inputs, mask, *d_outputs, *tensors))
+        return None, None, None, *(next(grads) if need else None for need in needed)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+        """Push tangents forward through `replay`."""
+        mask, *inputs = ctx.saved_tensors
+        kernel: Kernel = ctx.kernel
+        d_outputs = _push_forward(lambda *given: kernel.replay(mask, given), inputs, tangents[3:])
+        return *d_outputs, *(None for _ in range(ctx.residuals))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        """Move the mapped axis to the members' axis and make one call."""
+        kernel, tap, *tensors = arguments
+        axes = [1, 1, *[0] * (len(tensors) - 2)]
+        lifted = _Lifted(info.batch_size, tensors[1], in_dims[3], tensors, in_dims[2:], axes)
+        results = _recur(kernel, tap, *lifted.tensors)
+        ends = 1 + kernel.states
+        return lifted.lower(results, [1, *[0] * kernel.states, *[1] * (len(results) - ends)])
+
+
+class Adjoint(torch.autograd.Function):
+    """(ȳ, x, s_0, θ) to the needed ones of (x̄, s̄_0, θ̄)."""
+
+    @staticmethod
+    def forward(
+        kernel: Kernel,
+        tap: AdjointTap | None,
+        needed: Sequence[bool],
+        count: int,
+        mask: Tensor | None,
+        *tensors: Tensor | None,
+    ) -> Tensors:
+        """Run the fast adjoint loop."""
+        d_outputs, inputs, residuals = _split(tensors, 1 + kernel.states, count)
+        grads = kernel.adjoint(needed, tap, mask, d_outputs, inputs, residuals)  # type: ignore[arg-type]
+        return tuple(grad for grad in grads if grad is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep what a second differentiation reads."""
+        ctx.kernel, _, ctx.needed, ctx.count, mask, *tensors = inputs
+        ctx.kept = 1 + ctx.kernel.states + ctx.count
+        ctx.residuals = len(tensors) - ctx.kept
+        ctx.save_for_backward(mask, *tensors[: ctx.kept])
+        ctx.save_for_forward(mask, *tensors[: ctx.kept])
+
+    @staticmethod
+    def backward(ctx: Any, *dd: Tensor) -> Any:
+        """Differentiate the gradient of `replay`."""
+        mask, *tensors = ctx.saved_tensors
+        grads = _pull_back(_gradient_of_replay(ctx, mask), tensors, dd)
+        return None, None, None, None, None, *grads, *(None for _ in range(ctx.residuals))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+        """Push tangents forward through the gradient of `replay`."""
+        mask, *tensors = ctx.saved_tensors
+        return _push_forward(_gradient_of_replay(ctx, mask), tensors, tangents[5 : 5 + ctx.kept])
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        """Move the mapped axis to the members' axis and make one call."""
+        kernel, tap, needed, count, *tensors = arguments
+        x = 1 + 1 + kernel.states
+        states = [0] * kernel.states
+        residuals = len(tensors) - x - count
+        axes = [1, 1, *states, 1, *[0] * (count - 1), *[1] * residuals]
+        lifted = _Lifted(info.batch_size, tensors[x], in_dims[4 + x], tensors, in_dims[4:], axes)
+        grads = _adjoin(kernel, tap, needed, count, *lifted.tensors)
+        axes = [1, *[0] * (count - 1)]
+        return lifted.lower(grads, [axis for axis, need in zip(axes, needed, strict=True) if need])
+
+
+_recur: Callable[..., Tensors] = Recurrence.apply
+_adjoin: Callable[..., Tensors] = Adjoint.apply
+_vjp: Callable[..., Any] = torch.func.vjp
+
+
+def _split(
+    tensors: Sequence[Tensor | None], outputs: int, inputs: int
+) -> tuple[Optionals, Optionals, Optionals]:
+    cut = outputs + inputs
+    return tuple(tensors[:outputs]), tuple(tensors[outputs:cut]), tuple(tensors[cut:])
+
+
+def _gradient_of_replay(ctx: Any, mask: Tensor | None) -> Callable[..., Tensors]:
+    """Return ȳ, x, s_0, θ -> the needed gradients, by autograd over `replay`."""
+
+    def gradient(*tensors: Tensor | None) -> Tensors:
+        d_outputs, inputs, _ = _split(tensors, 1 + ctx.kernel.states, ctx.count)
+        grads = _pull_back(lambda *given: ctx.kernel.replay(mask, given), inputs, d_outputs)
+        return tuple(g for g, need in zip(grads, ctx.needed, strict=True) if g is not None and need)
+
+    return gradient
+
+
+def _pull_back(
+    function: Callable[..., Tensors],
+    arguments: Sequence[Tensor | None],
+    d_results: Sequence[Tensor | None],
+) -> Optionals:
+    """Return d_results' J, with None for arguments that are None; differentiable."""
+    given = [i for i, argument in enumerate(arguments) if argument is not None]
+    restricted, primals = _restricted(function, arguments, given)
+    results, pull_back = _vjp(restricted, *primals)
+    filled = (
+        torch.zeros_like(r) if d is None else d for r, d in zip(results, d_results, strict=True)
+    )
+    grads = dict(zip(given, pull_back(tuple(filled)), strict=True))
+    return tuple(grads.get(i) for i in range(len(arguments)))
+
+
+def _push_forward(
+    function: Callable[..., Tensors],
+    arguments: Sequence[Tensor | None],
+    tangents: Sequence[Tensor | None],
+) -> Tensors:
+    """Return J tangents, as the transpose of u -> u'J; differentiable."""
+    moving = [i for i, tangent in enumerate(tangents) if tangent is not None]
+    restricted, primals = _restricted(function, arguments, moving)
+    results, pull_back = _vjp(restricted, *primals)
+    _, push_forward = _vjp(pull_back, tuple(map(torch.zeros_like, results)))
+    d_results: Tensors = push_forward(tuple(tangents[i] for i in moving))[0]
+    return d_results
+
+
+def _restricted(
+    function: Callable[..., Tensors], arguments: Sequence[Tensor | None], moving: Sequence[int]
+) -> tuple[Callable[..., Tensors], list[Any]]:
+    """Return the function of the moving arguments alone, and those."""
+
+    def restricted(*moved: Tensor) -> Tensors:
+        filled = list(arguments)
+        for i, argument in zip(moving, moved, strict=True):
+            filled[i] = argument
+        return function(*filled)
+
+    return restricted, [arguments[i] for i in moving]
+
+
+class _Lifted:
+    """Tensors with a mapped axis moved to the members' axis; merged with one that is there."""
+
+    def __init__(
+        self,
+        size: int,
+        x: Tensor,
+        x_dim: int | None,
+        tensors: Sequence[Tensor | None],
+        dims: Sequence[int | None],
+        axes: Sequence[int],
+    ) -> None:
+        self.size, self.nested = size, x.dim() - (x_dim is not None) == 4
+        self.tensors = list(map(self._lift, tensors, dims, axes))
+
+    def _lift(self, tensor: Tensor | None, dim: int | None, axis: int) -> Tensor | None:
+        if tensor is None:
+            return None
+        if dim is None:
+            tensor = tensor.unsqueeze(axis)
+            tensor = tensor.expand(*tensor.shape[:axis], self.size, *tensor.shape[axis + 1 :])
+        else:
+            tensor = tensor.movedim(dim, axis)
+        return tensor.flatten(axis, axis + 1) if self.nested else tensor
+
+    def lower(self, results: Sequence[Tensor], axes: Sequence[int]) -> tuple[Tensors, Any]:
+        """Return results with their mapped axis, and where it is."""
+        if self.nested:
+            results = [
+                torch.unflatten(r, a, (self.size, -1)) for r, a in zip(results, axes, strict=True)
+            ]
+        return tuple(results), tuple(axes)
+
+
+def timeline(like: Tensor, steps: int, features: int) -> Tensor:
+    """Return an empty buffer [steps, (E,) B, features] for states shaped [(E,) B, H] as `like`."""
+    return like.new_empty((*like.shape[:-2], steps, like.shape[-2], features)).movedim(-3, 0)
+
+
+def started(first: Tensor, steps: int) -> Tensor:
+    """Return a buffer [steps + 1, (E,) B, H] whose entry 0 is the initial state."""
+    states = timeline(first, steps + 1, first.shape[-1])
+    states[0] = first
+    return states
+
+
+def started_adjoint(h: Tensor, d_h: Tensor | None, d_h_n: Tensor | None) -> Tensor:
+    """Return a buffer like `h` [T+1, ...] that holds the direct gradient of every state."""
+    dh = timeline(h[0], h.shape[0], h.shape[-1])
+    dh[0] = 0.0
+    dh[1:] = 0.0 if d_h is None else d_h
+    if d_h_n is not None:
+        dh[-1] += d_h_n
+    return dh
+
+
+def rows(values: Tensor) -> Tensor:
+    """See values [T, (E,) B, F] as matrices of T*B rows, [(E,) T*B, F]."""
+    return values.movedim(0, -3).flatten(-3, -2)
+
+
+def project(x: Tensor, W: Tensor, b: Tensor | None, out: Tensor) -> Tensor:
+    """Write x W' + b for all time steps into `out`, as one product."""
+    target = rows(out)
+    if b is None:
+        torch.matmul(rows(x), W.mT, out=target)
+    elif W.dim() == 3:
+        torch.baddbmm(b.unsqueeze(-2), rows(x), W.mT, out=target)
+    else:
+        torch.addmm(b, rows(x), W.mT, out=target)
+    return out
+
+
+def unproject(da: Tensor, W: Tensor) -> Tensor:
+    """Return da W for all time steps, as one product."""
+    dx = torch.matmul(rows(da), W)
+    return torch.unflatten(dx, -2, (da.shape[0], da.shape[-2])).movedim(-3, 0)
+
+
+def outer(da: Tensor, values: Tensor) -> Tensor:
+    """Return the sum over time and batch of da_t' values_t, as one product."""
+    return torch.matmul(rows(da).mT, rows(values))
+
+
+def add_product_for(weight: Tensor) -> Callable[..., Tensor]:
+    """Return the method that adds a product in place, for one net or for members."""
+    return torch.Tensor.baddbmm_ if weight.dim() == 3 else torch.Tensor.addmm_
+
+
+def chunks_back(gates: Tensor) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of stretches of time from the last to the first."""
+    length = max(1, CHUNK_ELEMENTS // max(1, gates[0].numel()))
+    for stop in range(gates.shape[0], 0, -length):
+        yield max(0, stop - length), stop

@@ -1,0 +1,348 @@
+"""The oracle: every recurrence in NumPy float64, forward and backward, one sample and step at a time.
+
+Slow and obvious, written from the equations alone; it shares no code with the fast kernels, so that
+anyone can check them, or their own. Arguments and shapes are those of `throughtime.kernels.rnn`,
+`lstm` and `gru`, as arrays, without members. Each `*_gradients` takes what the loss sends to the
+outputs and returns dL/d(argument) by the argument's name, and the totals dL/dh_t (and dL/dc_t) under
+the names "h_t" (and "c_t"), [T, B, H].
+
+Notation: σ'(a) = s(1 - s) for s = σ(a), tanh'(a) = 1 - n² for n = tanh(a). Where the mask is False
+the state is carried unchanged, and so is its gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Gates = dict[tuple[int, int], tuple[Array, ...]]  # by time and sample
+Gradients = dict[str, Array]
+
+
+def sigmoid(a: Array) -> Array:
+    """Return 1 / (1 + exp(-a)).
+
+    >>> float(sigmoid(np.zeros(1))[0])
+    0.5
+    """
+    result: Array = 1.0 / (1.0 + np.exp(-a))
+    return result
+
+
+def rnn(
+    x: Array,
+    h_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+    *,
+    phi: str = "tanh",
+    mask: Mask | None = None,
+) -> tuple[Array, Array]:
+    """Return h_t for all t [T, B, H], and the last: h_t = φ(W x_t + U h_{t-1} + b_ih + b_hh).
+
+    >>> one = np.ones((1, 1))
+    >>> h, _ = rnn(np.ones((3, 1, 1)), np.zeros((1, 1)), one, one, phi="relu")
+    >>> h.ravel().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    T, B, _ = x.shape
+    b_ih, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
+    h_all = np.zeros((T, B, U.shape[1]))
+    for b in range(B):
+        h = h_0[b]
+        for t in range(T):
+            if mask is None or mask[t, b]:
+                a = W @ x[t, b] + b_ih + U @ h + b_hh
+                h = np.tanh(a) if phi == "tanh" else np.maximum(a, 0.0)
+            h_all[t, b] = h
+    return h_all, h_all[-1]
+
+
+def rnn_gradients(
+    x: Array,
+    h_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    d_h: Array,
+    d_h_n: Array,
+    *,
+    phi: str = "tanh",
+    mask: Mask | None = None,
+) -> Gradients:
+    """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n).
+
+    >>> one = np.ones((1, 1))
+    >>> args = np.ones((3, 1, 1)), np.zeros((1, 1)), one, one, None, None
+    >>> grads = rnn_gradients(*args, np.zeros((3, 1, 1)), one, phi="relu")
+    >>> grads["h_t"].ravel().tolist(), grads["W"].tolist(), grads["U"].tolist()
+    ([1.0, 1.0, 1.0], [[3.0]], [[3.0]])
+    """
+    T, B, _ = x.shape
+    h_all, _ = rnn(x, h_0, W, U, b_ih, b_hh, phi=phi, mask=mask)
+    g = _zero_gradients(x=x, h_0=h_0, W=W, U=U, b_ih=U[:, 0], b_hh=U[:, 0], h_t=h_all)
+    for b in range(B):
+        dh = d_h_n[b]
+        for t in reversed(range(T)):
+            dh = dh + d_h[t, b]
+            g["h_t"][t, b] = dh
+            if mask is not None and not mask[t, b]:
+                continue
+            h_before = h_all[t - 1, b] if t > 0 else h_0[b]
+            h = h_all[t, b]
+            slope = 1.0 - h**2 if phi == "tanh" else (h > 0).astype(float)
+            da = slope * dh
+            g["W"] += np.outer(da, x[t, b])
+            g["U"] += np.outer(da, h_before)
+            g["b_ih"] += da
+            g["b_hh"] += da
+            g["x"][t, b] = W.T @ da
+            dh = U.T @ da
+        g["h_0"][b] = dh
+    return g
+
+
+def lstm(
+    x: Array,
+    h_0: Array,
+    c_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+    P: Array | None = None,
+    *,
+    mask: Mask | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return h_t for all t, the last h and the last c; gates i f g o, h_t = P (o * tanh c_t).
+
+    >>> x, h_0, c_0 = np.zeros((2, 1, 1)), np.zeros((1, 1)), np.ones((1, 1))
+    >>> _, _, c_n = lstm(x, h_0, c_0, np.zeros((4, 1)), np.zeros((4, 1)))
+    >>> c_n.tolist()
+    [[0.25]]
+    """
+    h_all, c_all, _ = _lstm_trace(x, h_0, c_0, W, U, b_ih, b_hh, P, mask)
+    return h_all, h_all[-1], c_all[-1]
+
+
+def _lstm_trace(
+    x: Array,
+    h_0: Array,
+    c_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    P: Array | None,
+    mask: Mask | None,
+) -> tuple[Array, Array, Gates]:
+    T, B, _ = x.shape
+    b_ih, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
+    h_all, c_all = np.zeros((T, B, U.shape[1])), np.zeros((T, B, c_0.shape[1]))
+    gates: Gates = {}
+    for b in range(B):
+        h, c = h_0[b], c_0[b]
+        for t in range(T):
+            if mask is None or mask[t, b]:
+                a_i, a_f, a_g, a_o = np.split(W @ x[t, b] + b_ih + U @ h + b_hh, 4)
+                i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+                gates[t, b] = (i, f, g, o)
+                c = f * c + i * g
+                m = o * np.tanh(c)
+                h = m if P is None else P @ m
+            h_all[t, b], c_all[t, b] = h, c
+    return h_all, c_all, gates
+
+
+def lstm_gradients(
+    x: Array,
+    h_0: Array,
+    c_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    P: Array | None,
+    d_h: Array,
+    d_h_n: Array,
+    d_c_n: Array,
+    *,
+    mask: Mask | None = None,
+) -> Gradients:
+    """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n) + sum(d_c_n * c_n).
+
+    >>> one, zero = np.ones((1, 1)), np.zeros((1, 1))
+    >>> args = np.zeros((2, 1, 1)), zero, one, np.zeros((4, 1)), np.zeros((4, 1)), None, None, None
+    >>> grads = lstm_gradients(*args, np.zeros((2, 1, 1)), zero, one)
+    >>> grads["c_t"].ravel().tolist(), grads["c_0"].tolist()
+    ([0.5, 1.0], [[0.25]])
+    """
+    T, B, _ = x.shape
+    h_all, c_all, gates = _lstm_trace(x, h_0, c_0, W, U, b_ih, b_hh, P, mask)
+    bias = U[:, 0]
+    grads = _zero_gradients(
+        x=x, h_0=h_0, c_0=c_0, W=W, U=U, b_ih=bias, b_hh=bias, h_t=h_all, c_t=c_all
+    )
+    grads["P"] = np.zeros((0, 0)) if P is None else np.zeros_like(P)
+    for b in range(B):
+        dh, dc = d_h_n[b], d_c_n[b]
+        for t in reversed(range(T)):
+            dh = dh + d_h[t, b]
+            grads["h_t"][t, b] = dh
+            if mask is not None and not mask[t, b]:
+                grads["c_t"][t, b] = dc
+                continue
+            h_before, c_before = (h_all[t - 1, b], c_all[t - 1, b]) if t > 0 else (h_0[b], c_0[b])
+            i, f, g, o = gates[t, b]
+            tanh_c = np.tanh(c_all[t, b])
+            dm = dh if P is None else P.T @ dh
+            dc = dc + dm * o * (1.0 - tanh_c**2)
+            grads["c_t"][t, b] = dc
+            da_i = dc * g * i * (1.0 - i)
+            da_f = dc * c_before * f * (1.0 - f)
+            da_g = dc * i * (1.0 - g**2)
+            da_o = dm * tanh_c * o * (1.0 - o)
+            da = np.concatenate([da_i, da_f, da_g, da_o])
+            if P is not None:
+                grads["P"] += np.outer(dh, o * tanh_c)
+            grads["W"] += np.outer(da, x[t, b])
+            grads["U"] += np.outer(da, h_before)
+            grads["b_ih"] += da
+            grads["b_hh"] += da
+            grads["x"][t, b] = W.T @ da
+            dh, dc = U.T @ da, dc * f
+        grads["h_0"][b], grads["c_0"][b] = dh, dc
+    return grads
+
+
+def gru(
+    x: Array,
+    h_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+    *,
+    reset: str = "after",
+    mask: Mask | None = None,
+) -> tuple[Array, Array]:
+    """Return h_t for all t, and the last; gates r z n, h_t = (1 - z) * n + z * h_{t-1}.
+
+    Reset after: n = tanh(W_n x + b_in + r * (U_n h + b_hn)). Reset before:
+    n = tanh(W_n x + b_in + U_n (r * h) + b_hn).
+
+    >>> x, h_0 = np.zeros((3, 1, 1)), np.ones((1, 1))
+    >>> h, _ = gru(x, h_0, np.zeros((3, 1)), np.zeros((3, 1)))
+    >>> h.ravel().tolist()
+    [0.5, 0.25, 0.125]
+    """
+    h_all, _ = _gru_trace(x, h_0, W, U, b_ih, b_hh, reset, mask)
+    return h_all, h_all[-1]
+
+
+def _gru_trace(
+    x: Array,
+    h_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    reset: str,
+    mask: Mask | None,
+) -> tuple[Array, Gates]:
+    T, B, _ = x.shape
+    b_ih, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
+    W_r, W_z, W_n = np.split(W, 3)
+    U_r, U_z, U_n = np.split(U, 3)
+    b_ir, b_iz, b_in = np.split(b_ih, 3)
+    b_hr, b_hz, b_hn = np.split(b_hh, 3)
+    h_all = np.zeros((T, B, U.shape[1]))
+    gates: Gates = {}
+    for b in range(B):
+        h = h_0[b]
+        for t in range(T):
+            if mask is None or mask[t, b]:
+                r = sigmoid(W_r @ x[t, b] + b_ir + U_r @ h + b_hr)
+                z = sigmoid(W_z @ x[t, b] + b_iz + U_z @ h + b_hz)
+                if reset == "after":
+                    n = np.tanh(W_n @ x[t, b] + b_in + r * (U_n @ h + b_hn))
+                else:
+                    n = np.tanh(W_n @ x[t, b] + b_in + U_n @ (r * h) + b_hn)
+                gates[t, b] = (r, z, n)
+                h = (1.0 - z) * n + z * h
+            h_all[t, b] = h
+    return h_all, gates
+
+
+def gru_gradients(
+    x: Array,
+    h_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    d_h: Array,
+    d_h_n: Array,
+    *,
+    reset: str = "after",
+    mask: Mask | None = None,
+) -> Gradients:
+    """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n).
+
+    >>> args = np.zeros((3, 1, 1)), np.ones((1, 1)), np.zeros((3, 1)), np.zeros((3, 1)), None, None
+    >>> grads = gru_gradients(*args, np.zeros((3, 1, 1)), np.ones((1, 1)))
+    >>> grads["h_t"].ravel().tolist()
+    [0.25, 0.5, 1.0]
+    """
+    T, B, _ = x.shape
+    H = U.shape[1]
+    h_all, gates = _gru_trace(x, h_0, W, U, b_ih, b_hh, reset, mask)
+    _, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
+    b_hn, U_n = b_hh[2 * H :], U[2 * H :]
+    g = _zero_gradients(x=x, h_0=h_0, W=W, U=U, b_ih=U[:, 0], b_hh=U[:, 0], h_t=h_all)
+    for b in range(B):
+        dh = d_h_n[b]
+        for t in reversed(range(T)):
+            dh = dh + d_h[t, b]
+            g["h_t"][t, b] = dh
+            if mask is not None and not mask[t, b]:
+                continue
+            h = h_all[t - 1, b] if t > 0 else h_0[b]
+            r, z, n = gates[t, b]
+            da_z = dh * (h - n) * z * (1.0 - z)
+            da_n = dh * (1.0 - z) * (1.0 - n**2)
+            if reset == "after":
+                into_n, from_n = h, da_n * r  # U_n multiplies h, and gets da_n through r
+                da_r = da_n * (U_n @ h + b_hn) * r * (1.0 - r)
+                dh_through_n = U_n.T @ from_n
+            else:
+                into_n, from_n = r * h, da_n
+                ds = U_n.T @ da_n
+                da_r = ds * h * r * (1.0 - r)
+                dh_through_n = ds * r
+            da_x = np.concatenate([da_r, da_z, da_n])
+            g["W"] += np.outer(da_x, x[t, b])
+            g["b_ih"] += da_x
+            g["b_hh"] += np.concatenate([da_r, da_z, from_n])
+            g["U"][: 2 * H] += np.outer(np.concatenate([da_r, da_z]), h)
+            g["U"][2 * H :] += np.outer(from_n, into_n)
+            g["x"][t, b] = W.T @ da_x
+            dh = dh * z + U[:H].T @ da_r + U[H : 2 * H].T @ da_z + dh_through_n
+        g["h_0"][b] = dh
+    return g
+
+
+def _zeros_for_none(size: int, *biases: Array | None) -> tuple[Array, Array]:
+    b_ih, b_hh = (np.zeros(size) if bias is None else bias for bias in biases)
+    return b_ih, b_hh
+
+
+def _zero_gradients(**arguments: Any) -> Gradients:
+    return {name: np.zeros(value.shape) for name, value in arguments.items()}

@@ -1,0 +1,166 @@
+"""The vanilla recurrence, φ = tanh or ReLU.
+
+Forward      a_t = W x_t + U h_{t-1} + b        h_t = φ(a_t)                 b = b_ih + b_hh
+
+Adjoint      da_t = φ'(a_t) * dh_t              φ' = 1 - h_t²  or  [h_t > 0]
+             dh_{t-1} = e_{t-1} + U' da_t       e_t: what the loss sends to h_t directly
+             dW = Σ da_t x_t'     dU = Σ da_t h_{t-1}'     db = Σ da_t     dx_t = W' da_t
+
+Elman, J. L. (1990), Finding structure in time; the adjoint is Werbos, P. J. (1990),
+Backpropagation through time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from throughtime._checks import one_of
+from throughtime.kernels.recurrence import (
+    Inputs,
+    Kernel,
+    Optionals,
+    Tensors,
+    add_product_for,
+    chunks_back,
+    outer,
+    project,
+    rows,
+    run,
+    started,
+    started_adjoint,
+    timeline,
+    unproject,
+)
+from throughtime.kernels.scan import scan
+from throughtime.kernels.tap import AdjointTap
+
+Phi = Literal["tanh", "relu"]
+
+
+def rnn(
+    x: Tensor,
+    h_0: Tensor,
+    W: Tensor,
+    U: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    *,
+    phi: Phi = "tanh",
+    mask: Tensor | None = None,
+    tap: AdjointTap | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run h_t = φ(W x_t + U h_{t-1} + b_ih + b_hh) over time.
+
+    `x` [T, B, I], `h_0` [B, H], `W` [H, I], `U` [H, H], biases [H] or None; with members `x`
+    [T, E, B, I] and a leading axis E on all others. `mask` [T, B] (members: [T, E, B]) is False
+    where the state is to be carried unchanged. Returns h_t for all t, [T, B, H], and the last.
+    `tap` is filled with dL/dh_t in backward. Raises SettingError for an unknown `phi` or T = 0.
+
+    >>> one = torch.ones(1, 1)
+    >>> h_TBH, h_n = rnn(torch.ones(3, 1, 1), torch.zeros(1, 1), one, one, None, None, phi="relu")
+    >>> h_TBH.flatten()
+    tensor([1., 2., 3.])
+    """
+    one_of("phi", phi, ["tanh", "relu"])
+    b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
+    h_TBH, h_n = run(RNN(phi), tap, mask, x, h_0, W, b, U)
+    return h_TBH, h_n
+
+
+def step(h: Tensor, a_t: Tensor, U: Tensor, phi: Phi = "tanh") -> Tensor:
+    """Return h_t from h_{t-1} and a_t = W x_t + b; out of place."""
+    a = a_t + h @ U.mT
+    return a.tanh() if phi == "tanh" else a.relu()
+
+
+def forward(h: Tensor, U: Tensor, phi: Phi, mask: Tensor | None) -> None:
+    """Run the loop in place: `h` [T+1, B, H] holds h_0 and a_1..a_T, and then h_0..h_T."""
+    add_product, U_t = add_product_for(U), U.mT.contiguous()
+    activate = torch.Tensor.tanh_ if phi == "tanh" else torch.Tensor.relu_
+    keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
+    before, *after = h.unbind(0)
+    for h_t, real in zip(after, keep, strict=False):
+        activate(add_product(h_t, before, U_t))
+        if real is not None:
+            torch.where(real, h_t, before, out=h_t)
+        before = h_t
+
+
+def adjoint(dh: Tensor, h: Tensor, U: Tensor, phi: Phi, mask: Tensor | None) -> Tensor:
+    """Run the loop back and return da [T, B, H].
+
+    `dh` [T+1, B, H] holds the direct gradient of h_0..h_T, and then the total.
+    """
+    add_product = add_product_for(U)
+    da = timeline(h[0], h.shape[0] - 1, h.shape[-1])
+    dh_t, da_t = dh.unbind(0), da.unbind(0)
+    for start, stop in chunks_back(da):
+        h_now, slope = h[start + 1 : stop + 1], da[start:stop]
+        if phi == "tanh":
+            torch.mul(h_now, h_now, out=slope).neg_().add_(1.0)
+        else:
+            torch.gt(h_now, 0.0, out=slope)
+        skipped = None
+        if mask is not None:
+            skipped = ~mask[start:stop].unsqueeze(-1)
+            slope.masked_fill_(skipped, 0.0)
+            skipped = skipped.to(h.dtype)
+        for t in reversed(range(start, stop)):
+            add_product(dh_t[t], da_t[t].mul_(dh_t[t + 1]), U)
+            if skipped is not None:
+                dh_t[t].addcmul_(dh_t[t + 1], skipped[t - start])
+    return da
+
+
+@dataclass(frozen=True)
+class RNN(Kernel):
+    """The vanilla recurrence as a `Kernel`: inputs x, h_0, W, b, U; residual h_0..h_T."""
+
+    phi: Phi
+    states: ClassVar[int] = 1
+
+    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Project the inputs, run the loop."""
+        x, h_0, W, b, U = inputs
+        h = started(h_0, x.shape[0])
+        project(x, W, b, out=h[1:])
+        forward(h, U, self.phi, mask)
+        return h[1:].clone(), h[-1].clone(), h
+
+    def adjoint(
+        self,
+        needed: Sequence[bool],
+        tap: AdjointTap | None,
+        mask: Tensor | None,
+        d_outputs: Inputs,
+        inputs: Inputs,
+        residuals: Tensors,
+    ) -> Optionals:
+        """Run the loop back, then one product per gradient."""
+        x, _, W, _, U = inputs
+        (h,) = residuals
+        dh = started_adjoint(h, *d_outputs)
+        da = adjoint(dh, h, U, self.phi, mask)
+        if tap is not None:
+            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
+        x_needed, h_0_needed, W_needed, b_needed, U_needed = needed
+        return (
+            unproject(da, W) if x_needed else None,
+            dh[0].clone() if h_0_needed else None,
+            outer(da, x) if W_needed else None,
+            rows(da).sum(-2) if b_needed else None,
+            outer(da, h[:-1]) if U_needed else None,
+        )
+
+    def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Scan `step`."""
+        x, h_0, W, b, U = inputs
+        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        (h_TBH,), (h_n,) = scan(lambda h, a_t: (step(h, a_t, U, self.phi),), (h_0,), [a], mask)
+        return h_TBH, h_n

@@ -1,0 +1,35 @@
+"""The record that a backward pass leaves behind: the total gradient at every state.
+
+dL/dh_t means all of it: what the loss sends to the output at t, and what comes back from t+1. It is
+what the adjoint loop of a recurrence computes anyway, so reading it costs no extra pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class AdjointTap:
+    """The gradients with respect to the states, filled when backward has run.
+
+    `dh_TBH` is dL/dh_t for t = 1..T and `dh_0` the one of the initial state; `dc_TBH` and `dc_0`
+    are the same for the cell state of an LSTM and None for other recurrences. With members the
+    axes are T, E, B, H. Every backward pass fills the record anew.
+
+    >>> import torch
+    >>> from throughtime.kernels import rnn
+    >>> x, U = torch.zeros(3, 1, 1, requires_grad=True), torch.full((1, 1), 0.5)
+    >>> tap = AdjointTap()
+    >>> h_TBH, h_n = rnn(x, torch.zeros(1, 1), torch.ones(1, 1), U, None, None, tap=tap)
+    >>> h_n.sum().backward()
+    >>> tap.dh_TBH.flatten().tolist()
+    [0.25, 0.5, 1.0]
+    """
+
+    dh_TBH: Tensor | None = None
+    dc_TBH: Tensor | None = None
+    dh_0: Tensor | None = None
+    dc_0: Tensor | None = None

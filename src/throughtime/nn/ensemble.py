@@ -1,0 +1,168 @@
+"""Many members of one model, run and trained as one.
+
+For members m(theta_e, x) of the same form with weights theta_1..theta_E,
+
+    Theta = [theta_1, ..., theta_E]   stacked along a leading axis E, one tensor for each name
+    y_e   = m(theta_e, x_e)           all members in one call, by torch.func.vmap
+
+Members share nothing: the gradient of a sum of their losses is each one's own. What runs E small
+products one after the other for a loop over models is here one large product. Only the fused
+recurrent layers of torch (which are also ours on devices other than a CPU) cannot be mapped; a
+model that holds one runs its members in turn, with the same results.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime._checks import positive_int
+from throughtime._errors import SettingError
+from throughtime.nn.layers import GRU, LSTM, RNN
+
+OURS = (RNN, LSTM, GRU)
+
+
+class Ensemble(nn.Module):
+    """Members of one form, each started from its own seed, with their weights stacked.
+
+    `state_dict` has the members' names behind `stacked.`, each tensor with a leading axis E. Dropout
+    draws anew for each member. Moving, casting and train/eval act on all members.
+
+    Args:
+        build: makes one member; called once for each, on the CPU.
+        members: E, how many.
+        seed: where the members' seeds come from; torch's global random numbers stay as they were.
+
+    Raises:
+        SettingError: members is below 1, or `build` makes members of different shapes.
+
+    >>> ensemble = Ensemble(lambda: nn.Linear(2, 1), members=3)
+    >>> ensemble.stacked.weight.shape
+    torch.Size([3, 1, 2])
+    >>> ensemble(torch.zeros(3, 5, 2)).shape  # [E, B, outputs]
+    torch.Size([3, 5, 1])
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], members: int, seed: int = 0) -> None:
+        super().__init__()
+        self.members = positive_int("members", members)
+        built = _build(build, members, positive_int("seed", seed, at_least=0))
+        self.stacked = nn.Module()
+        for name, parameter in built[0].named_parameters():
+            stack = _stack([module.get_parameter(name).detach() for module in built], name)
+            parent, leaf = _descend(self.stacked, name)
+            parent.register_parameter(leaf, nn.Parameter(stack, parameter.requires_grad))
+        for name, _ in built[0].named_buffers():
+            stack = _stack([module.get_buffer(name).detach() for module in built], name)
+            parent, leaf = _descend(self.stacked, name)
+            parent.register_buffer(leaf, stack)
+        # Only the code and the mode of the template are used; its weights are no weights of ours.
+        object.__setattr__(self, "template", built[0])
+
+    template: nn.Module
+
+    def forward(self, *inputs: Any) -> Any:
+        """Call every member with its part of the inputs.
+
+        Inputs are tensors [E, ...], tuples of such, or None (for every member). Results have the
+        members' form, with a leading axis E on every tensor.
+
+        Raises SettingError where an input has another leading axis.
+        """
+        for x in inputs:
+            if isinstance(x, Tensor) and x.shape[:1] != (self.members,):
+                raise SettingError(
+                    f"inputs with a leading axis of {self.members} members",
+                    f"shape {list(x.shape)}",
+                    "give each member its own, or x.expand(members, *x.shape) to all",
+                )
+        self._follow_mode()
+        weights = {**dict(self.stacked.named_parameters()), **dict(self.stacked.named_buffers())}
+        if self._maps():
+            axes = tuple(None if x is None else 0 for x in inputs)
+            run = torch.func.vmap(self._run, in_dims=(0, *axes), randomness="different")
+            return run(weights, *inputs)
+        return _join([self._run(*_part((weights, *inputs), e)) for e in range(self.members)])
+
+    def _maps(self) -> bool:
+        fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
+        on_cpu = all(parameter.device.type == "cpu" for parameter in self.parameters())
+        return not fused or (on_cpu and all(isinstance(layer, OURS) for layer in fused))
+
+    def _run(self, weights: dict[str, Tensor], *inputs: Any) -> Any:
+        return torch.func.functional_call(self.template, weights, inputs)
+
+    def member(self, index: int) -> nn.Module:
+        """Return a plain copy of one member, counted from 0, that shares nothing with the ensemble.
+
+        Raises SettingError for an index outside 0..E-1.
+        """
+        if not 0 <= positive_int("index", index, at_least=0) < self.members:
+            raise SettingError(
+                f"index to be below {self.members}", repr(index), "members count from 0"
+            )
+        self._follow_mode()
+        module = copy.deepcopy(self.template)
+        for name, parameter in self.stacked.named_parameters():
+            module.get_parameter(name).data = parameter.detach()[index].clone()
+        for name, buffer in self.stacked.named_buffers():
+            module.get_buffer(name).data = buffer[index].clone()
+        return module
+
+    def _follow_mode(self) -> None:
+        # Not in an override of `train`: whoever restores modes sets `training` directly.
+        if self.template.training != self.training:
+            self.template.train(self.training)
+
+
+def _build(build: Callable[[], nn.Module], members: int, seed: int) -> list[nn.Module]:
+    """Make the members; only the CPU's generator is seeded, so that no other one is touched."""
+    seeds = torch.randint(2**62, (members,), generator=torch.Generator().manual_seed(seed))
+    built = []
+    with torch.random.fork_rng(devices=[]):
+        for member_seed in seeds.tolist():
+            torch.default_generator.manual_seed(member_seed)
+            built.append(build())
+    return built
+
+
+def _stack(tensors: list[Tensor], name: str) -> Tensor:
+    shapes = sorted({tuple(tensor.shape) for tensor in tensors})
+    if len(shapes) > 1:
+        raise SettingError(
+            "members of one form",
+            f"{name} of shapes {', '.join(map(str, shapes))}",
+            "let build() always make the same model",
+        )
+    return torch.stack(tensors)
+
+
+def _descend(root: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that owns the dotted `name` under `root`, made where missing, and the last part."""
+    *path, leaf = name.split(".")
+    for part in path:
+        if part not in dict(root.named_children()):
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    return root, leaf
+
+
+def _part(stack: Any, index: int) -> Any:
+    """The member's share of tensors [E, ...], in tuples or dicts."""
+    if isinstance(stack, Tensor):
+        return stack[index]
+    if isinstance(stack, dict):
+        return {name: _part(tensor, index) for name, tensor in stack.items()}
+    return stack if stack is None else tuple(_part(tensor, index) for tensor in stack)
+
+
+def _join(parts: list[Any]) -> Any:
+    """The inverse of `_part`, for tuples and tensors."""
+    if isinstance(parts[0], Tensor):
+        return torch.stack(parts)
+    return None if parts[0] is None else tuple(_join(list(p)) for p in zip(*parts, strict=True))

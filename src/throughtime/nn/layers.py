@@ -1,0 +1,301 @@
+"""RNN, LSTM and GRU layers: `torch.nn`'s, with our kernels underneath.
+
+Each class is a subclass of the one it stands in for, so the constructor, the parameters and their
+names, the state_dict and every error message are PyTorch's. `forward` runs our kernels on a CPU, in
+float32 and float64. For anything else (another device, autocast, tracing, compiling, and arguments
+that do not fit) it hands over to PyTorch, whose answer or error it is then.
+
+`recording` shows the gradients at every state, exactly as the backward pass computed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from throughtime._checks import one_of
+from throughtime._errors import SettingError
+from throughtime.kernels import AdjointTap, gru, lstm, rnn
+
+States = tuple[Tensor, ...]
+
+
+class Recorded(NamedTuple):
+    """One direction of one layer that ran forward, and the tap that its backward pass fills.
+
+    `name` is the module's name in the model; `direction` is 1 for the reverse direction, whose tap
+    follows the time in which the states were computed: its first entry is the last time step.
+    """
+
+    name: str
+    layer: int
+    direction: int
+    tap: AdjointTap
+
+
+_Recording = tuple[dict[torch.nn.Module, str], list[Recorded]]
+_recording: ContextVar[_Recording | None] = ContextVar("recording", default=None)
+
+
+@contextmanager
+def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
+    """Collect the adjoints of every layer of ours in `model` that runs forward within.
+
+    Yields a list that grows by one `Recorded(name, layer, direction, tap)` for each layer and
+    direction; after backward, `tap.dh_TBH` holds dL/dh_t for every t (and `tap.dc_TBH` dL/dc_t).
+    Within, layers run our kernels on every device, because PyTorch's leave no record.
+
+    >>> model = torch.nn.Sequential(GRU(1, 2))
+    >>> with recording(model) as records:
+    ...     output, h_n = model(torch.zeros(5, 3, 1))
+    >>> output.sum().backward()
+    >>> [(r.name, r.layer, r.direction, r.tap.dh_TBH.shape) for r in records]
+    [('0', 0, 0, torch.Size([5, 3, 2]))]
+    """
+    names: dict[torch.nn.Module, str] = {
+        m: name for name, m in model.named_modules() if isinstance(m, _Layers)
+    }
+    records: list[Recorded] = []
+    token = _recording.set((names, records))
+    try:
+        yield records
+    finally:
+        _recording.reset(token)
+
+
+def on_our_ground(input: Tensor) -> bool:
+    """Say whether our kernels are at home with a tensor: on a CPU, eager, float32 or float64."""
+    return (
+        input.device.type == "cpu"
+        and input.dtype in (torch.float32, torch.float64)
+        and not (_autocast_on_cpu() or _tracing() or torch.compiler.is_compiling())
+    )
+
+
+def _tracing() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+
+
+def _autocast_on_cpu() -> bool:
+    try:
+        return torch.is_autocast_enabled("cpu")
+    except TypeError:  # before torch 2.4
+        return torch.is_autocast_cpu_enabled()
+
+
+class _Layers(torch.nn.RNNBase):
+    """Stacked layers in one or two directions; a subclass says which recurrence they run."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Return the output of the last layer and the last states, as PyTorch's layer does."""
+        packed = isinstance(input, PackedSequence)
+        data = input.data if packed else input
+        if not (
+            self._is_ours(data) and self._fits(data, hx, input.batch_sizes if packed else None)
+        ):
+            return self._hand_over(input, hx)
+        return self._run_packed(input, hx) if packed else self._run_padded(input, hx)
+
+    def _hand_over(self, input: Any, hx: Any) -> Any:
+        return super().forward(input, hx)  # the sibling in torch.nn
+
+    def _is_ours(self, data: Tensor) -> bool:
+        return on_our_ground(data) or self._record() is not None
+
+    def _record(self) -> tuple[str, list[Recorded]] | None:
+        names, records = _recording.get() or ({}, [])
+        return (names[self], records) if self in names else None
+
+    def _recur(
+        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
+    ) -> States:
+        raise TypeError("a layer says which recurrence it runs")
+
+    def _widths(self) -> list[int]:
+        """Return the size of each state."""
+        return [self.hidden_size]
+
+    def _fits(self, data: Tensor, hx: Any, batch_sizes: Tensor | None) -> bool:
+        """Say whether the arguments are in order; where not, PyTorch finds the words."""
+        if data.dim() not in ((2,) if batch_sizes is not None else (2, 3)) or data.numel() == 0:
+            return False
+        if data.shape[-1] != self.input_size or data.dtype != self.weight_ih_l0.dtype:
+            return False
+        if hx is None:
+            return True
+        states = hx if len(self._widths()) == 2 else (hx,)
+        if not isinstance(states, (tuple, list)) or len(states) != len(self._widths()):
+            return False
+        if batch_sizes is not None:
+            batch = [int(batch_sizes[0])]
+        else:
+            batch = [data.shape[0 if self.batch_first else 1]] if data.dim() == 3 else []
+        depth = self.num_layers * (1 + self.bidirectional)
+        return all(
+            s.dtype == data.dtype and list(s.shape) == [depth, *batch, width]
+            for s, width in zip(states, self._widths(), strict=True)
+        )
+
+    def _run_padded(self, input: Tensor, hx: Any) -> Any:
+        batched, batch_axis = input.dim() == 3, 0 if self.batch_first else 1
+        x = input if batched else input.unsqueeze(batch_axis)
+        x = x.transpose(0, 1) if self.batch_first else x
+        states = self._states(x, hx if batched or hx is None else _each(hx, "unsqueeze"))
+        output, last = self._run(x, states, None)
+        output = output.transpose(0, 1) if self.batch_first else output
+        if not batched:
+            output, last = output.squeeze(batch_axis), _each(last, "squeeze")
+        return output, self._hx(last)
+
+    def _run_packed(self, input: PackedSequence, hx: Any) -> Any:
+        T, B = len(input.batch_sizes), int(input.batch_sizes[0])
+        mask = torch.arange(B) < input.batch_sizes.unsqueeze(1)
+        real = mask.flatten().nonzero().squeeze(1).to(input.data.device)
+        x = input.data.new_zeros(T * B, self.input_size).index_copy(0, real, input.data)
+        x = x.unflatten(0, (T, B))  # type: ignore[no-untyped-call]
+        hx = hx if hx is None else self.permute_hidden(hx, input.sorted_indices)
+        output, last = self._run(x, self._states(x, hx), mask.to(x.device))
+        packed = PackedSequence(
+            output.flatten(0, 1).index_select(0, real),
+            input.batch_sizes,
+            input.sorted_indices,
+            input.unsorted_indices,
+        )
+        return packed, self.permute_hidden(self._hx(last), input.unsorted_indices)
+
+    def _states(self, x: Tensor, hx: Any) -> States:
+        if hx is not None:
+            return tuple(hx) if len(self._widths()) == 2 else (hx,)
+        depth = self.num_layers * (1 + self.bidirectional)
+        shapes = [(depth, x.shape[1], width) for width in self._widths()]
+        return tuple(torch.zeros(s, dtype=x.dtype, device=x.device) for s in shapes)
+
+    def _hx(self, states: States) -> Any:
+        return states if len(self._widths()) == 2 else states[0]
+
+    def _run(self, x: Tensor, states: States, mask: Tensor | None) -> tuple[Tensor, States]:
+        """Run all layers over x [T, B, I]; a reversed layer meets the padding first, and waits."""
+        last, directions = [], 1 + self.bidirectional
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(directions):
+                k = layer * directions + direction
+                output, *ends = self._run_one(
+                    x, tuple(s[k] for s in states), mask, layer, direction
+                )
+                outputs.append(output)
+                last.append(ends)
+            x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
+            if self.dropout and layer < self.num_layers - 1:
+                x = torch.nn.functional.dropout(x, self.dropout, self.training)
+        return x, tuple(torch.stack(ends) for ends in zip(*last, strict=True))
+
+    def _run_one(
+        self, x: Tensor, states: States, mask: Tensor | None, layer: int, direction: int
+    ) -> States:
+        record, tap = self._record(), None
+        if record is not None:
+            tap = AdjointTap()
+            record[1].append(Recorded(record[0], layer, direction, tap))
+        suffix = f"_l{layer}" + "_reverse" * direction
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        weights = [getattr(self, name + suffix, None) for name in names]
+        if direction == 0:
+            return self._recur(x, states, weights, mask, tap)
+        flipped = None if mask is None else mask.flip(0)
+        output, *ends = self._recur(x.flip(0), states, weights, flipped, tap)
+        return output.flip(0), *ends
+
+
+def _each(states: Any, method: str) -> Any:
+    """Add or drop the batch axis of the one or the two states."""
+    if isinstance(states, Tensor):
+        return cast(Tensor, getattr(states, method)(1))
+    return tuple(getattr(state, method)(1) for state in states)
+
+
+class RNN(_Layers, torch.nn.RNN):
+    """`torch.nn.RNN` with our kernels: h_t = φ(W x_t + b_ih + U h_{t-1} + b_hh), φ = tanh or ReLU.
+
+    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.RNN`.
+
+    >>> layer = RNN(4, 8, num_layers=2, bidirectional=True)
+    >>> output, h_n = layer(torch.zeros(10, 3, 4))
+    >>> output.shape, h_n.shape
+    (torch.Size([10, 3, 16]), torch.Size([4, 3, 8]))
+    """
+
+    def _recur(
+        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
+    ) -> States:
+        phi: Any = self.mode.removeprefix("RNN_").lower()
+        return rnn(x, *states, *weights[:4], phi=phi, mask=mask, tap=tap)
+
+
+class LSTM(_Layers, torch.nn.LSTM):
+    """`torch.nn.LSTM` with our kernels, projections included.
+
+    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.LSTM`.
+
+    >>> layer = LSTM(4, 8, proj_size=3, batch_first=True)
+    >>> output, (h_n, c_n) = layer(torch.zeros(2, 10, 4))
+    >>> output.shape, h_n.shape, c_n.shape
+    (torch.Size([2, 10, 3]), torch.Size([1, 2, 3]), torch.Size([1, 2, 8]))
+    """
+
+    def _widths(self) -> list[int]:
+        return [self.proj_size or self.hidden_size, self.hidden_size]
+
+    def _recur(
+        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
+    ) -> States:
+        return lstm(x, *states, *weights, mask=mask, tap=tap)
+
+
+class GRU(_Layers, torch.nn.GRU):
+    """`torch.nn.GRU` with our kernels, in both forms.
+
+    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.GRU`; one keyword
+    is added. `reset="after"`, PyTorch's form, lets r act on U_n h + b_hn; `reset="before"`, the one
+    of Cho et al. (2014) and of the textbooks, on h itself. PyTorch has no kernel for the latter, so
+    it runs ours on every device. Raises SettingError for another `reset`.
+
+    >>> layer = GRU(4, 8, reset="before")
+    >>> output, h_n = layer(torch.zeros(10, 3, 4))
+    >>> layer
+    GRU(4, 8, reset=before)
+    """
+
+    reset: str = "after"  # also for a torch.nn.GRU whose class was changed
+
+    def __init__(self, *args: Any, reset: str = "after", **kwargs: Any) -> None:
+        one_of("reset", reset, ["after", "before"])
+        super().__init__(*args, **kwargs)
+        self.reset = reset
+
+    def _hand_over(self, input: Any, hx: Any) -> Any:
+        answer = super()._hand_over(input, hx)  # most likely raises
+        data = input.data if isinstance(input, PackedSequence) else input
+        if self.reset == "before" and data.numel():
+            wanted = f"input and hx in the dtype of the weights, {self.weight_ih_l0.dtype}"
+            raise SettingError(wanted, str(data.dtype), "convert them; PyTorch has no such GRU")
+        return answer
+
+    def _is_ours(self, data: Tensor) -> bool:
+        return self.reset == "before" or super()._is_ours(data)
+
+    def _recur(
+        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
+    ) -> States:
+        reset: Any = self.reset
+        return gru(x, *states, *weights[:4], reset=reset, mask=mask, tap=tap)
+
+    def extra_repr(self) -> str:
+        """Name the form of the reset gate where it is not PyTorch's."""
+        return super().extra_repr() + ("" if self.reset == "after" else f", reset={self.reset}")

@@ -1,0 +1,96 @@
+"""Examples, and the order in which they are learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Union
+
+import torch
+from torch import Tensor
+
+from throughtime._errors import DataError
+
+Inputs = Union[Tensor, tuple[Tensor, ...]]  # noqa: UP007  (evaluated, Python 3.10)
+"""What a model is called with: one tensor, or a tuple of them."""
+
+
+class Examples(Protocol):
+    """A collection of examples that is indexed with tensors.
+
+    `examples[index]` with whole numbers of shape [B], or [E, B] for an ensemble, returns inputs
+    and targets that have the shape of `index` as their leading axes.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def __getitem__(self, index: Tensor, /) -> tuple[Inputs, Tensor]:
+        """Return inputs and targets of the examples at `index`."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorExamples:
+    """Examples that lie in two tensors, `inputs` [N, ...] and `targets` [N, ...].
+
+    Raises DataError where their numbers differ.
+
+    >>> examples = TensorExamples(torch.arange(6.0).reshape(3, 2), torch.arange(3.0))
+    >>> examples[torch.tensor([2, 0])]
+    (tensor([[4., 5.], [0., 1.]]), tensor([2., 0.]))
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise DataError(
+                "as many inputs as targets",
+                f"{len(self.inputs)} and {len(self.targets)}",
+                "give each example one of both",
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inputs[index], self.targets[index]
+
+
+class Shuffle:
+    """Batches of indices from shuffled epochs, for each member of an ensemble its own.
+
+    An epoch is a permutation; a batch that its end leaves short is filled from the next one, so
+    that all batches are of one size and every example is drawn equally often. Without a
+    `batch_size` below `count` each batch is everything, in order. Draws come from `generator` only.
+
+    >>> shuffle = Shuffle(5, 2, None, torch.Generator().manual_seed(0))
+    >>> epochs = torch.cat([shuffle.draw() for _ in range(5)])
+    >>> [sorted(epoch) for epoch in epochs.reshape(2, 5).tolist()]
+    [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
+    """
+
+    def __init__(
+        self, count: int, batch_size: int | None, members: int | None, generator: torch.Generator
+    ) -> None:
+        if count < 1:
+            raise DataError("at least one example", "none", "pass some to learn from")
+        self.count, self.members, self.generator = count, members, generator
+        self.batch_size = min(batch_size or count, count)
+        self.left = torch.empty(members or 1, 0, dtype=torch.long)
+
+    def draw(self) -> Tensor:
+        """Return the next batch of indices, [B] or [E, B]."""
+        if self.batch_size == self.count:
+            index = torch.arange(self.count).expand(self.members or 1, -1)
+        else:
+            if self.left.shape[1] < self.batch_size:
+                self.left = torch.cat([self.left, self._epoch()], dim=1)
+            index, self.left = self.left.tensor_split([self.batch_size], dim=1)
+        return index[0] if self.members is None else index
+
+    def _epoch(self) -> Tensor:
+        rows = range(self.members or 1)
+        return torch.stack([torch.randperm(self.count, generator=self.generator) for _ in rows])

@@ -1,0 +1,196 @@
+"""Losses: plain functions `loss(params, target, weights=None)` that return a scalar mean.
+
+`params` [..., outputs, parameters] is what a head gives, `target` [..., outputs] what was observed;
+with y a target, f a point forecast (or a quantile's), d = y - f:
+
+    mse            d²
+    mae            |d|
+    huber          d²/2 where |d| <= δ, else δ (|d| - δ/2)                 Huber 1964
+    quantile       mean over the levels q of max(q d, (q - 1) d)           Koenker and Bassett 1978
+    gaussian_nll   ln σ + z²/2 + ln(2π)/2,             z = (y - μ)/σ
+    student_t_nll  ln σ + (ν+1)/2 ln(1 + z²/ν) + ln(νπ)/2 + ln Γ(ν/2) - ln Γ((ν+1)/2)
+    cross_entropy  ln Σ_k exp(o_k) - o_y
+
+A target that is NaN (a class below 0) is not observed: the mean runs over the others, and no
+gradient flows from it, nor a NaN. Where nothing is observed the loss is 0. `weights` (the shape of
+`target`, or one that broadcasts to it) turns the mean into a weighted one.
+
+For an ensemble the members share nothing: `per_member` maps any of them over the leading axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from throughtime._checks import real
+from throughtime._errors import DataError, SettingError
+
+
+class Loss(Protocol):
+    """What training needs of a loss: outputs of the model and targets in, a scalar out."""
+
+    def __call__(self, params: Tensor, target: Tensor, /) -> Tensor:
+        """Return the scalar mean for params [..., outputs, parameters], target [..., outputs]."""
+        ...
+
+
+def mse(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of d², for a point forecast.
+
+    >>> mse(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, torch.nan]))
+    tensor(4.)
+    """
+    return _mean(lambda y: (y - _point(params)) ** 2, params, target, weights)
+
+
+def mae(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of |d|, for a point forecast: its optimum is the median.
+
+    >>> mae(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.0]))
+    tensor(1.)
+    """
+    return _mean(lambda y: (y - _point(params)).abs(), params, target, weights)
+
+
+def huber(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, delta: float = 1.0
+) -> Tensor:
+    """Mean of Huber's loss, for a point forecast: squares up to `delta`, lines beyond.
+
+    >>> huber(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.0]))
+    tensor(0.7500)
+    """
+
+    def elements(y: Tensor) -> Tensor:
+        d = (y - _point(params)).abs()
+        return torch.where(d <= delta, d**2 / 2, delta * (d - delta / 2))
+
+    return _mean(elements, params, target, weights)
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Mean pinball loss of the quantiles at `levels`, in the order of the head's parameters.
+
+    Raises SettingError for levels that are not rising inside (0, 1). Source: Koenker and Bassett
+    1978.
+
+    >>> Quantile((0.1, 0.5, 0.9))(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([3.0]))
+    tensor(0.2333)
+    """
+
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        levels = tuple(real("quantile level", q, above=0, below=1) for q in self.levels)
+        if not levels or list(levels) != sorted(set(levels)):
+            raise SettingError("rising quantile levels", repr(self.levels), "sort them")
+        object.__setattr__(self, "levels", levels)
+
+    def __call__(self, params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the scalar mean for params [..., outputs, Q] and target [..., outputs]."""
+        if params.shape[-1] != len(self.levels):
+            raise DataError(
+                f"{len(self.levels)} parameters, one for each quantile level",
+                f"params of shape {tuple(params.shape)}",
+                "give the head the same levels as the loss",
+            )
+        q = params.new_tensor(self.levels)
+
+        def elements(y: Tensor) -> Tensor:
+            d = y.unsqueeze(-1) - params
+            return torch.maximum(q * d, (q - 1) * d).mean(-1)
+
+        return _mean(elements, params, target, weights)
+
+
+def gaussian_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of -ln N(y; μ, σ), for params (μ, σ) with σ > 0.
+
+    >>> gaussian_nll(torch.tensor([[0.0, 1.0]]), torch.tensor([0.0]))
+    tensor(0.9189)
+    """
+    mu, sigma = _parameters(params, "mean", "scale")
+
+    def elements(y: Tensor) -> Tensor:
+        return sigma.log() + ((y - mu) / sigma) ** 2 / 2 + math.log(2 * math.pi) / 2
+
+    return _mean(elements, params, target, weights)
+
+
+def student_t_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of -ln t(y; ν, μ, σ), for params (ν, μ, σ) with ν > 0 and σ > 0.
+
+    >>> student_t_nll(torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([0.0]))  # Cauchy: ln π
+    tensor(1.1447)
+    """
+    nu, mu, sigma = _parameters(params, "df", "loc", "scale")
+
+    def elements(y: Tensor) -> Tensor:
+        z = (y - mu) / sigma
+        spread = sigma.log() + (nu * math.pi).log() / 2
+        norm = torch.lgamma(nu / 2) - torch.lgamma((nu + 1) / 2)
+        return spread + norm + (nu + 1) / 2 * torch.log1p(z**2 / nu)
+
+    return _mean(elements, params, target, weights)
+
+
+def cross_entropy(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of -ln softmax(o)_y, for params that are the classes' logits o, and classes y.
+
+    >>> cross_entropy(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
+    tensor(0.6931)
+    """
+
+    def elements(y: Tensor) -> Tensor:
+        return -params.log_softmax(-1).gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
+
+    classes = target.float()
+    return _mean(elements, params, torch.where(classes < 0, torch.nan, classes), weights)
+
+
+def per_member(loss: Loss, params: Tensor, target: Tensor) -> Tensor:
+    """Map `loss` over the leading axis of params [E, ...] and target [E, ...]: losses [E].
+
+    >>> per_member(mse, torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[3.0], [2.0]]))
+    tensor([4., 0.])
+    """
+    values: Tensor = torch.func.vmap(loss)(params, target)
+    return values
+
+
+def _mean(
+    elements: Callable[[Tensor], Tensor], params: Tensor, target: Tensor, weights: Tensor | None
+) -> Tensor:
+    """Average `elements` over what was observed; a stand-in of 0 keeps NaN out of the graph."""
+    if params.shape[:-1] != target.shape:
+        raise DataError(
+            "params [..., outputs, parameters] for a target [..., outputs]",
+            f"shapes {tuple(params.shape)} and {tuple(target.shape)}",
+            "give both the same leading axes (a point forecast has a last axis of 1 parameter)",
+        )
+    observed = ~torch.isnan(target)
+    values = elements(torch.where(observed, target, 0))
+    weight = observed.to(values.dtype) if weights is None else observed * weights.to(values.dtype)
+    total = weight.sum()
+    return (torch.where(observed, values, 0) * weight).sum() / torch.where(total > 0, total, 1)
+
+
+def _point(params: Tensor) -> Tensor:
+    return _parameters(params, "point")[0]
+
+
+def _parameters(params: Tensor, *names: str) -> tuple[Tensor, ...]:
+    if params.shape[-1:] != (len(names),):
+        raise DataError(
+            f"a last axis of {len(names)}: {', '.join(names)}",
+            f"params of shape {tuple(params.shape)}",
+            "use the head that goes with this loss",
+        )
+    return params.unbind(-1)

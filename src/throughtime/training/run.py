@@ -1,0 +1,211 @@
+"""One run of training: what changes from update to update, and how.
+
+    θ <- AdamW(θ, clip(∂L/∂θ), η_k)
+    θ̄ <- d_k θ̄ + (1 - d_k) θ,   d_k = min(d, (1 + k)/(10 + k))
+
+The average θ̄ (Polyak and Juditsky 1992, in its exponential form) is what is validated and kept
+when the settings ask for one; its decay starts low, so that the first weights are soon forgotten.
+The members of an ensemble share nothing: each has its own batch, loss, norm and moments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from throughtime._errors import DivergedError, ModelFileError, SettingError
+from throughtime.training.adamw import AdamW
+from throughtime.training.checkpoint import Snapshot
+from throughtime.training.clipping import Clipped
+from throughtime.training.context import mode, own_noise
+from throughtime.training.guard import data_to_blame, diverged
+from throughtime.training.losses import Loss, per_member
+from throughtime.training.observer import Evaluation, Update
+from throughtime.training.parameters import ParameterMatrix, members_of
+from throughtime.training.schedule import learning_rate
+from throughtime.training.settings import TrainingSettings
+from throughtime.training.sources import Lesson, Source, device_of
+
+
+class Run:
+    """The state of one run; `index` counts its updates."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        settings: TrainingSettings,
+        source: Source,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.loss, self.settings = model, loss, settings
+        self.source, self.generator = source, generator
+        self.matrix = ParameterMatrix(model)
+        self.weights = self.before = self.matrix.weights()
+        self.optimiser = AdamW.like(self.weights, settings.weight_decay)
+        self.average = None if settings.average is None else self.weights.clone()
+        self.index = 0
+        self.norms: list[float] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_loss = math.inf
+        self.looks_since_best = 0
+
+    def update(self) -> Update:
+        """Learn from the next lesson; raises DivergedError and leaves the last good weights."""
+        settings, index = self.settings, self.index
+        rate = learning_rate(
+            settings.schedule,
+            settings.learning_rate,
+            index,
+            settings.max_updates,
+            settings.warm_up,
+        )
+        self.matrix.forget_gradient()
+        with own_noise(self._noise_seed(), device_of(self.model)):
+            lesson = self.source.lesson()
+            losses = self._losses(lesson)
+            torch.autograd.backward(losses.sum())
+        gradient = self.matrix.gradient()
+        clipped = settings.clip(gradient)
+        loss, norm, fired = _means(losses, clipped)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._diverged(f"update {index}", lesson, loss, gradient)
+        self.before = self.weights
+        self.weights = self.optimiser.step(self.weights, clipped.gradient, rate)
+        self.matrix.assign(self.weights)
+        self._average()
+        self.norms.append(norm)
+        self.index += 1
+        return Update(index, settings.max_updates, loss, norm, settings.clip.norm, fired > 0, rate)
+
+    def evaluate(self) -> Evaluation:
+        """Measure the loss on the validation part and keep the weights if it is the best."""
+        with self._averaged_weights(), mode(self.model, training=False), torch.no_grad():
+            with own_noise(self.settings.seed, device_of(self.model)):
+                lesson = self.source.validation()
+                loss = self._losses(lesson).mean().item()
+            if not math.isfinite(loss):
+                raise self._diverged(f"the validation after update {self.index - 1}", lesson, loss)
+            best = loss < self.best_loss
+            self.looks_since_best = 0 if best else self.looks_since_best + 1
+            if best:
+                state = self.model.state_dict()
+                self.best_loss = loss
+                self.best = {name: tensor.clone() for name, tensor in state.items()}
+        return Evaluation(self.index, loss, best)
+
+    def finish(self, *, averaged: bool = True) -> None:
+        """Leave the model with the best weights; without any, with the averaged or the last."""
+        self.matrix.forget_gradient()
+        if self.best:
+            self.model.load_state_dict(self.best)
+        elif averaged and self.average is not None:
+            self.matrix.assign(self.average)
+        else:
+            self.matrix.assign(self.weights)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that the rest of the run depends on."""
+        whole = Snapshot(facts={"settings": self.settings.to_json(), "kind": self.source.kind})
+        whole.facts["index"] = self.index
+        whole.facts["best_loss"] = self.best_loss
+        whole.facts["looks_since_best"] = self.looks_since_best
+        whole.tensors = {"m": self.optimiser.m, "v": self.optimiser.v, "before": self.before}
+        whole.tensors["generator"] = self.generator.get_state()
+        if self.average is not None:
+            whole.tensors["average"] = self.average
+        whole.include("model", Snapshot(self.model.state_dict()))
+        whole.include("best", Snapshot(self.best))
+        whole.include("source", self.source.snapshot())
+        return whole
+
+    def restore(self, snapshot: Snapshot, norms: list[float]) -> None:
+        """Stand where `snapshot` was taken, `norms` being the gradient norms up to there.
+
+        Raises ModelFileError if it is of another model or was made by the other kind of `fit`.
+        """
+        tensors, facts = snapshot.tensors, snapshot.facts
+        if facts["kind"] != self.source.kind:
+            raise ModelFileError(
+                f"a checkpoint of a run on {self.source.kind}",
+                f"one on {facts['kind']}",
+                "resume with fit for examples and with fit_sequence for sequences",
+            )
+        try:
+            self.model.load_state_dict(snapshot.part("model").tensors)
+        except RuntimeError as error:
+            raise ModelFileError(
+                "a checkpoint of this model", "one with other parameters", "build the same model"
+            ) from error
+        like = self.weights = self.matrix.weights()
+        self.before = tensors["before"].to(like)
+        self.optimiser.m, self.optimiser.v = tensors["m"].to(like), tensors["v"].to(like)
+        self.average = tensors["average"].to(like) if "average" in tensors else None
+        self.generator.set_state(tensors["generator"])
+        self.index = self.optimiser.t = facts["index"]
+        self.best, self.best_loss = snapshot.part("best").tensors, facts["best_loss"]
+        self.looks_since_best = facts["looks_since_best"]
+        self.norms = norms
+        self.source.restore(snapshot.part("source"))
+
+    def _losses(self, lesson: Lesson) -> Tensor:
+        """Return the loss of each member, [E]."""
+        if members_of(self.model) is not None:
+            return per_member(self.loss, lesson.outputs, lesson.targets)
+        loss = self.loss(lesson.outputs, lesson.targets)
+        if loss.dim() != 0:
+            raise SettingError(
+                "a loss that is a scalar", f"shape {tuple(loss.shape)}", "average it"
+            )
+        return loss.unsqueeze(0)
+
+    def _noise_seed(self) -> int:
+        return int(torch.randint(2**31, (), generator=self.generator))
+
+    def _average(self) -> None:
+        if self.average is not None and self.settings.average is not None:
+            decay = min(self.settings.average, (1 + self.index) / (10 + self.index))
+            self.average.lerp_(self.weights, 1 - decay)
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        if self.average is None:
+            yield
+            return
+        self.matrix.assign(self.average)
+        try:
+            yield
+        finally:
+            self.matrix.assign(self.weights)
+
+    def _diverged(
+        self, moment: str, lesson: Lesson, loss: float, gradient: Tensor | None = None
+    ) -> DivergedError:
+        """Find out what broke, and go back to the weights before it."""
+        data = data_to_blame(lesson, loss)
+        broken = data or self._first_not_finite(lesson, loss, gradient)
+        if data is None and not math.isfinite(loss):
+            self.weights = self.before  # the update before this one made that loss
+        return diverged(moment, loss, broken, data, self.norms, self.settings)
+
+    def _first_not_finite(self, lesson: Lesson, loss: float, gradient: Tensor | None) -> str:
+        parameter = self.matrix.first_not_finite(self.matrix.weights())
+        if parameter is not None:
+            return parameter
+        if not lesson.outputs.isfinite().all():
+            return "outputs of the model"
+        if gradient is None or not math.isfinite(loss):
+            return "loss"
+        parameter = self.matrix.first_not_finite(gradient)
+        return "norm of the gradient" if parameter is None else f"gradient of {parameter}"
+
+
+def _means(losses: Tensor, clipped: Clipped) -> tuple[float, float, float]:
+    """Bring the means over the members to the host, all at once."""
+    columns = torch.stack([losses.detach(), clipped.norm, clipped.fired.to(losses.dtype)])
+    loss, norm, fired = columns.mean(dim=1).tolist()
+    return loss, norm, fired

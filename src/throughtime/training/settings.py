@@ -1,0 +1,85 @@
+"""The settings of training, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
+
+from throughtime._checks import one_of, positive_int, real
+from throughtime._errors import SettingError
+from throughtime.training.clipping import Clip
+from throughtime.training.schedule import Schedule
+from throughtime.training.truncation import Truncation
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained.
+
+    max_updates     optimiser steps at most
+    batch_size      examples an update; None takes all of them
+    learning_rate   η of AdamW, the highest that `schedule` reaches
+    schedule        "constant", "cosine" or "one-cycle", see `schedule.py`
+    warm_up         updates of linear warm-up; the one-cycle schedule brings its own
+    weight_decay    λ of AdamW
+    clip            thresholds for the gradient, see `Clip`
+    evaluate_every  updates between two looks at the validation part
+    patience        looks without a better loss before training stops; None never stops early
+    average         decay d of the average of the weights, θ̄ <- d θ̄ + (1-d) θ; None for no average
+    truncation      k1 and k2 for long sequences, see `Truncation`; None for full BPTT
+    seed            of the batches and of dropout
+
+    Raises SettingError where one is out of its range.
+
+    >>> TrainingSettings(batch_size=0)
+    Traceback (most recent call last):
+    throughtime._errors.SettingError: Expected batch_size to be a whole number of at least 1, found 0: pass batch_size=1 or more.
+    """
+
+    max_updates: int = 1000
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    schedule: Schedule = "constant"
+    warm_up: int = 0
+    weight_decay: float = 0.0
+    clip: Clip = field(default_factory=lambda: Clip(norm=1.0))
+    evaluate_every: int = 50
+    patience: int | None = None
+    average: float | None = None
+    truncation: Truncation | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive_int("max_updates", self.max_updates)
+        positive_int("evaluate_every", self.evaluate_every)
+        positive_int("seed", self.seed, at_least=0)
+        positive_int("warm_up", self.warm_up, at_least=0)
+        for name in ("batch_size", "patience"):
+            if getattr(self, name) is not None:
+                positive_int(name, getattr(self, name))
+        real("learning_rate", self.learning_rate, above=0, below=float("inf"))
+        real("weight_decay", self.weight_decay, at_least=0, below=float("inf"))
+        if self.average is not None:
+            real("average", self.average, above=0, below=1)
+        one_of("schedule", self.schedule, get_args(Schedule))
+        if self.warm_up and self.schedule == "one-cycle":
+            raise SettingError(
+                "no warm_up with the one-cycle schedule, which warms up by itself",
+                f"warm_up={self.warm_up}",
+                "leave it at 0 or take schedule='cosine'",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainingSettings:
+        """Make settings from what `to_json` returned.
+
+        >>> settings = TrainingSettings(truncation=Truncation(k1=5))
+        >>> TrainingSettings.from_json(settings.to_json()) == settings
+        True
+        """
+        truncation = values["truncation"] and Truncation(**values["truncation"])
+        return cls(**{**values, "clip": Clip(**values["clip"]), "truncation": truncation})

@@ -1,0 +1,187 @@
+"""What a model learns from next, and what it is validated on.
+
+A source runs the model forward; the run that owns it does everything else alike for both kinds:
+`ExampleSource` draws batches of examples, `SequenceSource` walks along sequences reach by reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from throughtime._errors import DataError
+from throughtime.training.checkpoint import Snapshot, pack_state, unpack_state
+from throughtime.training.examples import Examples, Inputs, Shuffle
+from throughtime.training.parameters import members_of
+from throughtime.training.settings import TrainingSettings
+from throughtime.training.truncation import Position, Reach, reaches
+
+EVALUATION_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the model was given, what it answered, and what was observed."""
+
+    inputs: Inputs
+    outputs: Tensor
+    targets: Tensor
+
+
+class Source(Protocol):
+    """Where lessons come from; `kind` tells checkpoints of different sources apart."""
+
+    kind: str
+    has_validation: bool
+
+    def lesson(self) -> Lesson:
+        """Run the model on what is to be learned from next."""
+        ...
+
+    def validation(self) -> Lesson:
+        """Run the model on the whole validation part."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Return where the source stands."""
+        ...
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Stand where `snapshot` was taken."""
+        ...
+
+
+class ExampleSource:
+    """Batches of examples in shuffled order."""
+
+    kind = "examples"
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        train: Examples,
+        validation: Examples | None,
+        settings: TrainingSettings,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.train, self.held_out = model, train, validation
+        self.members, self.device = members_of(model), device_of(model)
+        self.shuffle = Shuffle(len(train), settings.batch_size, self.members, generator)
+        self.has_validation = validation is not None and len(validation) > 0
+
+    def lesson(self) -> Lesson:
+        """Run the model on the next batch."""
+        return self._answer(self.train, self.shuffle.draw())
+
+    def validation(self) -> Lesson:
+        """Run the model on all validation examples, a large batch at a time."""
+        assert self.held_out is not None
+        axis = 0 if self.members is None else 1
+        lessons = []
+        for index in torch.split(torch.arange(len(self.held_out)), EVALUATION_BATCH):
+            shared = index if self.members is None else index.expand(self.members, -1)
+            lessons.append(self._answer(self.held_out, shared))
+        outputs = torch.cat([lesson.outputs for lesson in lessons], axis)
+        targets = torch.cat([lesson.targets for lesson in lessons], axis)
+        # inputs are for finding out what broke, so those of a batch that did are enough
+        broken = (lesson.inputs for lesson in lessons if not lesson.outputs.isfinite().all())
+        return Lesson(next(broken, ()), outputs, targets)
+
+    def snapshot(self) -> Snapshot:
+        """Return what is left of the shuffled epoch."""
+        return Snapshot({"left": self.shuffle.left}, {"count": self.shuffle.count})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on within the shuffled epoch."""
+        if snapshot.facts["count"] != self.shuffle.count:
+            raise DataError(
+                f"the {snapshot.facts['count']} examples that the checkpoint was made with",
+                str(self.shuffle.count),
+                "resume with the same data",
+            )
+        self.shuffle.left = snapshot.tensors["left"]
+
+    def _answer(self, examples: Examples, index: Tensor) -> Lesson:
+        inputs, targets = examples[index]
+        if isinstance(inputs, Tensor):
+            inputs = inputs.to(self.device)
+            return Lesson(inputs, self.model(inputs), targets.to(self.device))
+        inputs = tuple(tensor.to(self.device) for tensor in inputs)
+        return Lesson(inputs, self.model(*inputs), targets.to(self.device))
+
+
+class SequenceSource:
+    """Long sequences side by side, walked along again and again."""
+
+    kind = "sequences"
+    position: Position
+    walk: Iterator[Reach]
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        train: tuple[Tensor, Tensor],
+        validation: tuple[Tensor, Tensor] | None,
+        settings: TrainingSettings,
+    ) -> None:
+        self.model, self.truncation = model, settings.truncation
+        self.time = 1 if members_of(model) is None else 2
+        self.train = self._for_all(train)
+        self.held_out = validation and self._for_all(validation)
+        self.has_validation = validation is not None
+        self._walk_from(Position())
+
+    def lesson(self) -> Lesson:
+        """Run the model over the next reach; after the last step, begin again."""
+        if self.position.stop == self.train[0].shape[self.time]:
+            self._walk_from(Position())
+        reach = next(self.walk)
+        self.position = reach.position
+        inputs = self.train[0].narrow(self.time, reach.start, reach.stop - reach.start)
+        return Lesson(inputs, reach.outputs, reach.targets)
+
+    def validation(self) -> Lesson:
+        """Run the model over the whole validation sequences, from its own initial state."""
+        assert self.held_out is not None
+        (reach,) = reaches(self.model, *self.held_out, time=self.time)
+        return Lesson(self.held_out[0], reach.outputs, reach.targets)
+
+    def snapshot(self) -> Snapshot:
+        """Return the position in the sequences, with the state carried along."""
+        tensors, shape = pack_state(self.position.state)
+        facts = {"start": self.position.start, "stop": self.position.stop, "state": shape}
+        return Snapshot(tensors, {**facts, "sizes": list(self.train[0].shape)})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from that position."""
+        facts = snapshot.facts
+        if facts["sizes"] != list(self.train[0].shape):
+            raise DataError(
+                f"inputs of shape {tuple(facts['sizes'])}, as the checkpoint was made with",
+                str(tuple(self.train[0].shape)),
+                "resume with the same data",
+            )
+        tensors = {k: v.to(self.train[0].device) for k, v in snapshot.tensors.items()}
+        state = unpack_state(tensors, facts["state"])
+        self._walk_from(Position(facts["start"], facts["stop"], state))
+
+    def _walk_from(self, position: Position) -> None:
+        self.position = position
+        self.walk = reaches(self.model, *self.train, self.truncation, position, time=self.time)
+
+    def _for_all(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Give every member of an ensemble the same sequences."""
+        inputs, targets = (tensor.to(device_of(self.model)) for tensor in pair)
+        members = members_of(self.model)
+        if members is None:
+            return inputs, targets
+        return inputs.expand(members, *inputs.shape), targets.expand(members, *targets.shape)
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Return where the model's parameters lie."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -1,0 +1,230 @@
+"""An ensemble computes what its members compute one by one, gradients included."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from throughtime._errors import SettingError
+from throughtime.nn.ensemble import Ensemble
+from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
+from throughtime.nn.sequences import (
+    OneToOne,
+    Recurrence,
+    SequenceInput,
+    SequenceOutput,
+    SequenceToSequence,
+    SyncedSequence,
+)
+
+E, B, T, F, H = 3, 4, 5, 2, 6
+
+
+class Elman(nn.Module):
+    """Plain operations only, with a buffer that takes part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleDict({"W": nn.Linear(F, H), "U": nn.Linear(H, H)})
+        self.register_buffer("start", torch.randn(H))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.start.expand(len(x), H)
+        for t in range(x.shape[1]):
+            h = torch.tanh(self.inner["W"](x[:, t]) + self.inner["U"](h))
+        return h
+
+
+class Foreign(nn.Module):
+    """A fused layer of torch's, which cannot be mapped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.LSTM(F, H, num_layers=2, batch_first=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return self.layer(x)
+
+
+def recurrence(cell: str) -> Recurrence:
+    return Recurrence(cell, H, num_layers=2)
+
+
+MODELS = {
+    "plain": Elman,
+    "torch's own layer": Foreign,
+    **{
+        f"{shape.__name__}-{cell}": (
+            lambda shape=shape, cell=cell: shape(F, recurrence(cell), QuantileHead(H))
+        )
+        for cell in ("rnn", "lstm", "gru")
+        for shape in (OneToOne, SequenceInput, SyncedSequence)
+    },
+    **{
+        f"{shape.__name__}-{cell}": (
+            lambda shape=shape, cell=cell: shape(F, recurrence(cell), PointHead(H), 3)
+        )
+        for cell in ("rnn", "lstm", "gru")
+        for shape in (SequenceOutput, SequenceToSequence)
+    },
+    "classes": lambda: SequenceToSequence(F, recurrence("gru"), ClassHead(H, 4), 3),
+    "both directions": lambda: SequenceInput(
+        F, Recurrence("lstm", H, bidirectional=True), PointHead(2 * H)
+    ),
+}
+
+
+def ensemble_and_input(name: str) -> tuple[Ensemble, Tensor]:
+    ensemble = Ensemble(MODELS[name], members=E, seed=1).double()
+    steps = () if name.startswith(("OneToOne", "SequenceOutput")) else (T,)
+    x = torch.randn(E, B, *steps, F, generator=torch.Generator().manual_seed(0)).double()
+    return ensemble, x.requires_grad_()
+
+
+def tensors(results) -> list[Tensor]:
+    if isinstance(results, Tensor):
+        return [results]
+    return [tensor for result in results for tensor in tensors(result)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs_and_gradients_are_those_of_the_separate_members(name):
+    ensemble, x = ensemble_and_input(name)
+    together = tensors(ensemble(x))
+    sum(y.square().sum() for y in together).backward()
+    for e in range(E):
+        member, x_e = ensemble.member(e), x.detach()[e].clone().requires_grad_()
+        alone = tensors(member(x_e))
+        sum(y.square().sum() for y in alone).backward()
+        for ours, theirs in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours[e], theirs)
+        torch.testing.assert_close(x.grad[e], x_e.grad)
+        for key, parameter in member.named_parameters():
+            torch.testing.assert_close(ensemble.stacked.get_parameter(key).grad[e], parameter.grad)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_state_is_carried_for_each_member(cell):
+    ensemble, x = ensemble_and_input(f"SyncedSequence-{cell}")
+    whole, _ = ensemble(x, None)
+    first, state = ensemble(x[:, :, :2])
+    second, _ = ensemble(x[:, :, 2:], state)
+    torch.testing.assert_close(torch.cat([first, second], 2), whole)
+
+
+def test_forced_decoders_take_each_member_its_targets():
+    ensemble, x = ensemble_and_input("SequenceToSequence-gru")
+    targets = torch.randn(E, B, 3, 1, dtype=torch.float64)
+    for e in range(E):
+        torch.testing.assert_close(ensemble(x, targets)[e], ensemble.member(e)(x[e], targets[e]))
+    assert ensemble(x, targets).shape == (E, B, 3, 1, 1)
+
+
+def test_members_differ_and_follow_the_seed():
+    one, same, other = (Ensemble(Elman, E, seed=s).stacked.inner.W.weight for s in (5, 5, 6))
+    assert torch.equal(one, same)
+    rows = {tuple(row.flatten().tolist()) for row in torch.cat([one, other])}
+    assert len(rows) == 2 * E
+
+
+def test_building_leaves_the_global_random_numbers_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    Ensemble(Elman, E)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_state_dict_is_readable_and_loads_back():
+    ensemble, x = ensemble_and_input("SequenceInput-lstm")
+    state = ensemble.state_dict()
+    assert {"stacked.layer.weight_ih_l0", "stacked.head.linear.bias"} <= set(state)
+    assert all(len(tensor) == E for tensor in state.values())
+    other = Ensemble(MODELS["SequenceInput-lstm"], E, seed=2).double()
+    assert not torch.allclose(other(x), ensemble(x))
+    other.load_state_dict(state)
+    torch.testing.assert_close(other(x), ensemble(x))
+
+
+def test_a_member_and_a_copy_share_nothing_with_the_ensemble():
+    ensemble, x = ensemble_and_input("plain")
+    before = ensemble(x).detach()
+    twin, member = copy.deepcopy(ensemble), ensemble.member(1)
+    with torch.no_grad():
+        for parameter in [*twin.parameters(), *member.parameters()]:
+            parameter.zero_()
+    torch.testing.assert_close(ensemble(x).detach(), before)
+    assert not twin(x).any()
+
+
+def test_dropout_follows_the_mode_and_differs_between_members():
+    ensemble = Ensemble(lambda: nn.Dropout(0.5), members=2)
+    ones = torch.ones(2, 1000)
+    torch.manual_seed(0)
+    first, second = ensemble(ones)
+    assert 0.4 < (first > 0).float().mean() < 0.6
+    assert not torch.equal(first, second)
+    assert torch.equal(ensemble.eval()(ones), ones)
+    assert not ensemble.member(0).training
+    ensemble.training = True  # as a context manager does that restores modes
+    assert ensemble.member(0).training
+    assert not torch.equal(ensemble(ones), ones)
+
+
+def test_dropout_between_recurrent_layers_differs_between_members():
+    model = SequenceInput(F, Recurrence("lstm", H, num_layers=2, dropout=0.5), PointHead(H))
+    ensemble = Ensemble(lambda: copy.deepcopy(model), members=2)
+    x = torch.ones(2, 1, T, F)
+    torch.manual_seed(0)
+    first, second = ensemble(x)
+    assert not torch.allclose(first, second)
+    first, second = ensemble.eval()(x)
+    torch.testing.assert_close(first, second)
+
+
+def test_running_statistics_are_kept_for_each_member():
+    ensemble = Ensemble(lambda: nn.BatchNorm1d(F), members=2)
+    x = torch.randn(2, 50, F)
+    ensemble(x)
+    torch.testing.assert_close(ensemble.stacked.running_mean, 0.1 * x.mean(1))
+    assert ensemble.stacked.num_batches_tracked.tolist() == [1, 1]
+
+
+def test_frozen_and_shared_weights_stay_so():
+    def build() -> nn.Module:
+        model = nn.Sequential(nn.Linear(F, F), nn.Linear(F, F), nn.Linear(F, F))
+        model[2].weight = model[0].weight
+        model[1].weight.requires_grad_(False)
+        return model
+
+    ensemble = Ensemble(build, members=E).double()
+    assert not ensemble.stacked.get_parameter("1.weight").requires_grad
+    member = ensemble.member(2)
+    assert member[2].weight is member[0].weight
+    x = torch.randn(E, B, F, dtype=torch.float64)
+    torch.testing.assert_close(ensemble(x)[2], member(x[2]))
+
+
+def sizes():
+    yield from (nn.Linear(2, 1), nn.Linear(3, 1))
+
+
+REFUSALS = [
+    (lambda: Ensemble(Elman, 0), "members to be a whole number of at least 1"),
+    (lambda: Ensemble(Elman, 2, seed=-1), "seed to be a whole number of at least 0"),
+    (lambda: Ensemble(sizes().__next__, 2), "members of one form, found weight of shapes"),
+    (lambda: Ensemble(Elman, 2).member(2), "index to be below 2, found 2"),
+    (
+        lambda: Ensemble(Elman, 2)(torch.zeros(3, B, T, F)),
+        r"leading axis of 2 members, found shape \[3, 4, 5, 2\]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("act", "message"), REFUSALS)
+def test_what_makes_no_sense_is_refused_with_its_reason(act, message):
+    with pytest.raises(SettingError, match=message):
+        act()

@@ -1,0 +1,51 @@
+"""The door of the package: every public name opens, and opening it costs no more than it must."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import throughtime as tt
+
+FLOORS = ("diagnostics", "forecasting", "kernels", "nn", "training", "datasets")
+
+
+@pytest.mark.parametrize("name", tt.__all__)
+def test_every_public_name_opens(name: str) -> None:
+    assert getattr(tt, name) is not None
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_every_public_name_of_a_floor_opens_and_is_documented(floor: str) -> None:
+    room = getattr(tt, floor)
+    assert room.__all__
+    for name in room.__all__:
+        value = getattr(room, name)
+        assert value.__doc__ or not callable(value), f"{floor}.{name} has no docstring"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Forcaster'"):
+        tt.Forcaster  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import throughtime",
+        "import throughtime.interfaces.cli",
+        "import throughtime.forecasting.frame",
+        "import throughtime; throughtime.datasets.sunspots()",
+    ],
+)
+def test_what_needs_no_torch_imports_none(statement: str) -> None:
+    heavy = "[name for name in ('torch', 'pandas', 'plotly', 'polars') if name in sys.modules]"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {statement}; print({heavy})"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

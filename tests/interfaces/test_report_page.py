@@ -56,7 +56,7 @@ def test_the_page_says_all_of_it(data):
     for said in (
         "sunspots, 11 years ahead",
         "loses to linear autoregression",
-        "8 rolling origins of 11 years",
+        "At each of 8 rolling origins",
         "In 80%",
         "SeasonalNaive",
         "clipped to a norm of 1",

@@ -17,21 +17,25 @@ if TYPE_CHECKING:
 
 INK, MODEL, WARN = "#7d8590", "#1f8fd6", "#d9480f"
 BASELINES = (("#c27c0e", "dot"), ("#8a63d2", "dash"), ("#2b9a66", "dashdot"), ("#b5527d", "dot"))
-CLOSE_UP = 400  # points of a long series that are shown at first
 _GRID = "rgba(128,136,148,0.22)"
 _FONT = "Inter, ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
-def forecast(view: View, model: str) -> Any:
-    """Draw one series with its forecast, the intervals shaded."""
+def close_up(h: int, season_length: int) -> int:
+    """Return how many points of a series are shown at first, so that the forecast can be seen."""
+    return max(120, 8 * h, 4 * season_length)
+
+
+def forecast(view: View, model: str, shown: int) -> Any:
+    """Draw one series (at first its last `shown` points) with its forecast, intervals shaded."""
     figure = _figure()
     _bands(figure, [view.forecast_ds], [view.bands])
     _line(figure, view.ds, view.y, "observed", INK, width=1.6)
     # the line starts at the last observation; the intervals do not, nothing was unknown there
     start_ds, start_y = ([view.ds[-1]], [view.y[-1]]) if view.y else ([], [])
     _line(figure, [*start_ds, *view.forecast_ds], [*start_y, *view.forecast], model, MODEL, 2.4)
-    if len(view.ds) > CLOSE_UP:
-        figure.update_xaxes(range=[view.ds[-CLOSE_UP], view.forecast_ds[-1]])
+    if len(view.ds) > shown:
+        figure.update_xaxes(range=[view.ds[-shown], view.forecast_ds[-1]])
     return figure
 
 

@@ -4,10 +4,18 @@
   var touch = window.matchMedia("(pointer: coarse)").matches;
   var narrow = window.matchMedia("(max-width: 36rem)").matches;
 
+  var whole = document.getElementById("whole");
+
   function draw(place, which) {
     var target = document.getElementById(place);
     var figure = (figures[place] || [])[which];
     if (!target || !figure) { return; }
+    if (place === "forecast") {
+      var axis = figure.layout.xaxis;
+      axis.closeUp = axis.closeUp || axis.range;
+      axis.autorange = !axis.closeUp || Boolean(whole && whole.checked);
+      axis.range = axis.autorange ? undefined : axis.closeUp.slice();
+    }
     // a finger scrolls the page; it should not be caught by a chart
     figure.layout.dragmode = touch ? false : "zoom";
     if (narrow) {
@@ -18,6 +26,12 @@
   }
 
   Object.keys(figures).forEach(function (place) { draw(place, 0); });
+
+  if (whole) {
+    whole.addEventListener("change", function () {
+      draw("forecast", chooser ? Number(chooser.value) : 0);
+    });
+  }
 
   var chooser = document.getElementById("series");
   if (chooser) {

@@ -306,7 +306,10 @@ def _drawn(data: ReportData) -> dict[str, list[Any]]:
     """Return all figures by the id of their place; several where a series can be chosen."""
     rival = _rival(data)
     drawn = {
-        "forecast": [figures.forecast(view, data.model) for view in data.views],
+        "forecast": [
+            figures.forecast(view, data.model, figures.close_up(data.h, data.season_length))
+            for view in data.views
+        ],
         "backtest": [
             figures.backtest(view.origins, data.model, rival) for view in data.views if view.origins
         ],
@@ -361,16 +364,17 @@ def _forecast_section(data: ReportData) -> str:
             else ""
         )
         chooser = (
-            f'<p class="chooser"><label for="series">Series</label> '
-            f'<select id="series">{options}</select>{note}</p>'
+            f'<label for="series">Series</label> <select id="series">{options}</select> {note}'
         )
+    if any(len(view.ds) > figures.close_up(data.h, data.season_length) for view in data.views):
+        chooser += '<label><input type="checkbox" id="whole"> whole history</label>'
+    if chooser:
+        chooser = f'<p class="chooser">{chooser}</p>'
     levels = " and ".join(f"{level:g}%" for level in sorted(data.level))
     caption = (
         f"Observed values, then the {escape(data.model)}'s forecast of {count(data.h, data.step)}"
         + (f", with its {levels} prediction intervals shaded." if data.level else ".")
     )
-    if any(len(view.ds) > figures.CLOSE_UP for view in data.views):
-        caption += " A double click shows the whole history."
     tables = "".join(_forecast_table(data, view, k) for k, view in enumerate(data.views))
     return f"""<section>
 <h2>The forecast</h2>
@@ -414,8 +418,8 @@ def _backtest_section(data: ReportData) -> str:
     figure = _figure("backtest", caption) if origins else ""
     return f"""<section>
 <h2>How well it did before</h2>
-<p>The model was trained without the last {count(data.n_windows * data.h, data.step) if not some else "values"},
-then asked for them in {count(data.n_windows, "rolling origin")} of {count(data.h, data.step)} each.</p>
+<p>At each of {count(data.n_windows, "rolling origin")} all that came later was hidden, and every model forecast the
+next {count(data.h, data.step)}.</p>
 {_score_table(data)}
 {figure}
 </section>"""

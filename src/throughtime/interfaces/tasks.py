@@ -266,23 +266,22 @@ def _facts(reading: Reading, panel: Any) -> dict[str, str]:
     """Say what was read."""
     from throughtime.forecasting.frequency import show
 
-    lengths = len(panel.ids)
-    facts = {
+    lacking = [
+        f"{n:,} {what}"
+        for n, what in ((panel.n_gaps, "dates without a row"), (panel.n_missing, "without a value"))
+        if n
+    ]
+    return {
         "read": reading.source,
+        "time": reading.time,
+        "values": reading.target,
+        **({"series by": reading.id} if reading.id is not None else {}),
+        "series": f"{len(panel.ids):,}",
         "rows": f"{reading.table.num_rows:,}",
-        "series": f"{lengths:,}",
-        "columns": f"time {reading.time!r}, values {reading.target!r}"
-        + (f", series {reading.id!r}" if reading.id is not None else ""),
         "dates": f"{show(panel.first)} to {show(panel.last)}",
         "frequency": words.every(panel.frequency.alias, _step(panel)),
+        "missing": words.joined(lacking) if lacking else "nothing",
     }
-    gaps = [
-        text
-        for n, text in ((panel.n_gaps, "dates without a row"), (panel.n_missing, "without a value"))
-        if n
-        for text in (f"{n:,} {text}",)
-    ]
-    return facts | {"gaps": words.joined(gaps) if gaps else "none, and no missing values"}
 
 
 def _model_facts(forecaster: Any, panel: Any) -> dict[str, str]:

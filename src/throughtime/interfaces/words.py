@@ -108,6 +108,7 @@ def baseline(name: str) -> str:
     return {
         "Naive": "the naive forecast",
         "SeasonalNaive": "the seasonal naive forecast",
+        "AR": "linear autoregression",
         "LinearAR": "linear autoregression",
     }.get(name, name)
 

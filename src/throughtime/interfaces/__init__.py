@@ -1,1 +1,15 @@
 """Floor 5. The command line, the report; drawing lives here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from throughtime._lazy import lazy
+
+if TYPE_CHECKING:
+    from throughtime.interfaces.report import ReportData, render, report_data
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    dict.fromkeys(("ReportData", "render", "report_data"), "throughtime.interfaces.report"),
+)

@@ -78,13 +78,14 @@ def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
     rows, before = rows[:MOST_ROWS], None
     names = [name, *(f"{name}-{side}-{value:g}" for value in level for side in ("lo", "hi"))]
     written = _written(rows, names)
-    for row, cells in zip(rows, written, strict=True):
+    dates = date_texts([row["ds"] for row in rows])
+    for row, date, cells in zip(rows, dates, written, strict=True):
         if many and before not in (None, row["unique_id"]):
             table.add_section()
         first = [Text("" if before == row["unique_id"] else str(row["unique_id"]))] if many else []
         before = row["unique_id"]
         bands = [f"{low} to {high}" for low, high in zip(cells[1::2], cells[2::2], strict=True)]
-        table.add_row(*first, date_text(row["ds"]), cells[0], *bands)
+        table.add_row(*first, date, cells[0], *bands)
     return _titled(f"Forecast{more}", table)
 
 
@@ -98,14 +99,20 @@ def _written(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[li
     return written
 
 
-def date_text(value: Any) -> str:
-    """Write a date as a reader does: 1700, 2024-01-31, 2024-01-31 12:30.
+def date_texts(values: Sequence[Any]) -> list[str]:
+    """Write dates as a reader does, with a time of day where one of them has it.
 
     >>> from datetime import datetime
-    >>> date_text(1700), date_text(datetime(2024, 1, 31)), date_text(datetime(2024, 1, 31, 12, 30))
-    ('1700', '2024-01-31', '2024-01-31 12:30')
+    >>> date_texts([1700]), date_texts([datetime(2024, 1, 31)])
+    (['1700'], ['2024-01-31'])
+    >>> date_texts([datetime(2024, 1, 31), datetime(2024, 1, 31, 12, 30)])
+    ['2024-01-31 00:00', '2024-01-31 12:30']
     """
-    return str(value).removesuffix(":00").removesuffix(" 00:00")
+    texts = [str(value) for value in values]
+    for rest in (":00", " 00:00"):
+        if all(text.endswith(rest) for text in texts):
+            texts = [text.removesuffix(rest) for text in texts]
+    return texts
 
 
 def _table() -> Any:

@@ -14,10 +14,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import throughtime
@@ -130,7 +129,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     facts = _facts(reading, panel) | _model_facts(forecaster, panel)
     files: dict[str, str | bytes] = {places.out: _csv(table)}
     if places.report is not None:
-        files[places.report] = _report(forecaster, table, level, reading, facts)
+        files[places.report] = _report(options, forecaster, table, reading, facts)
     for path, content in files.items():
         write_atomically(path, content)
     if places.save is not None:
@@ -275,7 +274,7 @@ def _facts(reading: Reading, panel: Any) -> dict[str, str]:
         "read": reading.source,
         "time": reading.time,
         "values": reading.target,
-        **({"series by": reading.id} if reading.id is not None else {}),
+        **({"series by": reading.id} if reading.id is not None and len(panel.ids) > 1 else {}),
         "series": f"{len(panel.ids):,}",
         "rows": f"{reading.table.num_rows:,}",
         "dates": f"{show(panel.first)} to {show(panel.last)}",
@@ -329,15 +328,15 @@ def _summary(
 
 
 def _report(
-    forecaster: Any, table: Any, level: Sequence[float], reading: Reading, facts: dict[str, str]
+    options: Options, forecaster: Any, table: Any, reading: Reading, facts: dict[str, str]
 ) -> str:
     from throughtime.interfaces.report import render, report_data
 
     data = report_data(
         forecaster,
         table,
-        level,
-        source=Path(reading.source).stem if reading.id is None else reading.source,
+        levels(options.level),
+        source="standard input" if options.file == "-" else options.stem,
         command=shlex.join(["throughtime", *sys.argv[1:]]),
         facts=facts,
         notes=reading.notes,

@@ -286,12 +286,12 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(run, yearly, monkeypatch):
 def test_without_plotly_the_report_is_refused_if_asked_for_and_left_out_if_not(
     run, yearly, tmp_path, monkeypatch
 ):
-    from throughtime.interfaces import report
+    from throughtime.interfaces import page
 
     def missing():
-        raise MissingExtraError("plotly, for the report", "it is not installed", report.INSTALL)
+        raise MissingExtraError("plotly, for the report", "it is not installed", page.INSTALL)
 
-    monkeypatch.setattr(report, "require_plotly", missing)
+    monkeypatch.setattr(page, "require_plotly", missing)
     code, _, err = run("forecast", yearly, "--h", "1", "--report", "r.html")
     assert code == 2
     assert "pip install 'throughtime[report]'" in err

@@ -101,13 +101,13 @@ def forecast(
     quiet: Quiet = False,
 ) -> None:
     """Forecast FILE, with a back-test against simple forecasts, and write a report."""
-    from throughtime.interfaces import tasks
+    from throughtime.interfaces import talk, tasks
 
     options = Options(
         file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
     )
     places = tasks.Places(options, out=out, report=report, no_report=no_report, save=save)
-    tasks.forecast(options, places, tasks.Talk(json=json, quiet=quiet))
+    tasks.forecast(options, places, talk.Talk(json=json, quiet=quiet))
 
 
 @app.command()
@@ -131,12 +131,12 @@ def backtest(
     quiet: Quiet = False,
 ) -> None:
     """Compare the model with simple forecasts on the past of FILE, and forecast nothing."""
-    from throughtime.interfaces import tasks
+    from throughtime.interfaces import talk, tasks
 
     options = Options(
         file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
     )
-    tasks.backtest(options, out, tasks.Talk(json=json, quiet=quiet))
+    tasks.backtest(options, out, talk.Talk(json=json, quiet=quiet))
 
 
 def main(arguments: list[str] | None = None) -> int:

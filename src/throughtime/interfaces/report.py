@@ -1,29 +1,24 @@
-"""One HTML file that says what was forecast, how well it did, and how the net learnt it.
+"""What the report says, as plain data, and how it is read off a fitted forecaster.
 
-The file holds everything it needs (plotly.js once, the style, the numbers) and asks no network.
-`render` knows only `ReportData`, which is plain data; `report_data` reads it off a forecaster.
+`render` (in `page.py`) knows only `ReportData`, so a report can be made of any model's results.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
-from importlib import resources
 from typing import Any
 
-from throughtime._errors import MissingExtraError
-from throughtime.interfaces import figures
-from throughtime.interfaces.words import aligned, best, count, number, percent, unit, verdict
-from throughtime.interfaces.words import reach as reach_sentence
+from throughtime.interfaces.page import render
+from throughtime.interfaces.words import unit
+
+__all__ = ["Learning", "Origin", "Reach", "ReportData", "ScoreRow", "View", "render", "report_data"]
 
 MOST_SERIES = 20
 MOST_POINTS = 5000
 Band = Mapping[float, tuple[Sequence[float], Sequence[float]]]
-INSTALL = "pip install 'throughtime[report]'"
 
 
 @dataclass(frozen=True)
@@ -108,14 +103,6 @@ class ReportData:
     command: str = ""
     notes: Sequence[str] = ()
     made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
-
-
-def require_plotly() -> None:
-    """Refuse, with the line that installs it, where plotly is missing."""
-    from importlib.util import find_spec
-
-    if find_spec("plotly") is None:
-        raise MissingExtraError("plotly, for the report", "it is not installed", INSTALL)
 
 
 def report_data(
@@ -253,279 +240,3 @@ def _plain(ds: Any) -> list[Any]:
 
 def _numbers(values: Any) -> list[Any]:
     return [float(v) if math.isfinite(v) else None for v in values]
-
-
-def render(data: ReportData) -> str:
-    """Return the report as one HTML page.
-
-    Raises MissingExtraError where plotly is not installed.
-    """
-    require_plotly()
-    from plotly.offline import get_plotlyjs
-
-    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
-    script = resources.files(__package__).joinpath("report.js").read_text(encoding="utf-8")
-    drawn = _drawn(data)
-    body = "\n".join(
-        (
-            _headline(data),
-            _forecast_section(data),
-            _backtest_section(data),
-            _learning_section(data),
-            _gradient_section(data),
-            _reach_section(data),
-            _settings_section(data),
-        )
-    )
-    title = escape(f"{data.source}: forecast of {count(data.h, data.step)}")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-<footer>Made by throughtime {escape(data.version)} on {escape(data.made)}.</footer>
-<script>{get_plotlyjs()}</script>
-<script type="application/json" id="figures">{_embedded(drawn)}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
-
-
-def _drawn(data: ReportData) -> dict[str, list[Any]]:
-    """Return all figures by the id of their place; several where a series can be chosen."""
-    rival = _rival(data)
-    drawn = {
-        "forecast": [
-            figures.forecast(view, data.model, figures.close_up(data.h, data.season_length))
-            for view in data.views
-        ],
-        "backtest": [
-            figures.backtest(view.origins, data.model, rival) for view in data.views if view.origins
-        ],
-        "learning": [figures.learning_curve(data.learning)],
-        "gradient": [figures.gradient_norm(data.learning)],
-        "reach": [figures.reach(data.reach, data.season_length, data.step)],
-    }
-    return {place: [f.to_plotly_json() for f in several] for place, several in drawn.items()}
-
-
-def _embedded(value: Any) -> str:
-    """Return JSON that no text inside it can break out of."""
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _rival(data: ReportData) -> str | None:
-    return best([score for score in data.scores if score.model != data.model], "mae")
-
-
-def _headline(data: ReportData) -> str:
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in data.facts.items()
-    )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in data.notes)
-    return f"""<header>
-<p class="kicker">Forecast report</p>
-<h1>{escape(data.source)}, {count(data.h, data.step)} ahead</h1>
-<p class="verdict">{escape(verdict(data.scores, data.model, data.n_windows))}</p>
-<dl class="facts">{facts}</dl>
-{f'<ul class="notes">{notes}</ul>' if notes else ""}
-</header>"""
-
-
-def _figure(place: str, caption: str) -> str:
-    return (
-        f'<figure><div class="plot" id="{place}" role="img" aria-labelledby="{place}-caption">'
-        f'</div><figcaption id="{place}-caption">{caption}</figcaption></figure>'
-    )
-
-
-def _forecast_section(data: ReportData) -> str:
-    chooser = ""
-    if len(data.views) > 1:
-        options = "".join(
-            f'<option value="{k}">{escape(view.name)}</option>' for k, view in enumerate(data.views)
-        )
-        note = (
-            f" first {len(data.views)} of {data.n_series:,}"
-            if data.n_series > len(data.views)
-            else ""
-        )
-        chooser = (
-            f'<label for="series">Series</label> <select id="series">{options}</select> {note}'
-        )
-    if any(len(view.ds) > figures.close_up(data.h, data.season_length) for view in data.views):
-        chooser += '<label><input type="checkbox" id="whole"> whole history</label>'
-    if chooser:
-        chooser = f'<p class="chooser">{chooser}</p>'
-    levels = " and ".join(f"{level:g}%" for level in sorted(data.level))
-    caption = (
-        f"Observed values, then the {escape(data.model)}'s forecast of {count(data.h, data.step)}"
-        + (f", with its {levels} prediction intervals shaded." if data.level else ".")
-    )
-    tables = "".join(_forecast_table(data, view, k) for k, view in enumerate(data.views))
-    return f"""<section>
-<h2>The forecast</h2>
-{chooser}{_figure("forecast", caption)}
-{tables}
-</section>"""
-
-
-def _forecast_table(data: ReportData, view: View, k: int) -> str:
-    levels = sorted(view.bands)
-    heads = "".join(f'<th scope="col" colspan="2">{level:g}% interval</th>' for level in levels)
-    columns = [view.forecast, *(side for level in levels for side in view.bands[level])]
-    written = aligned(value for column in columns for value in column)
-    steps = len(view.forecast_ds)
-    rows = [
-        f'<tr><th scope="row">{escape(str(ds))}</th>'
-        + "".join(f"<td>{cell}</td>" for cell in written[step::steps])
-        + "</tr>"
-        for step, ds in enumerate(view.forecast_ds)
-    ]
-    hidden = " hidden" if k else ""
-    return f"""<details class="of-series"{hidden}>
-<summary>The forecast in numbers: {escape(view.name)}</summary>
-<div class="scroll"><table>
-<thead><tr><th scope="col">Date</th><th scope="col">{escape(data.model)}</th>{heads}</tr></thead>
-<tbody>{"".join(rows)}</tbody>
-</table></div></details>"""
-
-
-def _backtest_section(data: ReportData) -> str:
-    origins = max((len(view.origins) for view in data.views), default=0)
-    some = (
-        f" Origins overlap, so the figure shows {origins} of {data.n_windows}."
-        if 0 < origins < data.n_windows
-        else ""
-    )
-    caption = (
-        f"What was forecast at each origin (dotted verticals) from the past alone, beside what then "
-        f"came. More baselines appear when their names are chosen.{some}"
-    )
-    figure = _figure("backtest", caption) if origins else ""
-    return f"""<section>
-<h2>How well it did before</h2>
-<p>At each of {count(data.n_windows, "rolling origin")} all that came later was hidden, and every model forecast the
-next {count(data.h, data.step)}.</p>
-{_score_table(data)}
-{figure}
-</section>"""
-
-
-def _score_table(data: ReportData) -> str:
-    levels = sorted({level for score in data.scores for level in score.coverage})
-    measures = (("mae", "MAE"), ("mase", "MASE"), ("smape", "sMAPE"))
-    winners = {measure: best(data.scores, measure) for measure, _ in measures}
-    heads = "".join(f'<th scope="col">{title}</th>' for _, title in measures)
-    heads += "".join(f'<th scope="col">In {level:g}%</th>' for level in levels)
-    rows = []
-    for score in data.scores:
-        cells = ""
-        for measure, _ in measures:
-            shown = number(getattr(score, measure))
-            won = winners[measure] == score.model
-            cells += f"<td><strong>{shown}</strong></td>" if won else f"<td>{shown}</td>"
-        cells += "".join(f"<td>{percent(score.coverage.get(level))}</td>" for level in levels)
-        ours = ' class="ours"' if score.model == data.model else ""
-        rows.append(f'<tr{ours}><th scope="row">{escape(score.model)}</th>{cells}</tr>')
-    coverage = (
-        "; the last columns count how many values fell into intervals that should hold "
-        + " and ".join(f"{level:g}%" for level in levels)
-        + " of them"
-        if levels
-        else ""
-    )
-    return f"""<p class="caption" id="scores">Errors over all origins, lower is better, the best in
-bold{coverage}.</p>
-<div class="scroll"><table class="scores" aria-labelledby="scores">
-<thead><tr><th scope="col">Model</th>{heads}</tr></thead>
-<tbody>{"".join(rows)}</tbody>
-</table></div>"""
-
-
-def _learning_section(data: ReportData) -> str:
-    learning = data.learning
-    total = count(len(learning.losses), "update")
-    best_part = (
-        f" The validation loss was lowest after update {learning.best_index}; those weights were kept."
-        if learning.best_index is not None
-        else ""
-    )
-    reason = f" Training ended: {escape(learning.reason.rstrip('.'))}." if learning.reason else ""
-    return f"""<section>
-<h2>How it learnt</h2>
-{_figure("learning", f"Loss over {total}.{best_part}{reason}")}
-</section>"""
-
-
-def _gradient_section(data: ReportData) -> str:
-    learning = data.learning
-    clipped, total = sum(learning.clipped), len(learning.clipped)
-    if learning.threshold is None:
-        words = "Gradients were not clipped."
-    elif clipped == 0:
-        words = f"No gradient was longer than the threshold of {learning.threshold:g}."
-    else:
-        words = (
-            f"{clipped} of {count(total, 'update')} ({percent(clipped / total)}) were clipped to a "
-            f"norm of {learning.threshold:g} (crosses)."
-        )
-    return f"""<section>
-<h2>The size of the gradient</h2>
-{_figure("gradient", f"Norm of the gradient at every update, before clipping. {words}")}
-</section>"""
-
-
-def _reach_section(data: ReportData) -> str:
-    sentence = reach_sentence(data.reach, data.season_length, data.context_length, data.step)
-    return f"""<section>
-<h2>How far back the gradient reaches</h2>
-<p>{escape(sentence)}</p>
-{
-        _figure(
-            "reach",
-            "How strongly the loss of one step depends on the state ever further back, "
-            "relative to lag 0. What lies where the curve has fallen under 1% is hardly learnt from.",
-        )
-    }
-</section>"""
-
-
-def _settings_section(data: ReportData) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(str(name).replace("_", " "))}</th>'
-        f"<td>{escape(_setting(value))}</td></tr>"
-        for name, value in data.settings.items()
-    )
-    command = (
-        f"<p>This command makes this report again:</p>\n<pre><code>{escape(data.command)}</code></pre>"
-        if data.command
-        else ""
-    )
-    return f"""<section>
-<h2>Settings, and how to reproduce this</h2>
-{command}
-<div class="scroll"><table class="settings"><caption>Settings of the model.</caption>
-<tbody>{rows}<tr><th scope="row">throughtime</th><td>{escape(data.version)}</td></tr></tbody></table></div>
-</section>"""
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_setting, value))
-    return str(value)

@@ -57,6 +57,7 @@ SAME = {
     "exponents": "ds,y\n2024-01-01,15e-1\n2024-02-01,2E0\n",
     "midnight": "ds,y\n2024-01-01 00:00:00,1.5\n2024-02-01T00:00:00,2\n",
     "offsets": "ds,y\n2024-01-01T01:00:00+01:00,1.5\n2024-02-01T00:00:00Z,2\n",
+    "offsets without a colon": "ds,y\n2024-01-01 01:00:00+0100,1.5\n2024-02-01T00:00:00Z,2\n",
     "other columns of text": "note,ds,remark,y\na,2024-01-01,b,1.5\nc,2024-02-01,d,2\n",
     "a newline in a cell": 'ds,note,y\n2024-01-01,"two\nlines",1.5\n2024-02-01,b,2\n',
     "unnamed column": ",y\n2024-01-01,1.5\n2024-02-01,2\n",

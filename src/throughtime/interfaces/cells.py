@@ -142,7 +142,9 @@ def _by_format(form: str) -> Callable[[str], datetime]:
 
 
 def _zoned(cell: str) -> datetime:
-    stamp = datetime.fromisoformat(re.sub(r"Z$", "+00:00", cell))
+    # Python 3.10 reads neither a Z nor an offset without its colon
+    cell = re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", cell.replace("Z", "+00:00"))
+    stamp = datetime.fromisoformat(cell)
     return stamp.astimezone(timezone.utc).replace(tzinfo=None)
 
 

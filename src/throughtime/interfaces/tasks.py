@@ -61,64 +61,53 @@ class Places:
 
 
 def forecast(options: Options, places: Places, talk: Talk) -> None:
-    """Fit, forecast, compare, write."""
+    """Fit, forecast, write, compare."""
     reading, panel = _read(options, talk)
-    level = levels(options.level)
     forecaster = _forecaster(options)
     with talk.watching() as observer:
         forecaster.fit(panel, observers=[observer])
-    table = forecaster.predict(level=level)
-    facts = _facts(reading, panel) | _model_facts(forecaster, panel)
-    files: dict[str, str | bytes] = {places.out: _csv(table)}
-    if places.report is not None:
-        files[places.report] = _report(options, forecaster, table, reading, facts)
-    for path, content in files.items():
-        write_atomically(path, content)
-    if places.save is not None:
-        forecaster.save(places.save)
-
-    from throughtime.interfaces import console
-
-    step = _step(panel)
-    reach = words.reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step)
-    verdict = words.verdict(
-        forecaster.backtest.scores, forecaster.name, forecaster.backtest.n_windows
-    )
-    written = {
-        name: path
-        for name, path in (
-            ("forecast", places.out),
-            ("report", places.report),
-            ("model", places.save),
-        )
-        if path is not None
-    }
-    talk.result(
-        console.score_table(forecaster.backtest, forecaster.name, step),
-        f"{verdict}\n",
-        console.forecast_table(table, forecaster.name, level),
-        reach,
-    )
-    talk.machine(
-        _summary(options, reading, panel, forecaster.backtest, forecaster)
-        | {
-            "model": forecaster.name,
-            "level": level,
-            "season_length": forecaster.season_length,
-            "context_length": forecaster.context_length,
-            "verdict": verdict,
-            "reach": {
-                "half_life": forecaster.reach.half_life,
-                "memory": forecaster.reach.memory,
-                "sentence": reach,
-            },
-            "forecast": table.to_pylist(),
-            "files": written,
-        }
-    )
+    table = forecaster.predict(level=levels(options.level))
+    written = _write(options, places, forecaster, table, reading, panel)
+    _say(options, talk, forecaster, table)
+    talk.machine(_forecast_summary(options, reading, panel, forecaster, table, written))
     if places.hint:
         talk.status(places.hint)
     talk.last("wrote " + words.joined(f"the {name} to {path}" for name, path in written.items()))
+
+
+def _write(
+    options: Options, places: Places, forecaster: Any, table: Any, reading: Reading, panel: Any
+) -> dict[str, str]:
+    """Make all files, then write them; return where each went."""
+    made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, _csv(table))}
+    if places.report is not None:
+        facts = _facts(reading, panel) | _model_facts(forecaster, panel)
+        page = _report(options, forecaster, table, reading, facts)
+        made["report"] = (places.report, page)
+    for path, content in made.values():
+        write_atomically(path, content)
+    written = {name: path for name, (path, _) in made.items()}
+    if places.save is not None:
+        forecaster.save(places.save)
+        written["model"] = places.save
+    return written
+
+
+def _say(options: Options, talk: Talk, forecaster: Any, table: Any) -> None:
+    from throughtime.interfaces import console
+
+    name, result = forecaster.name, forecaster.backtest
+    talk.result(
+        console.score_table(result, name, _step(forecaster.panel)),
+        f"{words.verdict(result.scores, name, result.n_windows)}\n",
+        console.forecast_table(table, name, levels(options.level)),
+        _reach(forecaster),
+    )
+
+
+def _reach(forecaster: Any) -> str:
+    season, context = forecaster.season_length, forecaster.context_length
+    return words.reach(forecaster.reach, season, context, _step(forecaster.panel))
 
 
 def backtest(options: Options, out: str | None, talk: Talk) -> None:
@@ -133,12 +122,11 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
 
     from throughtime.interfaces import console
 
-    verdict = words.verdict(result.scores, forecaster.name, result.n_windows)
-    talk.result(console.score_table(result, forecaster.name, _step(panel)), verdict)
-    talk.machine(
-        _summary(options, reading, panel, result, forecaster)
-        | {"model": forecaster.name, "verdict": verdict, "files": {"backtest": out} if out else {}}
-    )
+    name = forecaster.name
+    verdict = words.verdict(result.scores, name, result.n_windows)
+    talk.result(console.score_table(result, name, _step(panel)), verdict)
+    written = {} if out is None else {"backtest": out}
+    talk.machine(_summary(options, reading, panel, result, name) | {"files": written})
     talk.last(f"wrote the back-test to {out}" if out else "done")
 
 
@@ -235,8 +223,31 @@ def _model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
     }
 
 
+def _forecast_summary(
+    options: Options,
+    reading: Reading,
+    panel: Any,
+    forecaster: Any,
+    table: Any,
+    written: dict[str, str],
+) -> dict[str, Any]:
+    reach = forecaster.reach
+    return _summary(options, reading, panel, forecaster.backtest, forecaster.name) | {
+        "level": levels(options.level),
+        "season_length": forecaster.season_length,
+        "context_length": forecaster.context_length,
+        "reach": {
+            "half_life": reach.half_life,
+            "memory": reach.memory,
+            "sentence": _reach(forecaster),
+        },
+        "forecast": table.to_pylist(),
+        "files": written,
+    }
+
+
 def _summary(
-    options: Options, reading: Reading, panel: Any, result: Any, forecaster: Any
+    options: Options, reading: Reading, panel: Any, result: Any, name: str
 ) -> dict[str, Any]:
     """Return what both commands say to a machine."""
     from throughtime.forecasting.frequency import show
@@ -255,7 +266,9 @@ def _summary(
         "notes": [*reading.notes, *panel.notes],
         "h": options.h,
         "seed": options.seed,
+        "model": name,
         "origins": result.n_windows,
+        "verdict": words.verdict(result.scores, name, result.n_windows),
         "scores": [
             {
                 "model": score.model,

@@ -208,6 +208,22 @@ def test_frozen_and_shared_weights_stay_so():
     torch.testing.assert_close(ensemble(x)[2], member(x[2]))
 
 
+def test_a_dtype_that_the_kernels_do_not_know_runs_all_the_same():
+    ensemble = Ensemble(MODELS["SyncedSequence-lstm"], E).to(torch.bfloat16)
+    x = torch.randn(E, B, T, F, dtype=torch.bfloat16)
+    for ours, theirs in zip(tensors(ensemble(x)), tensors(ensemble.member(1)(x[1])), strict=True):
+        torch.testing.assert_close(ours[1], theirs)
+
+
+def test_scheduled_sampling_differs_between_members():
+    model = SequenceOutput(F, recurrence("gru"), PointHead(H), 3)
+    ensemble = Ensemble(lambda: copy.deepcopy(model), members=2)
+    targets = torch.full((2, 50, 3, 1), 5.0)
+    torch.manual_seed(0)
+    first, second = ensemble(torch.ones(2, 50, F), targets, 0.5)
+    assert not torch.allclose(first, second)
+
+
 def sizes():
     yield from (nn.Linear(2, 1), nn.Linear(3, 1))
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from throughtime.training import AdamW
+from throughtime.training.adamw import AdamW
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

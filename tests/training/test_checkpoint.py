@@ -18,6 +18,7 @@ from throughtime.training import (
     Truncation,
     losses,
 )
+from throughtime.training.checkpoint import Snapshot, write
 
 SETTINGS = TrainingSettings(
     max_updates=30,
@@ -162,6 +163,13 @@ def test_a_damaged_file_is_refused_in_a_sentence(damage, written):
         Trainer.resume(written, Net(), losses.mse)
     assert "\n" not in str(caught.value)
     assert str(written) in str(caught.value)
+
+
+def test_a_file_without_settings_is_refused(tmp_path):
+    for facts in ({}, {"settings": {"truncation": None, "clip": {}, "wings": 2}}):
+        write(tmp_path / "other", Snapshot(facts=facts))
+        with pytest.raises(ModelFileError, match="settings of a run"):
+            Trainer.resume(tmp_path / "other", Net(), losses.mse)
 
 
 def test_foreign_and_missing_files_are_refused(tmp_path):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from throughtime import DataError
-from throughtime.training import Shuffle, TensorExamples
+from throughtime.training.examples import Shuffle, TensorExamples
 
 
 def shuffle(count, batch_size, members=None, seed=0):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from throughtime.training import losses
-from throughtime.training.adamw import AdamW
 from throughtime.training.checkpoint import Checkpoint
 from throughtime.training.clipping import Clip, Clipped
-from throughtime.training.examples import Examples, Shuffle, TensorExamples
+from throughtime.training.examples import Examples, TensorExamples
 from throughtime.training.loop import Trainer
 from throughtime.training.losses import Loss
 from throughtime.training.observer import Evaluation, History, Observer, Update
@@ -14,7 +13,6 @@ from throughtime.training.settings import TrainingSettings
 from throughtime.training.truncation import Position, Reach, Truncation, reaches
 
 __all__ = [
-    "AdamW",
     "Checkpoint",
     "Clip",
     "Clipped",
@@ -25,7 +23,6 @@ __all__ = [
     "Observer",
     "Position",
     "Reach",
-    "Shuffle",
     "TensorExamples",
     "Trainer",
     "TrainingSettings",

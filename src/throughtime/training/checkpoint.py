@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped.
 
 A file in the safetensors format: tensors by name, and plain facts as JSON in its metadata with a
-checksum of the tensors. Loading it runs no code. It is written beside and renamed, so that a crash
+checksum of both. Loading it runs no code. It is written beside and renamed, so that a crash
 leaves the file before or the file after, never half of one.
 """
 
@@ -64,11 +64,8 @@ class Snapshot:
 def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     """Write `snapshot` to `path`, all of it or nothing."""
     tensors = {name: t.detach().cpu().clone().contiguous() for name, t in snapshot.tensors.items()}
-    metadata = {
-        "format": FORMAT,
-        "facts": json.dumps(snapshot.facts),
-        "checksum": str(_checksum(tensors)),
-    }
+    facts = json.dumps(snapshot.facts)
+    metadata = {"format": FORMAT, "facts": facts, "checksum": str(_checksum(tensors, facts))}
     beside = Path(f"{os.fspath(path)}.{os.getpid()}.part")
     try:
         save_file(tensors, beside, metadata)
@@ -88,8 +85,8 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get("format") != FORMAT:
             raise _unreadable(path, f"the format {metadata.get('format')!r}")
-        if int(metadata["checksum"]) != _checksum(tensors):
-            raise _unreadable(path, "tensors that do not match their checksum")
+        if int(metadata["checksum"]) != _checksum(tensors, metadata["facts"]):
+            raise _unreadable(path, "contents that do not match their checksum")
         return Snapshot(tensors, json.loads(metadata["facts"]))
     except FileNotFoundError as error:
         raise _unreadable(path, "no such file") from error
@@ -109,9 +106,10 @@ def _unreadable(path: str | os.PathLike[str], found: str) -> ModelFileError:
     )
 
 
-def _checksum(tensors: dict[str, Tensor]) -> int:
-    total = 0
+def _checksum(tensors: dict[str, Tensor], facts: str) -> int:
+    total = zlib.crc32(facts.encode())
     for name in sorted(tensors):
+        total = zlib.crc32(name.encode(), total)
         total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return total
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 import torch
@@ -13,12 +14,17 @@ from throughtime.training.settings import TrainingSettings
 from throughtime.training.sources import Lesson
 
 
-def data_to_blame(lesson: Lesson) -> str | None:
-    """Say what in the data is not finite; targets may be NaN, as a loss may leave those out."""
+def data_to_blame(lesson: Lesson, loss: float) -> str | None:
+    """Say what in the data made `loss` what it is, if anything.
+
+    Targets may be NaN where the loss leaves those out; one that does not is NaN itself.
+    """
     if not _all_finite(lesson.inputs):
         return "inputs"
-    if not _all_finite(lesson.targets) and _all_finite(lesson.outputs):
-        return "targets"
+    if _all_finite(lesson.outputs):
+        gaps_count = math.isnan(loss) and bool(lesson.targets.isnan().any())
+        if gaps_count or bool(lesson.targets.isinf().any()):
+            return "targets"
     return None
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from throughtime._errors import DivergedError, ModelFileError, SettingError
 from throughtime.training import checkpoint as files
 from throughtime.training.checkpoint import Checkpoint, Snapshot
+from throughtime.training.context import mode
 from throughtime.training.examples import Examples
 from throughtime.training.losses import Loss
 from throughtime.training.observer import History, Observer
-from throughtime.training.parameters import members_of
-from throughtime.training.run import Run, mode
+from throughtime.training.run import Run
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.sources import ExampleSource, SequenceSource, Source
 
@@ -105,15 +105,16 @@ class Trainer:
         """Train on long sequences, inputs [B, T, I] and targets [B, T, ...], side by side.
 
         `model(inputs, state)` returns outputs [B, T, ...] and the state after them, which is
-        carried along; `settings.truncation` says how far gradients reach. `validation` is a pair
+        carried along; `settings.truncation` says how far gradients reach. All members of an
+        ensemble learn from the same sequences. `validation` is a pair
         like (inputs, targets); it begins with the model's own state, so let it start with some
         steps whose targets are NaN to warm that up. Ends and raises as `fit` does.
         """
-        if self.settings.batch_size is not None or members_of(self.model) is not None:
+        if self.settings.batch_size is not None:
             raise SettingError(
-                "neither batch_size nor an ensemble for sequences, which are learned from in step",
-                f"batch_size={self.settings.batch_size}, members={members_of(self.model)}",
-                "leave batch_size at None and train members one by one",
+                "no batch_size for sequences, which are walked along side by side",
+                repr(self.settings.batch_size),
+                "leave it at None",
             )
         source = SequenceSource(self.model, (inputs, targets), validation, self.settings)
         return self._train(source, self._generator(), name, checkpoint)
@@ -166,18 +167,19 @@ class Trainer:
         self, run: Run, watchers: Sequence[Observer], checkpoint: Checkpoint | None
     ) -> str:
         """Update until there is a reason to stop, and return it."""
-        total, patience = self.settings.max_updates, self.settings.patience
-        reason = ""
+        reason = self._reason(run)
         while not reason:
-            if patience is not None and run.looks_since_best >= patience:
-                reason = f"no better validation loss in {patience} looks"
-            elif run.index >= total:
-                reason = f"all {total} updates made"
-            else:
-                self._update(run, watchers)
+            self._update(run, watchers)
+            reason = self._reason(run)
             if checkpoint and (reason or run.index % checkpoint.every == 0):
                 self._write(run, checkpoint)
         return reason
+
+    def _reason(self, run: Run) -> str:
+        total, patience = self.settings.max_updates, self.settings.patience
+        if patience is not None and run.looks_since_best >= patience:
+            return f"no better validation loss in {patience} looks"
+        return f"all {total} updates made" if run.index >= total else ""
 
     def _update(self, run: Run, watchers: Sequence[Observer]) -> None:
         update = run.update()

@@ -13,15 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from throughtime._errors import ModelFileError, SettingError
+from throughtime._errors import DivergedError, ModelFileError, SettingError
 from throughtime.training.adamw import AdamW
 from throughtime.training.checkpoint import Snapshot
 from throughtime.training.clipping import Clipped
+from throughtime.training.context import mode, own_noise
 from throughtime.training.guard import data_to_blame, diverged
 from throughtime.training.losses import Loss, per_member
 from throughtime.training.observer import Evaluation, Update
@@ -73,7 +73,7 @@ class Run:
         clipped = settings.clip(gradient)
         loss, norm, fired = _means(losses, clipped)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._stop_diverged(lesson, loss, gradient)
+            raise self._diverged(f"update {index}", lesson, loss, gradient)
         self.before = self.weights
         self.weights = self.optimiser.step(self.weights, clipped.gradient, rate)
         self.matrix.assign(self.weights)
@@ -86,10 +86,10 @@ class Run:
         """Measure the loss on the validation part and keep the weights if it is the best."""
         with self._averaged_weights(), mode(self.model, training=False), torch.no_grad():
             with own_noise(self.settings.seed, device_of(self.model)):
-                loss = self._losses(self.source.validation()).mean().item()
+                lesson = self.source.validation()
+                loss = self._losses(lesson).mean().item()
             if not math.isfinite(loss):
-                moment = f"the validation after update {self.index - 1}"
-                raise diverged(moment, loss, "loss", None, self.norms, self.settings)
+                raise self._diverged(f"the validation after update {self.index - 1}", lesson, loss)
             best = loss < self.best_loss
             self.looks_since_best = 0 if best else self.looks_since_best + 1
             if best:
@@ -182,45 +182,26 @@ class Run:
         finally:
             self.matrix.assign(self.weights)
 
-    def _stop_diverged(self, lesson: Lesson, loss: float, gradient: Tensor) -> NoReturn:
-        data = data_to_blame(lesson)
-        broken = data
-        if broken is None and not math.isfinite(loss):
-            # the loss is made by the weights that the update before left
-            self.weights = self.before
-            finite = bool(lesson.outputs.isfinite().all())
-            broken = self._bad_parameter() or ("loss" if finite else "outputs of the model")
-        if broken is None:
-            name = self.matrix.first_not_finite(gradient)
-            broken = f"gradient of {name}" if name else "norm of the gradient"
-        raise diverged(f"update {self.index}", loss, broken, data, self.norms, self.settings)
+    def _diverged(
+        self, moment: str, lesson: Lesson, loss: float, gradient: Tensor | None = None
+    ) -> DivergedError:
+        """Find out what broke, and go back to the weights before it."""
+        data = data_to_blame(lesson, loss)
+        broken = data or self._first_not_finite(lesson, loss, gradient)
+        if data is None and not math.isfinite(loss):
+            self.weights = self.before  # the update before this one made that loss
+        return diverged(moment, loss, broken, data, self.norms, self.settings)
 
-    def _bad_parameter(self) -> str | None:
-        return self.matrix.first_not_finite(self.matrix.weights())
-
-
-@contextmanager
-def mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
-    """Put the model into training or evaluation mode, and all its parts back afterwards."""
-    found = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, was in found:
-            module.training = was
-
-
-@contextmanager
-def own_noise(seed: int, device: torch.device) -> Iterator[None]:
-    """Let dropout draw from `seed`, and leave the global generators as they were."""
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        # torch.manual_seed seeds every backend there is, which takes longer than a small update
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
-            torch.cuda.manual_seed(seed)
-        yield
+    def _first_not_finite(self, lesson: Lesson, loss: float, gradient: Tensor | None) -> str:
+        parameter = self.matrix.first_not_finite(self.matrix.weights())
+        if parameter is not None:
+            return parameter
+        if not lesson.outputs.isfinite().all():
+            return "outputs of the model"
+        if gradient is None or not math.isfinite(loss):
+            return "loss"
+        parameter = self.matrix.first_not_finite(gradient)
+        return "norm of the gradient" if parameter is None else f"gradient of {parameter}"
 
 
 def _means(losses: Tensor, clipped: Clipped) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ A source runs the model forward; the run that owns it does everything else alike
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from throughtime.training.checkpoint import Snapshot, pack_state, unpack_state
 from throughtime.training.examples import Examples, Inputs, Shuffle
 from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
-from throughtime.training.truncation import Position, reaches
+from throughtime.training.truncation import Position, Reach, reaches
 
 EVALUATION_BATCH = 1024
 
@@ -85,7 +86,10 @@ class ExampleSource:
             shared = index if self.members is None else index.expand(self.members, -1)
             lessons.append(self._answer(self.held_out, shared))
         outputs = torch.cat([lesson.outputs for lesson in lessons], axis)
-        return Lesson((), outputs, torch.cat([lesson.targets for lesson in lessons], axis))
+        targets = torch.cat([lesson.targets for lesson in lessons], axis)
+        # inputs are for finding out what broke, so those of a batch that did are enough
+        broken = (lesson.inputs for lesson in lessons if not lesson.outputs.isfinite().all())
+        return Lesson(next(broken, ()), outputs, targets)
 
     def snapshot(self) -> Snapshot:
         """Return what is left of the shuffled epoch."""
@@ -114,6 +118,8 @@ class SequenceSource:
     """Long sequences side by side, walked along again and again."""
 
     kind = "sequences"
+    position: Position
+    walk: Iterator[Reach]
 
     def __init__(
         self,
@@ -122,27 +128,26 @@ class SequenceSource:
         validation: tuple[Tensor, Tensor] | None,
         settings: TrainingSettings,
     ) -> None:
-        device = device_of(model)
         self.model, self.truncation = model, settings.truncation
-        self.train = (train[0].to(device), train[1].to(device))
-        self.held_out = validation and (validation[0].to(device), validation[1].to(device))
+        self.time = 1 if members_of(model) is None else 2
+        self.train = self._for_all(train)
+        self.held_out = validation and self._for_all(validation)
         self.has_validation = validation is not None
-        self.position = Position()
-        self.walk = reaches(model, *self.train, self.truncation)
+        self._walk_from(Position())
 
     def lesson(self) -> Lesson:
         """Run the model over the next reach; after the last step, begin again."""
-        if self.position.stop == self.train[0].shape[1]:
+        if self.position.stop == self.train[0].shape[self.time]:
             self._walk_from(Position())
         reach = next(self.walk)
         self.position = reach.position
-        inputs = self.train[0][:, reach.start : reach.stop]
+        inputs = self.train[0].narrow(self.time, reach.start, reach.stop - reach.start)
         return Lesson(inputs, reach.outputs, reach.targets)
 
     def validation(self) -> Lesson:
         """Run the model over the whole validation sequences, from its own initial state."""
         assert self.held_out is not None
-        (reach,) = reaches(self.model, *self.held_out)
+        (reach,) = reaches(self.model, *self.held_out, time=self.time)
         return Lesson(self.held_out[0], reach.outputs, reach.targets)
 
     def snapshot(self) -> Snapshot:
@@ -166,7 +171,15 @@ class SequenceSource:
 
     def _walk_from(self, position: Position) -> None:
         self.position = position
-        self.walk = reaches(self.model, *self.train, self.truncation, position)
+        self.walk = reaches(self.model, *self.train, self.truncation, position, time=self.time)
+
+    def _for_all(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Give every member of an ensemble the same sequences."""
+        inputs, targets = (tensor.to(device_of(self.model)) for tensor in pair)
+        members = members_of(self.model)
+        if members is None:
+            return inputs, targets
+        return inputs.expand(members, *inputs.shape), targets.expand(members, *targets.shape)
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

@@ -98,20 +98,23 @@ def reaches(
     targets: Tensor,
     truncation: Truncation | None = None,
     position: Position = Position(),
+    *,
+    time: int = 1,
 ) -> Iterator[Reach]:
     """Walk along `inputs` [B, T, I] and `targets` [B, T, ...], one reach an update.
 
     `truncation` None is full BPTT: one reach over everything. Take the loss of a reach, go backward
     and update before you ask for the next: it is computed with the weights it then finds.
-    `position` resumes a walk. Raises DataError where the time axes differ.
+    `position` resumes a walk; `time` is the axis of time (2 behind the members of an ensemble).
+    Raises DataError where the axes up to that differ.
 
     >>> model = torch.nn.GRU(1, 2, batch_first=True)
     >>> x = torch.zeros(1, 7, 1)
     >>> [(r.start, r.learn_from, r.stop) for r in reaches(model, x, x, Truncation(k1=3, k2=5))]
     [(0, 0, 3), (1, 3, 6), (2, 6, 7)]
     """
-    length = inputs.shape[1]
-    if length < 1 or targets.shape[:2] != inputs.shape[:2]:
+    length = inputs.shape[time]
+    if length < 1 or targets.shape[: time + 1] != inputs.shape[: time + 1]:
         raise DataError(
             "inputs [B, T, I] and targets [B, T, ...] of at least one step",
             f"shapes {tuple(inputs.shape)} and {tuple(targets.shape)}",
@@ -122,9 +125,16 @@ def reaches(
         start, learn_from = position.start, position.stop
         stop = min(learn_from + k1, length)
         next_start = max(0, min(stop + k1, length) - k2) if stop < length else stop
-        outputs, state = _forward(model, inputs, position, (next_start, learn_from, stop))
-        position = Position(next_start, stop, detached(state[next_start]))
-        yield Reach(outputs, targets[:, learn_from:stop], start, learn_from, stop, position)
+        states, learned, at = {start: position.state}, [], start
+        for mark in sorted({next_start, learn_from, stop} - {start}):
+            piece = inputs.narrow(time, at, mark - at)
+            outputs, states[mark] = model(piece, states[at])
+            if at >= learn_from:
+                learned.append(outputs)
+            at = mark
+        position = Position(next_start, stop, detached(states[next_start]))
+        answers = targets.narrow(time, learn_from, stop - learn_from)
+        yield Reach(torch.cat(learned, time), answers, start, learn_from, stop, position)
 
 
 def detached(state: State) -> State:
@@ -132,18 +142,3 @@ def detached(state: State) -> State:
     if isinstance(state, Tensor):
         return state.detach()
     return None if state is None else tuple(map(detached, state))
-
-
-def _forward(
-    model: StatefulModel, inputs: Tensor, position: Position, marks: tuple[int, int, int]
-) -> tuple[Tensor, dict[int, State]]:
-    """Run from `position` to the last mark, stopping at each: outputs to learn from, states."""
-    learn_from = marks[1]
-    at, state = position.start, position.state
-    states, learned = {at: state}, []
-    for mark in sorted({mark for mark in marks if mark > at}):
-        outputs, state = model(inputs[:, at:mark], state)
-        if at >= learn_from:
-            learned.append(outputs)
-        at, states[mark] = mark, state
-    return torch.cat(learned, dim=1), states

@@ -1,0 +1,32 @@
+"""What training changes around it for a while, and puts back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
+    """Put the model into training or evaluation mode, and all its parts back afterwards."""
+    found = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in found:
+            module.training = was
+
+
+@contextmanager
+def own_noise(seed: int, device: torch.device) -> Iterator[None]:
+    """Let dropout draw from `seed`, and leave the global generators as they were."""
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        # torch.manual_seed seeds every backend there is, which takes longer than a small update
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            torch.cuda.manual_seed(seed)
+        yield

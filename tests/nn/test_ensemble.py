@@ -19,6 +19,8 @@ from throughtime.nn.sequences import (
     SequenceToSequence,
     SyncedSequence,
 )
+from throughtime.training import Trainer, TrainingSettings, Truncation
+from throughtime.training.losses import mse
 
 E, B, T, F, H = 3, 4, 5, 2, 6
 
@@ -222,6 +224,19 @@ def test_scheduled_sampling_differs_between_members():
     torch.manual_seed(0)
     first, second = ensemble(torch.ones(2, 50, F), targets, 0.5)
     assert not torch.allclose(first, second)
+
+
+def test_an_ensemble_learns_from_sequences_with_its_states_carried():
+    x = torch.rand(2, 60, 1, generator=torch.Generator().manual_seed(0))
+    y = x.roll(1, dims=1)
+    y[:, 0] = torch.nan
+    ensemble = Ensemble(lambda: SyncedSequence(1, Recurrence("gru", 8), PointHead(8)), members=2)
+    settings = TrainingSettings(max_updates=90, learning_rate=0.03, truncation=Truncation(k1=10))
+    history = Trainer(ensemble, mse, settings).fit_sequence(x, y)
+    assert history.updates[-1].loss < 0.5 * history.updates[0].loss
+    errors = [mse(ensemble.member(e)(x)[0], y).item() for e in range(2)]
+    assert max(errors) < 0.5 * 1 / 12
+    assert errors[0] != errors[1]
 
 
 def sizes():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import throughtime.nn as ours
 from throughtime._errors import SettingError
 from throughtime.nn.initialisers import (
     chrono_,
@@ -22,11 +23,20 @@ LSTMS = [
     lambda: nn.LSTM(3, H, num_layers=2, bidirectional=True),
     lambda: nn.LSTM(3, H, proj_size=2),
     lambda: nn.LSTMCell(3, H),
+    lambda: ours.LSTM(3, H, num_layers=2, bidirectional=True, proj_size=2),
+    lambda: ours.LSTMCell(3, H),
 ]
-GRUS = [lambda: nn.GRU(3, H, num_layers=2, bidirectional=True), lambda: nn.GRUCell(3, H)]
+GRUS = [
+    lambda: nn.GRU(3, H, num_layers=2, bidirectional=True),
+    lambda: nn.GRUCell(3, H),
+    lambda: ours.GRU(3, H, num_layers=2, reset="before"),
+    lambda: ours.GRUCell(3, H),
+]
 RNNS = [
     lambda: nn.RNN(3, H, num_layers=2, bidirectional=True, nonlinearity="relu"),
     lambda: nn.RNNCell(3, H, nonlinearity="relu"),
+    lambda: ours.RNN(3, H, nonlinearity="relu"),
+    lambda: ours.RNNCell(3, H, nonlinearity="relu"),
 ]
 WITHOUT_BIAS = [lambda: nn.LSTM(3, H, bias=False), lambda: nn.GRUCell(3, H, bias=False)]
 

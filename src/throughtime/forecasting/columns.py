@@ -50,8 +50,7 @@ class DateKind:
         if not self.zone:
             return column
         zoned = column.dt.replace_time_zone(self.zone if self.clock == "wall" else "UTC")
-        unit: Any = np.datetime_data(self.dtype)[0]
-        return zoned.dt.convert_time_zone(self.zone).cast(nw.Datetime(unit, self.zone))
+        return zoned.dt.convert_time_zone(self.zone)
 
 
 def series(values: Any, backend: Any) -> nw.Series[Any]:

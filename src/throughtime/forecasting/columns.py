@@ -55,7 +55,7 @@ class DateKind:
 
 def series(values: Any, backend: Any) -> nw.Series[Any]:
     """Return values as a column of a pandas, polars or pyarrow table."""
-    if isinstance(values, np.ndarray) and values.dtype == object and backend != "pandas":
+    if isinstance(values, np.ndarray) and values.dtype == object:
         values = values.tolist()
     return nw.new_series("", values, backend=backend)
 

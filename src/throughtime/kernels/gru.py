@@ -127,17 +127,16 @@ def forward_after(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> N
     """
     add_product, U_t = add_product_for(U), U.mT.contiguous()
     H = h.shape[-1]
-    q_t, r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
-    qrz_t, rz_t = gates[..., : 3 * H].unbind(0), gates[..., H : 3 * H].unbind(0)
-    h_t, a = h.unbind(0), scratch(h[0], 3 * H)
-    a_q, a_rz = a[..., :H], a[..., H:]
+    qrz_t, n_t, h_t = gates[..., : 3 * H].unbind(0), gates[..., 3 * H :].unbind(0), h.unbind(0)
+    a = scratch(h[0], 3 * H)
+    (q, r, z), rz = a.chunk(3, -1), a[..., H:]
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(q_t)), keep, strict=False):
+    for t, real in zip(range(len(n_t)), keep, strict=False):
         add_product(qrz_t[t], h_t[t], U_t, out=a)
-        q_t[t].copy_(a_q)
-        torch.sigmoid(a_rz, out=rz_t[t])
-        n_t[t].addcmul_(r_t[t], a_q).tanh_()
-        torch.lerp(n_t[t], h_t[t], z_t[t], out=h_t[t + 1])
+        rz.sigmoid_()
+        qrz_t[t].copy_(a)
+        n_t[t].addcmul_(r, q).tanh_()
+        torch.lerp(n_t[t], h_t[t], z, out=h_t[t + 1])
         if real is not None:
             torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
 
@@ -146,15 +145,17 @@ def forward_before(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> 
     """Run the loop in place: `gates` [T, B, 3H] holds a_r, a_z, a_n, and then r, z, n; `h` as above."""
     add_product, U_t, H = add_product_for(U), U.mT.contiguous(), h.shape[-1]
     U_rz, U_n = U_t[..., : 2 * H], U_t[..., 2 * H :]
-    r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(3, -1))
-    rz_t, h_t = gates[..., : 2 * H].unbind(0), h.unbind(0)
-    a_rz, a_n, s = scratch(h[0], 2 * H), scratch(h[0], H), scratch(h[0], H)
+    rz_t, n_t, h_t = gates[..., : 2 * H].unbind(0), gates[..., 2 * H :].unbind(0), h.unbind(0)
+    rz, a_n, s = scratch(h[0], 2 * H), scratch(h[0], H), scratch(h[0], H)
+    r, z = rz.chunk(2, -1)
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(r_t)), keep, strict=False):
-        torch.sigmoid(add_product(rz_t[t], h_t[t], U_rz, out=a_rz), out=rz_t[t])
-        torch.mul(r_t[t], h_t[t], out=s)
+    for t, real in zip(range(len(n_t)), keep, strict=False):
+        add_product(rz_t[t], h_t[t], U_rz, out=rz)
+        rz.sigmoid_()
+        rz_t[t].copy_(rz)
+        torch.mul(r, h_t[t], out=s)
         torch.tanh(add_product(n_t[t], s, U_n, out=a_n), out=n_t[t])
-        torch.lerp(n_t[t], h_t[t], z_t[t], out=h_t[t + 1])
+        torch.lerp(n_t[t], h_t[t], z, out=h_t[t + 1])
         if real is not None:
             torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
 
@@ -278,8 +279,9 @@ class GRUAfter(Kernel):
         x, _, W, _, U, _ = inputs
         h, gates = residuals
         H = h.shape[-1]
+        d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        d, dh_0 = adjoint_after(*d_outputs, gates, h, U.roll(H, -2), mask, totals)
+        d, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), mask, totals)
         dqrz, da = d[..., : 3 * H], d[..., H:]
         if tap is not None:
             tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
@@ -328,8 +330,9 @@ class GRUBefore(Kernel):
         """Run the loop back, then one product per gradient."""
         x, _, W, _, U = inputs
         h, gates = residuals
+        d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        da, dh_0 = adjoint_before(*d_outputs, gates, h, U, mask, totals)
+        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, mask, totals)
         if tap is not None:
             tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
         x_needed, h_0_needed, W_needed, b_needed, U_needed = needed

@@ -105,19 +105,19 @@ def forward(
     add_product, U_t = add_product_for(U), U.mT.contiguous()
     P_t = None if P is None else P.mT.contiguous()
     H = c.shape[-1]
-    o_t, i_t, f_t, g_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
-    oif_t, a_t = gates[..., : 3 * H].unbind(0), gates.unbind(0)
-    h_t, c_t, m_t = h.unbind(0), c.unbind(0), m.unbind(0)
     a, tanh_c = scratch(c[0], 4 * H), scratch(c[0], H)
-    a_oif, a_g = a[..., : 3 * H], a[..., 3 * H :]
+    (o, i, f, g), oif = a.chunk(4, -1), a[..., : 3 * H]
+    gates_t, h_t, c_t = gates.unbind(0), h.unbind(0), c.unbind(0)
+    m_t = h_t[1:] if P is None else m.unbind(0)
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(a_t)), keep, strict=False):
-        add_product(a_t[t], h_t[t], U_t, out=a)
-        torch.sigmoid(a_oif, out=oif_t[t])
-        torch.tanh(a_g, out=g_t[t])
-        torch.mul(f_t[t], c_t[t], out=c_t[t + 1]).addcmul_(i_t[t], g_t[t])
+    for t, real in zip(range(len(gates_t)), keep, strict=False):
+        add_product(gates_t[t], h_t[t], U_t, out=a)
+        oif.sigmoid_()
+        g.tanh_()
+        gates_t[t].copy_(a)
+        torch.mul(f, c_t[t], out=c_t[t + 1]).addcmul_(i, g)
         torch.tanh(c_t[t + 1], out=tanh_c)
-        torch.mul(o_t[t], tanh_c, out=m_t[t])
+        torch.mul(o, tanh_c, out=m_t[t])
         if P_t is not None:
             torch.matmul(m_t[t], P_t, out=h_t[t + 1])
         if real is not None:

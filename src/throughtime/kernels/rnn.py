@@ -162,8 +162,9 @@ class RNN(Kernel):
         """Run the loop back, then one product per gradient."""
         x, _, W, _, U = inputs
         (h,) = residuals
+        d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        da, dh_0 = adjoint(*d_outputs, h, U, self.phi, mask, totals)
+        da, dh_0 = adjoint(d_h, d_h_n, h, U, self.phi, mask, totals)
         if tap is not None:
             tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
         x_needed, h_0_needed, W_needed, b_needed, U_needed = needed

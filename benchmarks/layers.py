@@ -23,7 +23,7 @@ ENSEMBLES = [(5, 33, 32, 1, 32), (5, 33, 32, 1, 64), (8, 24, 32, 2, 16)]  # E, T
 REPEATS = 15
 
 
-def by_turns(functions: list[Callable[[], None]]) -> list[float]:
+def by_turns(functions: list[Callable[[], object]]) -> list[float]:
     """The median time of each function in milliseconds; they run alternately."""
     times: list[list[float]] = [[] for _ in functions]
     for repeat in range(REPEATS + 2):
@@ -38,13 +38,21 @@ def by_turns(functions: list[Callable[[], None]]) -> list[float]:
 def update(layer: torch.nn.Module, x: Tensor) -> Callable[[], None]:
     def run() -> None:
         layer.zero_grad()
-        layer(x)[0].square().mean().backward()
+        torch.autograd.backward(layer(x)[0].square().mean())
+
+    return run
+
+
+def one_by_one(updates: list[Callable[[], None]]) -> Callable[[], None]:
+    def run() -> None:
+        for one in updates:
+            one()
 
     return run
 
 
 def ensemble_update(layers: list[torch.nn.Module], x: Tensor) -> Callable[[], None]:
-    parameters, _ = stack_module_state(layers)  # type: ignore[arg-type]
+    parameters, _ = stack_module_state(layers)
 
     def call(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
         output: Tensor = functional_call(layers[0], parameters, (x,))[0]
@@ -53,7 +61,7 @@ def ensemble_update(layers: list[torch.nn.Module], x: Tensor) -> Callable[[], No
     def run() -> None:
         for parameter in parameters.values():
             parameter.grad = None
-        vmap(call)(parameters, x).square().mean().backward()
+        torch.autograd.backward(vmap(call)(parameters, x).square().mean())
 
     return run
 
@@ -70,9 +78,9 @@ def main() -> None:
             show(f"{name} T={T} B={B} H={H}", theirs, update(getattr(tt_nn, name)(I, H), x))
         for E, T, B, I, H in ENSEMBLES:  # noqa: E741
             x = torch.randn(E, T, B, I)
-            separate = [update(getattr(torch.nn, name)(I, H), x_e) for x_e in x]
+            separate = one_by_one([update(getattr(torch.nn, name)(I, H), x_e) for x_e in x])
             ours = ensemble_update([getattr(tt_nn, name)(I, H) for _ in range(E)], x)
-            show(f"{name} E={E} T={T} B={B} H={H}", lambda s=separate: [f() for f in s], ours)
+            show(f"{name} E={E} T={T} B={B} H={H}", separate, ours)
 
 
 def show(label: str, theirs: Callable[[], object], ours: Callable[[], object]) -> None:

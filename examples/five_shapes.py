@@ -29,7 +29,7 @@ TRAIN = 1024  # examples to learn from; the others are for the error
 H = 32
 GRU = Recurrence("gru", H)
 SETTINGS = TrainingSettings(
-    max_updates=500, batch_size=64, learning_rate=1e-2, schedule="one-cycle"
+    max_updates=400, batch_size=64, learning_rate=1e-2, schedule="one-cycle"
 )
 
 
@@ -105,7 +105,7 @@ def synced_sequence(steps: int = 1000, delay: int = 3) -> Result:
     y = x.roll(delay, dims=1)
     y[:, :delay] = torch.nan  # not known yet, hence not learned from
     settings = TrainingSettings(
-        max_updates=500, learning_rate=1e-2, schedule="one-cycle", truncation=Truncation(k1=20)
+        max_updates=400, learning_rate=1e-2, schedule="one-cycle", truncation=Truncation(k1=20)
     )
     model = SyncedSequence(1, GRU, PointHead(H))
     Trainer(model, mse, settings).fit_sequence(x[:16], y[:16])

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import throughtime as tt
-from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.baselines import (
+    LinearAutoregression,
+    Naive,
+    SeasonalNaive,
+    _complete_rows,
+    _order_by_aic,
+)
 from throughtime.forecasting.metrics import mae
 
 NAN = float("nan")
@@ -77,6 +83,18 @@ def test_aic_finds_the_lags_that_matter() -> None:
     np.testing.assert_allclose(ahead, 1 + 0.9 * y[-4:], atol=0.6)
 
 
+@pytest.mark.parametrize("phi", [[0.0], [0.5], [0.6, -0.3], [0.2, 0.2, 0.2]])
+def test_one_factorisation_gives_the_criterion_of_every_order(phi: list[float]) -> None:
+    X, target = _complete_rows(simulate(1.0, phi, 120), 15)
+
+    def aic(p: int) -> float:
+        fit = np.linalg.lstsq(X[:, : p + 1], target, rcond=None)[0]
+        rss = np.sum((target - X[:, : p + 1] @ fit) ** 2)
+        return float(len(target) * np.log(rss / len(target)) + 2 * p)
+
+    assert _order_by_aic(X, target) == min(range(16), key=aic) < 8
+
+
 def test_gaps_are_left_out_of_the_fit_and_filled_by_it() -> None:
     y = simulate(0.0, [1.6, -0.9], 300, noise=0.0)
     y[:2] = 1.0
@@ -115,3 +133,8 @@ def test_autoregression_never_runs_away(y: list[float], h: int) -> None:
     assert ahead.shape == (h,)
     assert ahead.min() >= 2 * low - high - slack
     assert ahead.max() <= 2 * high - low + slack
+
+
+def test_growth_ends_one_range_above_the_highest_value() -> None:
+    y = 1.3 ** np.arange(40)
+    assert LinearAutoregression().forecast(y, 60).max() == pytest.approx(2 * y.max() - y.min())

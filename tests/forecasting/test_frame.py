@@ -94,6 +94,12 @@ DATES: dict[str, tuple[Any, list[str]]] = {
         pa.table({"ds": pa.array([0, 3600, 7200], pa.timestamp("s", PARIS))}),
         ["1970-01-01 04:00:00+01:00"],
     ),
+    "arrow zone, daily, nanoseconds": (
+        pa.table(
+            {"ds": pa.array([k * 86400 * 10**9 for k in range(3)], pa.timestamp("ns", PARIS))}
+        ),
+        ["1970-01-04 01:00:00+01:00"],
+    ),
     "text years": (pa.table({"ds": ["1949", "1950", "1951"]}), ["1952"]),
     "text months": (pl.DataFrame({"ds": ["1949-01", "1949-02", "1949-03"]}), ["1949-04"]),
     "text days": (pd.DataFrame({"ds": ["2024-01-31", "2024-02-29", "2024-03-31"]}), ["2024-04-30"]),
@@ -235,12 +241,14 @@ def test_text_numbers_are_numbers() -> None:
     np.testing.assert_array_equal(read_frame(["1.5", " ", "2"]).y, [1.5, np.nan, 2])
 
 
-def test_integer_names_stay_integers() -> None:
-    panel = read_frame(
-        pl.DataFrame({"unique_id": [7, 7, 5, 5], "ds": [1, 2, 1, 2], "y": [1.0] * 4})
-    )
+@pytest.mark.parametrize("backend", MAKERS)
+def test_integer_names_stay_integers(backend: str) -> None:
+    data = MAKERS[backend]({"unique_id": [7, 7, 5, 5], "ds": [1, 2, 1, 2], "y": [1.0] * 4})
+    panel = read_frame(data)
     assert panel.ids == (7, 5)
-    assert panel.like({"unique_id": panel.future(1)[0]})["unique_id"].to_list() == [7, 5]
+    column = panel.like({"unique_id": panel.future(1)[0]})["unique_id"]
+    assert as_strings(column) == ["7", "5"]
+    assert "int" in str(getattr(column, "dtype", "") or column.type).lower()
 
 
 @settings(max_examples=60, deadline=None)
@@ -276,6 +284,10 @@ def test_cut_takes_the_end_of_every_series_off() -> None:
     assert one.ids == ("a", "b", "c")
     np.testing.assert_array_equal(one.series(2), [np.nan, np.nan, 22])
     np.testing.assert_array_equal(one.future(2)[1], [4, 5, 1, 2, 3, 4])
+    later = read_frame(
+        pa.table({"unique_id": list("abbb"), "ds": [1, 7, 8, 9], "y": [1.0] * 4}), freq=1
+    ).cut(1)
+    assert (later.ids, later.ds(0).tolist()) == (("b",), [7, 8])
     with pytest.raises(DataError, match="before its last 5 steps"):
         three_series().cut(5)
 

@@ -122,6 +122,7 @@ def test_unknown_aliases_are_refused(alias: str) -> None:
 OFF_GRID = {
     "another day": ("MS", ["2024-01-01", "2024-02-02"], "2024-02-02"),
     "month starts for month ends": ("ME", ["2024-01-01", "2024-02-01"], "2024-01-01"),
+    "not the last day": ("ME", ["2024-01-30", "2024-03-30"], "2024-01-30"),
     "a day that February lacks": ("MS", ["2024-01-30", "2024-03-30"], "2024-01-30"),
     "a weekend": ("B", ["2024-03-01", "2024-03-02"], "2024-03-02"),
     "a start at the weekend": ("B", ["2024-03-02", "2024-03-04"], "2024-03-02"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import throughtime as tt
+from throughtime.forecasting.frame import Panel, read_frame
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.seasons import season_length
+from throughtime.forecasting.seasons import panel_season_length, season_length
 
 SUNSPOTS = tt.datasets.sunspots()["y"].to_numpy()
 
@@ -65,3 +67,25 @@ def test_hardly_a_series_has_no_season(y: list[float]) -> None:
 def test_a_long_season_stays_inside_the_series(season: int) -> None:
     y = np.tile(np.random.default_rng(0).normal(size=season), 4)[:100]
     assert season_length(y) == season
+
+
+def panel_of(seasons: list[int]) -> Panel:
+    rng = np.random.default_rng(0)
+    series = [np.tile(rng.normal(size=m), 120 // m) for m in seasons]
+    return read_frame(
+        pa.table(
+            {
+                "unique_id": np.repeat(np.arange(len(seasons)), [len(y) for y in series]),
+                "ds": np.concatenate([np.arange(len(y)) for y in series]),
+                "y": np.concatenate(series),
+            }
+        )
+    )
+
+
+def test_a_panel_has_the_season_that_half_its_series_share() -> None:
+    assert panel_season_length(panel_of([6, 6, 10, 6])) == 6
+    assert panel_season_length(panel_of([6, 8, 10, 12])) == 1
+    assert panel_season_length(panel_of([6] + [10] * 6), at_most=2) == 6
+    monthly = pa.table({"ds": ["1949-01", "1949-02"], "y": [1, 2]})
+    assert panel_season_length(read_frame(monthly)) == 12

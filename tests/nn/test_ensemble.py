@@ -19,6 +19,8 @@ from throughtime.nn.sequences import (
     SequenceToSequence,
     SyncedSequence,
 )
+from throughtime.training import Trainer, TrainingSettings, Truncation
+from throughtime.training.losses import mse
 
 E, B, T, F, H = 3, 4, 5, 2, 6
 
@@ -206,6 +208,35 @@ def test_frozen_and_shared_weights_stay_so():
     assert member[2].weight is member[0].weight
     x = torch.randn(E, B, F, dtype=torch.float64)
     torch.testing.assert_close(ensemble(x)[2], member(x[2]))
+
+
+def test_a_dtype_that_the_kernels_do_not_know_runs_all_the_same():
+    ensemble = Ensemble(MODELS["SyncedSequence-lstm"], E).to(torch.bfloat16)
+    x = torch.randn(E, B, T, F, dtype=torch.bfloat16)
+    for ours, theirs in zip(tensors(ensemble(x)), tensors(ensemble.member(1)(x[1])), strict=True):
+        torch.testing.assert_close(ours[1], theirs)
+
+
+def test_scheduled_sampling_differs_between_members():
+    model = SequenceOutput(F, recurrence("gru"), PointHead(H), 3)
+    ensemble = Ensemble(lambda: copy.deepcopy(model), members=2)
+    targets = torch.full((2, 50, 3, 1), 5.0)
+    torch.manual_seed(0)
+    first, second = ensemble(torch.ones(2, 50, F), targets, 0.5)
+    assert not torch.allclose(first, second)
+
+
+def test_an_ensemble_learns_from_sequences_with_its_states_carried():
+    x = torch.rand(2, 60, 1, generator=torch.Generator().manual_seed(0))
+    y = x.roll(1, dims=1)
+    y[:, 0] = torch.nan
+    ensemble = Ensemble(lambda: SyncedSequence(1, Recurrence("gru", 8), PointHead(8)), members=2)
+    settings = TrainingSettings(max_updates=90, learning_rate=0.03, truncation=Truncation(k1=10))
+    history = Trainer(ensemble, mse, settings).fit_sequence(x, y)
+    assert history.updates[-1].loss < 0.5 * history.updates[0].loss
+    errors = [mse(ensemble.member(e)(x)[0], y).item() for e in range(2)]
+    assert max(errors) < 0.5 * 1 / 12
+    assert errors[0] != errors[1]
 
 
 def sizes():

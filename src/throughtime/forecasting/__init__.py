@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.frequency import Frequency
     from throughtime.forecasting.intervals import Calibration
     from throughtime.forecasting.panel import Panel
-    from throughtime.forecasting.seasons import season_length
+    from throughtime.forecasting.seasons import panel_season_length, season_length
     from throughtime.forecasting.windows import Windows
 
 __getattr__, __dir__, __all__ = lazy(
@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy(
         "SeasonalNaive": "throughtime.forecasting.baselines",
         "Windows": "throughtime.forecasting.windows",
         "metrics": "throughtime.forecasting.metrics",
+        "panel_season_length": "throughtime.forecasting.seasons",
         "read_frame": "throughtime.forecasting.frame",
         "season_length": "throughtime.forecasting.seasons",
     },

@@ -50,13 +50,12 @@ class DateKind:
         if not self.zone:
             return column
         zoned = column.dt.replace_time_zone(self.zone if self.clock == "wall" else "UTC")
-        unit: Any = np.datetime_data(self.dtype)[0]
-        return zoned.dt.convert_time_zone(self.zone).cast(nw.Datetime(unit, self.zone))
+        return zoned.dt.convert_time_zone(self.zone)
 
 
 def series(values: Any, backend: Any) -> nw.Series[Any]:
     """Return values as a column of a pandas, polars or pyarrow table."""
-    if isinstance(values, np.ndarray) and values.dtype == object and backend != "pandas":
+    if isinstance(values, np.ndarray) and values.dtype == object:
         values = values.tolist()
     return nw.new_series("", values, backend=backend)
 

@@ -176,9 +176,9 @@ def _table(data: Any) -> nw.DataFrame[Any]:
     if isinstance(data, (list, tuple, np.ndarray, pa.Array)):
         data = _one_dimension(data)
     if isinstance(data, pa.ChunkedArray) or nw.dependencies.is_polars_series(data):
-        column = nw.from_native(data, series_only=True)
-        ds = series(np.arange(len(column)), column.implementation.name.lower())
-        return nw.from_dict({"ds": ds, "y": column}, backend=column.implementation)
+        backend: Any = nw.from_native(data, series_only=True).implementation
+        positions = series(np.arange(len(data)), backend).to_native()
+        return nw.from_dict({"ds": positions, "y": data}, backend=backend)
     try:
         return nw.from_native(data, eager_only=True)
     except TypeError:

@@ -145,8 +145,10 @@ class Frequency:
             (month, phase), (month_0, phase_0) = map(self._month_and_phase, (ds, start))
             distance, step = (month - month_0).astype(np.int64), self.step * MONTHS[self.unit]
             # a day after the 28th is missing in some months, a month's last day is not
-            inside = phase >= -DAY if self.unit.endswith("E") else phase < 28 * DAY
-            fits &= (phase == phase_0) & inside.astype(bool)
+            microseconds = phase.astype(np.int64)
+            by_end = self.unit.endswith("E")
+            fits &= microseconds >= -DAY if by_end else microseconds < 28 * DAY
+            fits &= phase == phase_0
         elif self.unit == "B":
             day, day_0 = ds.astype("datetime64[D]"), start.astype("datetime64[D]")
             fits &= ((ds - day) == (start - day_0)) & np.is_busday(day) & np.is_busday(day_0)

@@ -6,12 +6,14 @@ if the true r is 0 from lag k on.
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from throughtime.forecasting.frequency import Frequency
+from throughtime.forecasting.panel import Panel
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,6 +58,23 @@ def _sharpened(r: Floats, peak: int) -> int:
     near = np.arange(max(2, peak - reach), min(peak + reach, len(r) - 1) + 1)
     multiples = np.arange(1, max(1, (len(r) - 1) // near[-1]) + 1)
     return int(near[np.argmax(r[np.outer(near, multiples)].mean(axis=1))])
+
+
+def panel_season_length(panel: Panel, at_most: int = 100) -> int:
+    """Return the season that most series of a panel share, 1 where fewer than half share one.
+
+    Without a season in the calendar, `at_most` series spread evenly over the panel are looked at.
+
+    >>> from throughtime.forecasting import read_frame
+    >>> panel_season_length(read_frame([0.0, 1.0, 5.0, 2.0] * 8))
+    4
+    """
+    if panel.frequency.season_length > 1:
+        return panel.frequency.season_length
+    looked_at = np.unique(np.linspace(0, len(panel) - 1, at_most).astype(np.int64))
+    seasons = Counter(season_length(panel.series(i)) for i in looked_at.tolist())
+    season, count = seasons.most_common(1)[0]
+    return season if 2 * count >= len(looked_at) else 1
 
 
 def _without_gaps(y: Floats) -> Floats:

@@ -37,13 +37,14 @@ from throughtime.kernels.recurrence import (
     Optionals,
     Tensors,
     add_product_for,
+    arriving,
     chunks_back,
     outer,
     project,
     rows,
     run,
+    scratch,
     started,
-    started_adjoint,
     timeline,
     unproject,
 )
@@ -126,15 +127,16 @@ def forward_after(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> N
     """
     add_product, U_t = add_product_for(U), U.mT.contiguous()
     H = h.shape[-1]
-    q_t, r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
-    qrz_t, rz_t = gates[..., : 3 * H].unbind(0), gates[..., H : 3 * H].unbind(0)
-    h_t = h.unbind(0)
+    qrz_t, n_t, h_t = gates[..., : 3 * H].unbind(0), gates[..., 3 * H :].unbind(0), h.unbind(0)
+    a = scratch(h[0], 3 * H)
+    (q, r, z), rz = a.chunk(3, -1), a[..., H:]
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(q_t)), keep, strict=False):
-        add_product(qrz_t[t], h_t[t], U_t)
-        rz_t[t].sigmoid_()
-        n_t[t].addcmul_(r_t[t], q_t[t]).tanh_()
-        torch.lerp(n_t[t], h_t[t], z_t[t], out=h_t[t + 1])
+    for t, real in zip(range(len(n_t)), keep, strict=False):
+        add_product(qrz_t[t], h_t[t], U_t, out=a)
+        rz.sigmoid_()
+        qrz_t[t].copy_(a)
+        n_t[t].addcmul_(r, q).tanh_()
+        torch.lerp(n_t[t], h_t[t], z, out=h_t[t + 1])
         if real is not None:
             torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
 
@@ -143,61 +145,90 @@ def forward_before(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> 
     """Run the loop in place: `gates` [T, B, 3H] holds a_r, a_z, a_n, and then r, z, n; `h` as above."""
     add_product, U_t, H = add_product_for(U), U.mT.contiguous(), h.shape[-1]
     U_rz, U_n = U_t[..., : 2 * H], U_t[..., 2 * H :]
-    r_t, z_t, n_t = (gate.unbind(0) for gate in gates.chunk(3, -1))
-    rz_t, h_t, s = gates[..., : 2 * H].unbind(0), h.unbind(0), torch.empty_like(h[0])
+    rz_t, n_t, h_t = gates[..., : 2 * H].unbind(0), gates[..., 2 * H :].unbind(0), h.unbind(0)
+    rz, a_n, s = scratch(h[0], 2 * H), scratch(h[0], H), scratch(h[0], H)
+    r, z = rz.chunk(2, -1)
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(r_t)), keep, strict=False):
-        add_product(rz_t[t], h_t[t], U_rz).sigmoid_()
-        torch.mul(r_t[t], h_t[t], out=s)
-        add_product(n_t[t], s, U_n).tanh_()
-        torch.lerp(n_t[t], h_t[t], z_t[t], out=h_t[t + 1])
+    for t, real in zip(range(len(n_t)), keep, strict=False):
+        add_product(rz_t[t], h_t[t], U_rz, out=rz)
+        rz.sigmoid_()
+        rz_t[t].copy_(rz)
+        torch.mul(r, h_t[t], out=s)
+        torch.tanh(add_product(n_t[t], s, U_n, out=a_n), out=n_t[t])
+        torch.lerp(n_t[t], h_t[t], z, out=h_t[t + 1])
         if real is not None:
             torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
 
 
-def adjoint_after(dh: Tensor, gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> Tensor:
-    """Run the loop back and return dq, da_r, da_z, da_n side by side [T, B, 4H]; U as n r z.
+def adjoint_after(
+    d_h: Tensor | None,
+    d_h_n: Tensor | None,
+    gates: Tensor,
+    h: Tensor,
+    U: Tensor,
+    mask: Tensor | None,
+    totals: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Run the loop back; return dq, da_r, da_z, da_n side by side [T, B, 4H], and dh_0.
 
-    `dh` [T+1, B, H] holds the direct gradient of h_0..h_T, and then the total.
+    `gates`, `h` and `U` are those of `forward_after`; `totals` [T, B, H], if given, is filled with
+    dh_1..dh_T.
     """
     add_product, H = add_product_for(U), h.shape[-1]
-    d = timeline(h[0], gates.shape[0], 4 * H)
-    dh_t, dqrz_t = dh.unbind(0), d[..., : 3 * H].unbind(0)
-    dhs_t, d_t = dh.unsqueeze(-2).unbind(0), torch.unflatten(d, -1, (4, H)).unbind(0)
+    dh, e = arriving(h, d_h, d_h_n)
+    dh_before = torch.empty_like(dh)
+    d = timeline(h[0], len(gates), 4 * H)
+    dqrz_t, d_t = d[..., : 3 * H].unbind(0), torch.unflatten(d, -1, (4, H)).unbind(0)
     for start, stop in chunks_back(gates):
         q, r, z, n = gates[start:stop].chunk(4, -1)
         d_q, d_r, d_z, d_n = d[start:stop].chunk(4, -1)
-        carry = _common_coefficients(d_z, d_n, z, n, h[start:stop], mask, start, stop)
+        skipped = None if mask is None else ~mask[start:stop].unsqueeze(-1)
+        carry_t = _common_coefficients(d_z, d_n, z, n, h[start:stop], skipped).unbind(0)
         torch.mul(d_n, r, out=d_q)
         torch.addcmul(d_q, d_q, r, value=-1, out=d_r).mul_(q)
-        carry_t = carry.unbind(0)
         for t in reversed(range(start, stop)):
-            d_t[t].mul_(dhs_t[t + 1])
-            add_product(dh_t[t], dqrz_t[t], U).addcmul_(dh_t[t + 1], carry_t[t - start])
-    return d
+            if totals is not None:
+                totals[t] = dh
+            d_t[t].mul_(dh.unsqueeze(-2))
+            add_product(e[t], dqrz_t[t], U, out=dh_before).addcmul_(dh, carry_t[t - start])
+            dh, dh_before = dh_before, dh
+    return d, dh
 
 
-def adjoint_before(dh: Tensor, gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> Tensor:
-    """Run the loop back and return da_r, da_z, da_n side by side [T, B, 3H]; `dh` as above."""
+def adjoint_before(
+    d_h: Tensor | None,
+    d_h_n: Tensor | None,
+    gates: Tensor,
+    h: Tensor,
+    U: Tensor,
+    mask: Tensor | None,
+    totals: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Run the loop back; return da_r, da_z, da_n side by side [T, B, 3H], and dh_0; as above."""
     add_product, H = add_product_for(U), h.shape[-1]
     U_rz, U_n = U[..., : 2 * H, :], U[..., 2 * H :, :]
-    d = timeline(h[0], gates.shape[0], 3 * H)
-    d_r_t, d_z_t, d_n_t = (gate.unbind(0) for gate in d.chunk(3, -1))
-    dh_t, drz_t = dh.unbind(0), d[..., : 2 * H].unbind(0)
-    ds = torch.empty_like(dh[0])
+    dh, e = arriving(h, d_h, d_h_n)
+    dh_before, ds = torch.empty_like(dh), torch.zeros_like(dh)
+    d = timeline(h[0], len(gates), 3 * H)
+    d_r_t, d_n_t = d[..., :H].unbind(0), d[..., 2 * H :].unbind(0)
+    drz_t = d[..., : 2 * H].unbind(0)
+    dzn_t = torch.unflatten(d[..., H:], -1, (2, H)).unbind(0)
     for start, stop in chunks_back(gates):
         r, z, n = gates[start:stop].chunk(3, -1)
         d_r, d_z, d_n = d[start:stop].chunk(3, -1)
-        carry = _common_coefficients(d_z, d_n, z, n, h[start:stop], mask, start, stop)
+        skipped = None if mask is None else ~mask[start:stop].unsqueeze(-1)
+        carry_t = _common_coefficients(d_z, d_n, z, n, h[start:stop], skipped).unbind(0)
         torch.addcmul(r, r, r, value=-1, out=d_r).mul_(h[start:stop])
-        carry_t, r_t = carry.unbind(0), r.unbind(0)
         for t in reversed(range(start, stop)):
-            d_z_t[t].mul_(dh_t[t + 1])
-            add_product(ds, d_n_t[t].mul_(dh_t[t + 1]), U_n, beta=0)
+            if totals is not None:
+                totals[t] = dh
+            dzn_t[t].mul_(dh.unsqueeze(-2))
+            add_product(ds, d_n_t[t], U_n, beta=0, out=ds)
             d_r_t[t].mul_(ds)
-            add_product(dh_t[t], drz_t[t], U_rz)
-            dh_t[t].addcmul_(ds, r_t[t - start]).addcmul_(dh_t[t + 1], carry_t[t - start])
-    return d
+            add_product(e[t], drz_t[t], U_rz, out=dh_before)
+            dh_before.addcmul_(ds, r[t - start]).addcmul_(dh, carry_t[t - start])
+            dh, dh_before = dh_before, dh
+    return d, dh
 
 
 def _common_coefficients(
@@ -206,17 +237,14 @@ def _common_coefficients(
     z: Tensor,
     n: Tensor,
     h_before: Tensor,
-    mask: Tensor | None,
-    start: int,
-    stop: int,
+    skipped: Tensor | None,
 ) -> Tensor:
     """Write what dh_t is multiplied by to give da_z and da_n; return what carries it to t-1."""
     torch.addcmul(z, z, z, value=-1, out=d_z).mul_(h_before - n)
     torch.mul(n, n, out=d_n).neg_().add_(1.0)
     d_n.addcmul_(d_n, z, value=-1)
-    if mask is None:
+    if skipped is None:
         return z
-    skipped = ~mask[start:stop].unsqueeze(-1)
     d_z.masked_fill_(skipped, 0.0)
     d_n.masked_fill_(skipped, 0.0)
     return z.masked_fill(skipped, 1.0)
@@ -251,15 +279,16 @@ class GRUAfter(Kernel):
         x, _, W, _, U, _ = inputs
         h, gates = residuals
         H = h.shape[-1]
-        dh = started_adjoint(h, *d_outputs)
-        d = adjoint_after(dh, gates, h, U.roll(H, -2), mask)
+        d_h, d_h_n = d_outputs
+        totals = None if tap is None else torch.empty_like(h[1:])
+        d, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), mask, totals)
         dqrz, da = d[..., : 3 * H], d[..., H:]
         if tap is not None:
-            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
+            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
         x_needed, h_0_needed, W_needed, b_needed, U_needed, b_hn_needed = needed
         return (
             unproject(da, W) if x_needed else None,
-            dh[0].clone() if h_0_needed else None,
+            dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
             rows(da).sum(-2) if b_needed else None,
             outer(dqrz, h[:-1]).roll(-H, -2) if U_needed else None,
@@ -301,14 +330,15 @@ class GRUBefore(Kernel):
         """Run the loop back, then one product per gradient."""
         x, _, W, _, U = inputs
         h, gates = residuals
-        dh = started_adjoint(h, *d_outputs)
-        da = adjoint_before(dh, gates, h, U, mask)
+        d_h, d_h_n = d_outputs
+        totals = None if tap is None else torch.empty_like(h[1:])
+        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, mask, totals)
         if tap is not None:
-            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
+            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
         x_needed, h_0_needed, W_needed, b_needed, U_needed = needed
         return (
             unproject(da, W) if x_needed else None,
-            dh[0].clone() if h_0_needed else None,
+            dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
             rows(da).sum(-2) if b_needed else None,
             _d_recurrent_before(da, gates, h) if U_needed else None,

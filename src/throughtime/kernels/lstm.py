@@ -37,13 +37,14 @@ from throughtime.kernels.recurrence import (
     Optionals,
     Tensors,
     add_product_for,
+    arriving,
     chunks_back,
     outer,
     project,
     rows,
     run,
+    scratch,
     started,
-    started_adjoint,
     timeline,
     unproject,
 )
@@ -104,59 +105,68 @@ def forward(
     add_product, U_t = add_product_for(U), U.mT.contiguous()
     P_t = None if P is None else P.mT.contiguous()
     H = c.shape[-1]
-    o_t, i_t, f_t, g_t = (gate.unbind(0) for gate in gates.chunk(4, -1))
-    oif_t, a_t = gates[..., : 3 * H].unbind(0), gates.unbind(0)
-    h_t, c_t, m_t = h.unbind(0), c.unbind(0), m.unbind(0)
+    a, tanh_c = scratch(c[0], 4 * H), scratch(c[0], H)
+    (o, i, f, g), oif = a.chunk(4, -1), a[..., : 3 * H]
+    gates_t, h_t, c_t = gates.unbind(0), h.unbind(0), c.unbind(0)
+    m_t = h_t[1:] if P is None else m.unbind(0)
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(a_t)), keep, strict=False):
-        add_product(a_t[t], h_t[t], U_t)
-        oif_t[t].sigmoid_()
-        g_t[t].tanh_()
-        torch.mul(f_t[t], c_t[t], out=c_t[t + 1]).addcmul_(i_t[t], g_t[t])
-        torch.tanh(c_t[t + 1], out=m_t[t]).mul_(o_t[t])
+    for t, real in zip(range(len(gates_t)), keep, strict=False):
+        add_product(gates_t[t], h_t[t], U_t, out=a)
+        oif.sigmoid_()
+        g.tanh_()
+        gates_t[t].copy_(a)
+        torch.mul(f, c_t[t], out=c_t[t + 1]).addcmul_(i, g)
+        torch.tanh(c_t[t + 1], out=tanh_c)
+        torch.mul(o, tanh_c, out=m_t[t])
         if P_t is not None:
-            add_product(h_t[t + 1], m_t[t], P_t, beta=0)
+            torch.matmul(m_t[t], P_t, out=h_t[t + 1])
         if real is not None:
             torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
             torch.where(real, c_t[t + 1], c_t[t], out=c_t[t + 1])
 
 
 def adjoint(
-    dh: Tensor,
-    dc_n: Tensor,
+    d_h: Tensor | None,
+    d_h_n: Tensor | None,
+    dc: Tensor,
     gates: Tensor,
+    h: Tensor,
     c: Tensor,
     U: Tensor,
     P: Tensor | None,
     mask: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Run the loop back; return da [T, B, 4H] in the order o i f g and dc_0..dc_{T-1} [T, B, H].
+    totals: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the loop back; return da [T, B, 4H] in the order o i f g, dc_0..dc_{T-1}, and dh_0.
 
-    `dh` [T+1, B, H] holds the direct gradient of h_0..h_T, and then the total; `dc_n` [B, H] the
-    gradient of c_T from outside, and then the total.
+    `gates`, `h`, `c` are those of `forward`. `dc` [B, H] holds the gradient of c_T from outside, and
+    then the total; `totals` [T, B, H], if given, is filled with dh_1..dh_T.
     """
     add_product, H = add_product_for(U), c.shape[-1]
-    d = timeline(
-        c[0], gates.shape[0], 5 * H
-    )  # coefficients, and then: da_o da_i da_f da_g dc_{t-1}
-    dh_t, do_t, da_t = dh.unbind(0), d[..., :H].unbind(0), d[..., : 4 * H].unbind(0)
+    dh, e = arriving(h, d_h, d_h_n)
+    dh_before = torch.empty_like(dh)
+    d = timeline(c[0], len(gates), 5 * H)  # coefficients, and then: da_o da_i da_f da_g dc_{t-1}
+    do_t, da_t = d[..., :H].unbind(0), d[..., : 4 * H].unbind(0)
     difgc_t = torch.unflatten(d[..., H:], -1, (4, H)).unbind(0)
-    dc_t = [*d[..., 4 * H :].unbind(0), dc_n]
-    dcs_t = [dc.unsqueeze(-2) for dc in dc_t]
+    dc_t = [*d[..., 4 * H :].unbind(0), dc]
+    dcs_t = [*d[..., None, 4 * H :].unbind(0), dc.unsqueeze(-2)]
     for start, stop in chunks_back(gates):
         skipped = None if mask is None else ~mask[start:stop].unsqueeze(-1)
         to_c = _coefficients(d[start:stop], gates[start:stop], c[start : stop + 1], skipped)
         to_c_t = to_c.unbind(0)
         passed_t = None if skipped is None else skipped.to(dh.dtype).unbind(0)
         for t in reversed(range(start, stop)):
-            dm = dh_t[t + 1] if P is None else dh_t[t + 1] @ P
+            if totals is not None:
+                totals[t] = dh
+            dm = dh if P is None else dh @ P
             dc_t[t + 1].addcmul_(dm, to_c_t[t - start])
             do_t[t].mul_(dm)
             difgc_t[t].mul_(dcs_t[t + 1])
-            add_product(dh_t[t], da_t[t], U)
+            add_product(e[t], da_t[t], U, out=dh_before)
             if passed_t is not None:
-                dh_t[t].addcmul_(dh_t[t + 1], passed_t[t - start])
-    return d[..., : 4 * H], d[..., 4 * H :]
+                dh_before.addcmul_(dh, passed_t[t - start])
+            dh, dh_before = dh_before, dh
+    return d[..., : 4 * H], d[..., 4 * H :], dh
 
 
 def _coefficients(d: Tensor, gates: Tensor, c: Tensor, skipped: Tensor | None) -> Tensor:
@@ -211,21 +221,23 @@ class LSTM(Kernel):
         h, c, gates, *_ = residuals
         d_h, d_h_n, d_c_n = d_outputs
         H = c.shape[-1]
-        dh = started_adjoint(h, d_h, d_h_n)
-        dc_n = torch.zeros_like(c[-1]) if d_c_n is None else d_c_n.clone()
-        da, dc = adjoint(dh, dc_n, gates, c, U.roll(H, -2), P, mask)
+        dc_n = scratch(c[0], H).copy_(torch.zeros_like(c[0]) if d_c_n is None else d_c_n)
+        *_, P_needed = needed
+        totals = torch.empty_like(h[1:]) if P_needed or tap is not None else None
+        U_oifg = U.roll(H, -2)
+        da, dc, dh_0 = adjoint(d_h, d_h_n, dc_n, gates, h, c, U_oifg, P, mask, totals)
         if tap is not None:
-            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
-            tap.dc_TBH, tap.dc_0 = torch.cat([dc[1:], dc_n.unsqueeze(0)]), dc[0]
-        x_needed, h_0_needed, c_0_needed, W_needed, b_needed, U_needed, P_needed = needed
+            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
+            tap.dc_TBH, tap.dc_0 = torch.cat([dc[1:], dc_n.unsqueeze(0)]), dc[0].clone()
+        x_needed, h_0_needed, c_0_needed, W_needed, b_needed, U_needed, _ = needed
         return (
             unproject(da, W.roll(H, -2)) if x_needed else None,
-            dh[0].clone() if h_0_needed else None,
+            dh_0 if h_0_needed else None,
             dc[0].clone() if c_0_needed else None,
             outer(da, x).roll(-H, -2) if W_needed else None,
             rows(da).sum(-2).roll(-H, -1) if b_needed else None,
             outer(da, h[:-1]).roll(-H, -2) if U_needed else None,
-            _d_projection(dh[1:], residuals[3], mask) if P_needed else None,
+            _d_projection(totals, residuals[3], mask) if totals is not None and P_needed else None,
         )
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:

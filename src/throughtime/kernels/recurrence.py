@@ -294,14 +294,14 @@ def started(first: Tensor, steps: int) -> Tensor:
     return states
 
 
-def started_adjoint(h: Tensor, d_h: Tensor | None, d_h_n: Tensor | None) -> Tensor:
-    """Return a buffer like `h` [T+1, ...] that holds the direct gradient of every state."""
-    dh = timeline(h[0], h.shape[0], h.shape[-1])
-    dh[0] = 0.0
-    dh[1:] = 0.0 if d_h is None else d_h
+def arriving(h: Tensor, d_h: Tensor | None, d_h_n: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Return dL/dh_T, and what the loss sends directly to h_0, h_1 .. h_{T-1}."""
+    nothing = h.new_zeros(()).expand_as(h[0])
+    later = [nothing] * (len(h) - 1) if d_h is None else d_h.unbind(0)
+    total = torch.empty_like(h[0], memory_format=torch.contiguous_format).copy_(later[-1])
     if d_h_n is not None:
-        dh[-1] += d_h_n
-    return dh
+        total += d_h_n
+    return total, [nothing, *later[:-1]]
 
 
 def rows(values: Tensor) -> Tensor:
@@ -333,8 +333,17 @@ def outer(da: Tensor, values: Tensor) -> Tensor:
 
 
 def add_product_for(weight: Tensor) -> Callable[..., Tensor]:
-    """Return the method that adds a product in place, for one net or for members."""
-    return torch.Tensor.baddbmm_ if weight.dim() == 3 else torch.Tensor.addmm_
+    """Return the function of (addend, left, right, out) that adds a product; members in batches.
+
+    A batched product is fast where its result is contiguous, so loops let it write into a scratch
+    tensor and spread the result over time by the operation that follows anyway.
+    """
+    return torch.baddbmm if weight.dim() == 3 else torch.addmm
+
+
+def scratch(like: Tensor, features: int) -> Tensor:
+    """Return a contiguous [(E,) B, features] to compute in."""
+    return like.new_empty((*like.shape[:-1], features))
 
 
 def chunks_back(gates: Tensor) -> Iterator[tuple[int, int]]:

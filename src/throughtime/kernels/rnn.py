@@ -27,13 +27,14 @@ from throughtime.kernels.recurrence import (
     Optionals,
     Tensors,
     add_product_for,
+    arriving,
     chunks_back,
     outer,
     project,
     rows,
     run,
+    scratch,
     started,
-    started_adjoint,
     timeline,
     unproject,
 )
@@ -81,41 +82,57 @@ def step(h: Tensor, a_t: Tensor, U: Tensor, phi: Phi = "tanh") -> Tensor:
 
 def forward(h: Tensor, U: Tensor, phi: Phi, mask: Tensor | None) -> None:
     """Run the loop in place: `h` [T+1, B, H] holds h_0 and a_1..a_T, and then h_0..h_T."""
-    add_product, U_t = add_product_for(U), U.mT.contiguous()
-    activate = torch.Tensor.tanh_ if phi == "tanh" else torch.Tensor.relu_
+    add_product, U_t, a = add_product_for(U), U.mT.contiguous(), scratch(h[0], h.shape[-1])
     keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
     before, *after = h.unbind(0)
     for h_t, real in zip(after, keep, strict=False):
-        activate(add_product(h_t, before, U_t))
+        add_product(h_t, before, U_t, out=a)
+        if phi == "tanh":
+            torch.tanh(a, out=h_t)
+        else:
+            torch.clamp_min(a, 0.0, out=h_t)
         if real is not None:
             torch.where(real, h_t, before, out=h_t)
         before = h_t
 
 
-def adjoint(dh: Tensor, h: Tensor, U: Tensor, phi: Phi, mask: Tensor | None) -> Tensor:
-    """Run the loop back and return da [T, B, H].
+def adjoint(
+    d_h: Tensor | None,
+    d_h_n: Tensor | None,
+    h: Tensor,
+    U: Tensor,
+    phi: Phi,
+    mask: Tensor | None,
+    totals: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Run the loop back; return da [T, B, H] and dh_0 [B, H].
 
-    `dh` [T+1, B, H] holds the direct gradient of h_0..h_T, and then the total.
+    `h` [T+1, B, H] are the states from h_0; `totals` [T, B, H], if given, is filled with dh_1..dh_T.
     """
     add_product = add_product_for(U)
-    da = timeline(h[0], h.shape[0] - 1, h.shape[-1])
-    dh_t, da_t = dh.unbind(0), da.unbind(0)
+    dh, e = arriving(h, d_h, d_h_n)
+    dh_before = torch.empty_like(dh)
+    da = timeline(h[0], len(h) - 1, h.shape[-1])
+    da_t = da.unbind(0)
     for start, stop in chunks_back(da):
         h_now, slope = h[start + 1 : stop + 1], da[start:stop]
         if phi == "tanh":
             torch.mul(h_now, h_now, out=slope).neg_().add_(1.0)
         else:
             torch.gt(h_now, 0.0, out=slope)
-        skipped = None
+        passed = None
         if mask is not None:
             skipped = ~mask[start:stop].unsqueeze(-1)
             slope.masked_fill_(skipped, 0.0)
-            skipped = skipped.to(h.dtype)
+            passed = skipped.to(h.dtype)
         for t in reversed(range(start, stop)):
-            add_product(dh_t[t], da_t[t].mul_(dh_t[t + 1]), U)
-            if skipped is not None:
-                dh_t[t].addcmul_(dh_t[t + 1], skipped[t - start])
-    return da
+            if totals is not None:
+                totals[t] = dh
+            add_product(e[t], da_t[t].mul_(dh), U, out=dh_before)
+            if passed is not None:
+                dh_before.addcmul_(dh, passed[t - start])
+            dh, dh_before = dh_before, dh
+    return da, dh
 
 
 @dataclass(frozen=True)
@@ -145,14 +162,15 @@ class RNN(Kernel):
         """Run the loop back, then one product per gradient."""
         x, _, W, _, U = inputs
         (h,) = residuals
-        dh = started_adjoint(h, *d_outputs)
-        da = adjoint(dh, h, U, self.phi, mask)
+        d_h, d_h_n = d_outputs
+        totals = None if tap is None else torch.empty_like(h[1:])
+        da, dh_0 = adjoint(d_h, d_h_n, h, U, self.phi, mask, totals)
         if tap is not None:
-            tap.dh_TBH, tap.dh_0 = dh[1:], dh[0]
+            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
         x_needed, h_0_needed, W_needed, b_needed, U_needed = needed
         return (
             unproject(da, W) if x_needed else None,
-            dh[0].clone() if h_0_needed else None,
+            dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
             rows(da).sum(-2) if b_needed else None,
             outer(da, h[:-1]) if U_needed else None,

@@ -7,7 +7,7 @@ For members m(theta_e, x) of the same form with weights theta_1..theta_E,
 
 Members share nothing: the gradient of a sum of their losses is each one's own. What runs E small
 products one after the other for a loop over models is here one large product. Only the fused
-recurrent layers of torch (which are also ours on devices other than a CPU) cannot be mapped; a
+recurrent layers of torch, to which ours hand over on other devices than a CPU, cannot be mapped: a
 model that holds one runs its members in turn, with the same results.
 """
 
@@ -22,9 +22,7 @@ from torch import Tensor, nn
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
-from throughtime.nn.layers import GRU, LSTM, RNN
-
-OURS = (RNN, LSTM, GRU)
+from throughtime.nn.layers import GRU, LSTM, RNN, on_our_ground
 
 
 class Ensemble(nn.Module):
@@ -69,8 +67,8 @@ class Ensemble(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         """Call every member with its part of the inputs.
 
-        Inputs are tensors [E, ...], tuples of such, or None (for every member). Results have the
-        members' form, with a leading axis E on every tensor.
+        Inputs are tensors [E, ...] or tuples of such; anything else (None, a number) goes to every
+        member as it is. Results have the members' form, with a leading axis E on every tensor.
 
         Raises SettingError where an input has another leading axis.
         """
@@ -84,15 +82,15 @@ class Ensemble(nn.Module):
         self._follow_mode()
         weights = {**dict(self.stacked.named_parameters()), **dict(self.stacked.named_buffers())}
         if self._maps():
-            axes = tuple(None if x is None else 0 for x in inputs)
+            axes = tuple(0 if isinstance(x, (Tensor, tuple)) else None for x in inputs)
             run = torch.func.vmap(self._run, in_dims=(0, *axes), randomness="different")
             return run(weights, *inputs)
         return _join([self._run(*_part((weights, *inputs), e)) for e in range(self.members)])
 
     def _maps(self) -> bool:
         fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
-        on_cpu = all(parameter.device.type == "cpu" for parameter in self.parameters())
-        return not fused or (on_cpu and all(isinstance(layer, OURS) for layer in fused))
+        ours = all(isinstance(layer, (RNN, LSTM, GRU)) for layer in fused)
+        return not fused or (ours and all(map(on_our_ground, self.parameters())))
 
     def _run(self, weights: dict[str, Tensor], *inputs: Any) -> Any:
         return torch.func.functional_call(self.template, weights, inputs)
@@ -153,12 +151,12 @@ def _descend(root: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _part(stack: Any, index: int) -> Any:
-    """The member's share of tensors [E, ...], in tuples or dicts."""
+    """The member's share of tensors [E, ...], in tuples or dicts; anything else as it is."""
     if isinstance(stack, Tensor):
         return stack[index]
     if isinstance(stack, dict):
         return {name: _part(tensor, index) for name, tensor in stack.items()}
-    return stack if stack is None else tuple(_part(tensor, index) for tensor in stack)
+    return tuple(_part(s, index) for s in stack) if isinstance(stack, tuple) else stack
 
 
 def _join(parts: list[Any]) -> Any:

@@ -3,7 +3,8 @@
 Each class is a subclass of the one it stands in for, so the constructor, the parameters and their
 names, the state_dict and every error message are PyTorch's. `forward` runs our kernels on a CPU, in
 float32 and float64. For anything else (another device, autocast, tracing, compiling, and arguments
-that do not fit) it hands over to PyTorch, whose answer or error it is then.
+that do not fit) it hands over to PyTorch, whose answer or error it is then. `torch.jit.script` alone
+cannot compile these classes; for it, load the state_dict into PyTorch's.
 
 `recording` shows the gradients at every state, exactly as the backward pass computed them.
 """

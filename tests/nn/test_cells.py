@@ -1,4 +1,4 @@
-"""Our cells give torch.nn's numbers, gradients and errors for the same state_dict."""
+"""The cells give torch.nn's numbers, gradients and errors for the same state_dict."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 import throughtime.nn as tt_nn
 from throughtime import SettingError
+from throughtime.kernels import reference
 
 CELLS: list[tuple[str, dict[str, Any]]] = [
     ("RNNCell", {}),
@@ -98,11 +99,35 @@ def test_a_loop_of_cells_is_a_layer_in_both_reset_forms() -> None:
         torch.testing.assert_close(h, layer(x)[1][0], atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+def test_the_reset_before_form_equals_the_oracle(bias: bool, batch: tuple[int, ...]) -> None:
+    cell = tt_nn.GRUCell(INPUT, HIDDEN, bias, dtype=torch.float64, reset="before")
+    x, h = (torch.randn(*batch, n, dtype=torch.float64) for n in (INPUT, HIDDEN))
+    weights = [p.detach().numpy() for p in cell.parameters()]
+    _, expected = reference.gru(
+        x.reshape(1, -1, INPUT).numpy(), h.reshape(-1, HIDDEN).numpy(), *weights, reset="before"
+    )
+    found = cell(x, h).detach().reshape(-1, HIDDEN)
+    torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-12, rtol=0)
+
+
 def test_reset_before_never_falls_back_to_another_net() -> None:
     cell = tt_nn.GRUCell(INPUT, HIDDEN, reset="before")
     assert repr(cell) == "GRUCell(3, 4, reset=before)"
-    x = torch.randn(2, INPUT).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16), pytest.raises(SettingError, match="dtype"):
-        cell(x)
+    x, h = torch.randn(2, INPUT), torch.randn(2, HIDDEN)
+    with torch.autocast("cpu", torch.bfloat16):
+        roughly = cell(x.bfloat16(), h)
+    torch.testing.assert_close(roughly.float(), cell(x, h), atol=0.03, rtol=0)
+    for wrong in [
+        (x[None], h),
+        (x[..., :2], h),
+        (x, h[:1]),
+        (x, h[None]),
+        (x[0], h),
+        (x, h[..., :2]),
+    ]:
+        with pytest.raises((RuntimeError, ValueError)):
+            cell(*wrong)
     with pytest.raises(SettingError, match="reset"):
         tt_nn.GRUCell(INPUT, HIDDEN, reset="sometimes")

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime._errors import DataError
-from throughtime.nn import recording
+from throughtime.nn.layers import Recorded, recording
 
 FORGOTTEN = 0.01
 
@@ -83,8 +83,8 @@ def lag_profile(
     """Measure phi_l of every recurrent layer and direction of `model`, in one backward pass.
 
     `loss(model(inputs), targets)` is a scalar or one value an example, and reads one step: the
-    newest state (many-to-one). Lags are counted from the step at which a layer's run ends. The
-    model's weights, gradients and modes stay as they are.
+    newest state (many-to-one). Lags are counted from the step at which a layer's run ends, the last
+    one is the initial state's. The model's weights, gradients and modes stay as they are.
 
     Raises `DataError` where no layer of `throughtime.nn` runs within the model.
 
@@ -95,7 +95,7 @@ def lag_profile(
     >>> read_newest = lambda output, target: (output[0][-1] - target).sum()
     >>> [profile] = lag_profile(rnn, torch.ones(4, 3, 1).double(), torch.zeros(3, 1), read_newest)
     >>> profile.norms
-    array([1.   , 0.5  , 0.25 , 0.125])
+    array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     with torch.enable_grad(), recording(model) as records:
@@ -108,3 +108,17 @@ def lag_profile(
             "build it with throughtime.nn.RNN, LSTM or GRU",
         )
     return tuple(_profile(record) for record in records)
+
+
+def _profile(record: Recorded) -> LagProfile:
+    """Read phi from the tap of one layer: mean over the examples, norm over the joint state."""
+    tap = record.tap
+    h_0 = [] if tap.dh_0 is None else [tap.dh_0.unsqueeze(0)]
+    dh = torch.cat([*h_0, tap.dh_TBH]) if tap.dh_TBH is not None else torch.empty(0)
+    squared = dh.square().sum(-1)
+    if tap.dc_TBH is not None and tap.dc_0 is not None:
+        squared = squared + torch.cat([tap.dc_0.unsqueeze(0), tap.dc_TBH]).square().sum(-1)
+    phi = squared.sqrt().flatten(1).mean(1).flip(0).double().cpu().numpy()
+    name = ".".join(part for part in (record.name, f"l{record.layer}") if part)
+    layer = f"{name} reverse" if record.direction else name
+    return LagProfile(layer, phi / phi[0] if phi[0] > 0 else phi, newest=float(phi[0]))

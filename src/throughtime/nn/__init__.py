@@ -1,6 +1,50 @@
 """Floor 1. Parameters: layers, cells, initialisers, heads, the five shapes of sequence work."""
 
 from throughtime.nn.cells import GRUCell, LSTMCell, RNNCell
+from throughtime.nn.ensemble import Ensemble
+from throughtime.nn.heads import ClassHead, GaussianHead, Head, PointHead, QuantileHead, StudentTHead
+from throughtime.nn.initialisers import (
+    chrono_,
+    forget_bias_,
+    identity_,
+    orthogonal_,
+    torch_default_,
+)
 from throughtime.nn.layers import GRU, LSTM, RNN, Recorded, recording
+from throughtime.nn.sequences import (
+    OneToOne,
+    Recurrence,
+    SequenceInput,
+    SequenceOutput,
+    SequenceToSequence,
+    SyncedSequence,
+)
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recorded", "recording"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "ClassHead",
+    "Ensemble",
+    "GRUCell",
+    "GaussianHead",
+    "Head",
+    "LSTMCell",
+    "OneToOne",
+    "PointHead",
+    "QuantileHead",
+    "RNNCell",
+    "Recorded",
+    "Recurrence",
+    "SequenceInput",
+    "SequenceOutput",
+    "SequenceToSequence",
+    "StudentTHead",
+    "SyncedSequence",
+    "chrono_",
+    "forget_bias_",
+    "identity_",
+    "orthogonal_",
+    "recording",
+    "torch_default_",
+]

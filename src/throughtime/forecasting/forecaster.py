@@ -1,0 +1,329 @@
+"""The forecaster: from a table of series to forecasts with honest intervals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from throughtime._checks import one_of, positive_int, real
+from throughtime._errors import DataError, NotFittedError
+from throughtime._types import CellName
+from throughtime.diagnostics import LagProfile
+from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes, windows_that_fit
+from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.examples import ScaledWindows, choose_residual
+from throughtime.forecasting.frame import read_frame
+from throughtime.forecasting.frequency import Frequency
+from throughtime.forecasting.model import Design, Model, count_updates, fit
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.seasons import panel_season_length
+from throughtime.forecasting.transforms import TRANSFORMS, choose_transform
+from throughtime.training import Clip, History, Observer, TrainingSettings
+
+Floats = npt.NDArray[np.float64]
+
+CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")
+LONGEST_CONTEXT = 512
+
+TRAINING = TrainingSettings(
+    max_updates=200,
+    batch_size=64,
+    learning_rate=5e-3,
+    warm_up=10,
+    weight_decay=0.01,
+    clip=Clip(norm=1.0),
+    evaluate_every=5,
+    patience=10,
+    average=0.95,
+)
+
+
+class Forecaster:
+    """Forecasts every series of a table `h` steps ahead.
+
+    `cell` is the recurrence, "rnn", "lstm" or "gru"; `hidden_size`, `num_layers`, `dropout` make
+    each of the `members` nets. `context_length` (the look-back), `season_length`, `freq`,
+    `transform` ("identity", "sqrt", "log1p") and `residual` ("level", "last", "season") are chosen
+    from the data where None. `n_windows` rolling origins (as many as the data allow) calibrate the
+    intervals and score the model; 0 leaves both out. `training` says how the nets are trained, its
+    `max_updates` being the most; `seed` makes a run repeatable.
+
+    After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
+    `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
+    reaches). Raises `SettingError` for a setting out of its range.
+
+    >>> import throughtime as tt
+    >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
+    >>> table = forecaster.fit([0.0, 1.0, 2.0, 1.0] * 8).predict(level=[])
+    >>> table.column_names, table["ds"].to_pylist()
+    (['unique_id', 'ds', 'RNN'], [32, 33])
+    """
+
+    def __init__(
+        self,
+        h: int,
+        *,
+        cell: CellName = "lstm",
+        context_length: int | None = None,
+        season_length: int | None = None,
+        freq: str | int | Frequency | None = None,
+        hidden_size: int = 16,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        members: int = 5,
+        transform: str | None = None,
+        residual: str | None = None,
+        n_windows: int = 8,
+        training: TrainingSettings = TRAINING,
+        seed: int = 0,
+    ) -> None:
+        self.h = positive_int("h", h)
+        one_of("cell", cell, CELLS)
+        one_of("transform", transform, [None, *TRANSFORMS])
+        one_of("residual", residual, [None, "level", "last", "season"])
+        for name, value in (("context_length", context_length), ("season_length", season_length)):
+            if value is not None:
+                positive_int(name, value)
+        self.n_windows = positive_int("n_windows", n_windows, at_least=0)
+        self.freq = None if freq is None else Frequency.parse(freq)
+        self._given: dict[str, Any] = {
+            "cell": cell,
+            "hidden_size": positive_int("hidden_size", hidden_size),
+            "num_layers": positive_int("num_layers", num_layers),
+            "dropout": real("dropout", dropout, at_least=0, below=1),
+            "members": positive_int("members", members),
+            "context_length": context_length,
+            "season_length": season_length,
+            "transform": transform,
+            "residual": residual,
+            "training": replace(training, seed=positive_int("seed", seed, at_least=0)),
+        }
+        self._fitted: tuple[Panel, Model] | None = None
+        self._backtest: Backtest | None = None
+        self.history, self.pilot = History(), History()
+
+    @property
+    def name(self) -> str:
+        """The name of the model's column in tables: RNN, LSTM or GRU."""
+        return str(self._given["cell"]).upper()
+
+    @property
+    def panel(self) -> Panel:
+        """What `fit` read."""
+        return self._need_fit()[0]
+
+    @property
+    def model(self) -> Model:
+        """What `fit` made."""
+        return self._need_fit()[1]
+
+    @property
+    def design(self) -> Design:
+        """All settings of the fitted model, those chosen from the data among them."""
+        return self.model.design
+
+    @property
+    def season_length(self) -> int:
+        """The season that was given or found, in steps."""
+        return self.design.season_length
+
+    @property
+    def context_length(self) -> int:
+        """The look-back that was given or chosen, in steps."""
+        return self.design.context_length
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the fitted model, by name."""
+        return asdict(self.design) | {"updates": len(self.history.updates)}
+
+    @property
+    def backtest(self) -> Backtest:
+        """The rolling origins that calibrated the intervals, or the last cross-validation."""
+        if self._backtest is None:
+            raise NotFittedError(
+                "a back-test", "none", "call fit with n_windows above 0, or cross_validation"
+            )
+        return self._backtest
+
+    @property
+    def reach(self) -> LagProfile:
+        """How far back the gradient of one forecast reaches."""
+        return self.model.reach(self.panel)
+
+    def fit(self, data: Any, *, observers: Sequence[Observer] = ()) -> Forecaster:
+        """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
+
+        First the rolling origins, each fitted anew on what was known there, then everything.
+        Raises `DataError` naming what does not fit, `DivergedError` where training breaks down;
+        either leaves the forecaster as it was.
+        """
+        panel = self._read(data)
+        if self.n_windows:
+            backtest, design, updates, pilot = self._rolled(
+                panel, self.n_windows, self.h, (), True, observers
+            )
+        else:
+            _refuse_short(panel, self.h, 0)
+            design, (updates, pilot) = self._piloted(panel, observers)
+            backtest = None
+        model, history = fit(panel, design, updates, observers, "final fit")
+        self._fitted, self._backtest = (panel, model), backtest
+        self.history, self.pilot = history, pilot
+        return self
+
+    def predict(self, data: Any = None, *, level: Sequence[float] = (80, 95)) -> Any:
+        """Return the next h values of every series, with intervals at `level` percent.
+
+        A table of the kind that `fit` saw: `unique_id`, `ds`, the model's column (`LSTM`), and
+        `LSTM-lo-80`, `LSTM-hi-80` for each level. With `data`, series go on from the end of that
+        table with the weights as they are. Raises `NotFittedError` before `fit`, or where
+        intervals are asked for and no rolling origins were made.
+        """
+        fitted, model = self._need_fit()
+        panel = fitted if data is None else self._read(data, fitted.frequency)
+        point = model.forecast(panel)
+        ids, ds = panel.future(self.h)
+        columns: dict[str, Any] = {"unique_id": ids, "ds": ds, self.name: point.reshape(-1)}
+        if level:
+            calibration = self.backtest.calibration(self.name)
+            scale = model.design.scale
+            sizes = series_sizes(panel, scale)
+            for each in sorted(real("level", each, above=0, below=100) for each in level):
+                lo, hi = interval(calibration, scale, point, sizes, each)
+                columns[f"{self.name}-lo-{each:g}"] = lo.reshape(-1)
+                columns[f"{self.name}-hi-{each:g}"] = hi.reshape(-1)
+        return panel.like(columns)
+
+    def cross_validation(
+        self,
+        data: Any,
+        n_windows: int = 8,
+        step_size: int | None = None,
+        *,
+        level: Sequence[float] = (80, 95),
+        refit: bool = True,
+        observers: Sequence[Observer] = (),
+    ) -> Any:
+        """Forecast at `n_windows` rolling origins, `step_size` apart (h where None).
+
+        Returns a table of the kind that came in, with `cutoff`, `y`, the model's column, its
+        intervals and the baselines'; `backtest` then holds it with its scores. With `refit` the
+        model is fitted anew at every origin, else once, before the first. What is decided from
+        the data is decided on what was known at the first origin.
+        """
+        panel = self._read(data)
+        step_size = self.h if step_size is None else positive_int("step_size", step_size)
+        positive_int("n_windows", n_windows)
+        levels = tuple(sorted(real("level", each, above=0, below=100) for each in level))
+        self._backtest, *_ = self._rolled(panel, n_windows, step_size, levels, refit, observers)
+        return panel.like(self._backtest.columns)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""
+        from throughtime.forecasting.storage import save
+
+        save(self, path)
+
+    def _read(self, data: Any, frequency: Frequency | None = None) -> Panel:
+        panel = read_frame(data, frequency or self.freq)
+        _refuse_constant(panel)
+        return panel
+
+    def _need_fit(self) -> tuple[Panel, Model]:
+        if self._fitted is None:
+            raise NotFittedError("a fitted forecaster", "one that is not", "call fit first")
+        return self._fitted
+
+    def _rolled(
+        self,
+        panel: Panel,
+        n_windows: int,
+        step_size: int,
+        levels: Sequence[float],
+        refit: bool,
+        observers: Sequence[Observer],
+    ) -> tuple[Backtest, Design, int, History]:
+        """Make the rolling origins; also return what was decided at the first."""
+        R = windows_that_fit(panel, self.h, n_windows, step_size, least_rows(self.h))
+        first = panel.cut(self.h + (R - 1) * step_size)
+        design, (updates, pilot) = self._piloted(first, observers)
+        models: list[Model] = []
+
+        def forecast(known: Panel, r: int) -> Floats:
+            if refit or not models:
+                models[:] = [fit(known, design, updates, observers, f"back-test {r + 1}/{R}")[0]]
+            return models[0].forecast(known)
+
+        season = design.season_length
+        baselines = (Naive(), SeasonalNaive(season), LinearAutoregression(season=season))
+        backtest = roll(
+            panel,
+            self.name,
+            forecast,
+            baselines,
+            h=self.h,
+            n_windows=R,
+            step_size=step_size,
+            season_length=season,
+            transform=design.scale,
+            levels=levels or (80.0, 95.0),
+        )
+        return backtest, design, updates, pilot
+
+    def _piloted(
+        self, panel: Panel, observers: Sequence[Observer]
+    ) -> tuple[Design, tuple[int, History]]:
+        design = self._decide(panel)
+        return design, count_updates(panel, design, observers, "pilot")
+
+    def _decide(self, panel: Panel) -> Design:
+        """Fill in what the user left open, from nothing but this panel."""
+        given = dict(self._given)
+        if given["season_length"] is None:
+            given["season_length"] = panel_season_length(panel)
+        if given["transform"] is None:
+            given["transform"] = choose_transform(panel.y).name
+        longest = int(panel.lengths.max())
+        season = given["season_length"]
+        most = max(1, (longest - self.h) // 2)
+        if given["context_length"] is None:
+            wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
+            given["context_length"] = min(wanted, LONGEST_CONTEXT, most)
+        if given["residual"] is None:
+            calendar = panel.frequency.season_length == season > 1
+            examples = ScaledWindows.of(
+                panel,
+                TRANSFORMS[given["transform"]],
+                given["context_length"],
+                self.h,
+                season_length=season,
+            )
+            fits = calendar and season <= given["context_length"]
+            given["residual"] = choose_residual(examples, fits)
+        return Design(h=self.h, **given)
+
+
+def least_rows(h: int) -> int:
+    """Return how many rows a series must have before an origin, to be learned from."""
+    return max(8, 2 * h)
+
+
+def _refuse_short(panel: Panel, h: int, n_windows: int) -> None:
+    windows_that_fit(panel, h, 1, 1, least_rows(h))
+
+
+def _refuse_constant(panel: Panel) -> None:
+    """Refuse a panel in which nothing varies; see the decision 0006."""
+    low, high = np.nanmin(panel.y), np.nanmax(panel.y)
+    if low == high:
+        raise DataError(
+            "a series that varies",
+            f"the value {low:g} in all {int((~np.isnan(panel.y)).sum())} rows",
+            "no model is needed to forecast it: that value is the forecast",
+        )

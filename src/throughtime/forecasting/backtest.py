@@ -133,7 +133,7 @@ class Backtest:
     @cached_property
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """`unique_id`, `ds`, `cutoff`, `y`, a column a model and two a level, row by row."""
-        R, S, h = self.y.shape
+        R, _, h = self.y.shape
         lengths = self.panel.lengths
         origin = lengths[None, :] - np.array([self._ahead(r) for r in range(R)])[:, None]
         k = (origin[..., None] + np.arange(h)).reshape(-1)

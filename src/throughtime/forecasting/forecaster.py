@@ -105,6 +105,7 @@ class Forecaster:
         }
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
+        self._reach: LagProfile | None = None
         self.history, self.pilot = History(), History()
 
     @property
@@ -153,27 +154,37 @@ class Forecaster:
 
     @property
     def reach(self) -> LagProfile:
-        """How far back the gradient of one forecast reaches."""
-        return self.model.reach(self.panel)
+        """How far back the gradient of one forecast reaches; measured when first asked for."""
+        if self._reach is None:
+            self._reach = self.model.reach(self.panel)
+        return self._reach
 
-    def fit(self, data: Any, *, observers: Sequence[Observer] = ()) -> Forecaster:
+    def fit(
+        self,
+        data: Any,
+        *,
+        level: Sequence[float] = (80, 95),
+        observers: Sequence[Observer] = (),
+    ) -> Forecaster:
         """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
 
         First the rolling origins, each fitted anew on what was known there, then everything.
+        `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
         Raises `DataError` naming what does not fit, `DivergedError` where training breaks down;
         either leaves the forecaster as it was.
         """
         panel = self._read(data)
         if self.n_windows:
             backtest, design, updates, pilot = self._rolled(
-                panel, self.n_windows, self.h, (), True, observers
+                panel, self.n_windows, self.h, level, True, observers
             )
         else:
-            _refuse_short(panel, self.h, 0)
+            windows_that_fit(panel, self.h, 1, 1, least_rows(self.h))
             design, (updates, pilot) = self._piloted(panel, observers)
             backtest = None
         model, history = fit(panel, design, updates, observers, "final fit")
         self._fitted, self._backtest = (panel, model), backtest
+        self._reach = None
         self.history, self.pilot = history, pilot
         return self
 
@@ -194,7 +205,7 @@ class Forecaster:
             calibration = self.backtest.calibration(self.name)
             scale = model.design.scale
             sizes = series_sizes(panel, scale)
-            for each in sorted(real("level", each, above=0, below=100) for each in level):
+            for each in checked(level):
                 lo, hi = interval(calibration, scale, point, sizes, each)
                 columns[f"{self.name}-lo-{each:g}"] = lo.reshape(-1)
                 columns[f"{self.name}-hi-{each:g}"] = hi.reshape(-1)
@@ -220,8 +231,7 @@ class Forecaster:
         panel = self._read(data)
         step_size = self.h if step_size is None else positive_int("step_size", step_size)
         positive_int("n_windows", n_windows)
-        levels = tuple(sorted(real("level", each, above=0, below=100) for each in level))
-        self._backtest, *_ = self._rolled(panel, n_windows, step_size, levels, refit, observers)
+        self._backtest, *_ = self._rolled(panel, n_windows, step_size, level, refit, observers)
         return panel.like(self._backtest.columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -245,11 +255,12 @@ class Forecaster:
         panel: Panel,
         n_windows: int,
         step_size: int,
-        levels: Sequence[float],
+        level: Sequence[float],
         refit: bool,
         observers: Sequence[Observer],
     ) -> tuple[Backtest, Design, int, History]:
         """Make the rolling origins; also return what was decided at the first."""
+        levels = checked(level)
         R = windows_that_fit(panel, self.h, n_windows, step_size, least_rows(self.h))
         first = panel.cut(self.h + (R - 1) * step_size)
         design, (updates, pilot) = self._piloted(first, observers)
@@ -272,7 +283,7 @@ class Forecaster:
             step_size=step_size,
             season_length=season,
             transform=design.scale,
-            levels=levels or (80.0, 95.0),
+            levels=levels,
         )
         return backtest, design, updates, pilot
 
@@ -314,8 +325,9 @@ def least_rows(h: int) -> int:
     return max(8, 2 * h)
 
 
-def _refuse_short(panel: Panel, h: int, n_windows: int) -> None:
-    windows_that_fit(panel, h, 1, 1, least_rows(h))
+def checked(level: Sequence[float]) -> tuple[float, ...]:
+    """Return the levels in rising order; `SettingError` for one that is not between 0 and 100."""
+    return tuple(sorted({real("level", each, above=0, below=100) for each in level}))
 
 
 def _refuse_constant(panel: Panel) -> None:

@@ -85,6 +85,11 @@ class Model:
 
     def forecast(self, panel: Panel) -> Floats:
         """Return the next h values [S, h] after the end of every series."""
+        linear, recurrent = self.paths(panel)
+        return np.asarray(self.design.scale.inverse((linear + recurrent) / 2))
+
+    def paths(self, panel: Panel) -> tuple[Floats, Floats]:
+        """Return the linear and the recurrent forecast [S, h] on the transformed scale."""
         examples = self.design.examples(panel)
         z, scale = examples.newest()
         with torch.no_grad():
@@ -95,8 +100,8 @@ class Model:
         level = u.mean(axis=1, keepdims=True)
         linear = level + (u - level) @ self.linear.T
         low, high = u.min(axis=1, keepdims=True), u.max(axis=1, keepdims=True)
-        linear = np.clip(linear, 2 * low - high, 2 * high - low)  # an unstable fit may not run off
-        return np.asarray(self.design.scale.inverse((linear + recurrent) / 2))
+        # an unstable fit may not run off
+        return np.clip(linear, 2 * low - high, 2 * high - low), recurrent
 
     def reach(self, panel: Panel) -> LagProfile:
         """Measure how far back the gradient of one forecast reaches, on (at most 256) windows.

@@ -65,7 +65,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     reading, panel = _read(options, talk)
     forecaster = _forecaster(options)
     with talk.watching() as observer:
-        forecaster.fit(panel, observers=[observer])
+        forecaster.fit(panel, level=levels(options.level), observers=[observer])
     table = forecaster.predict(level=levels(options.level))
     written = _write(options, places, forecaster, table, reading, panel)
     _say(options, talk, forecaster, table)
@@ -116,7 +116,10 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
     reading, panel = _read(options, talk)
     forecaster = _forecaster(options)
     with talk.watching() as observer:
-        result = forecaster.cross_validate(panel, level=levels(options.level), observers=[observer])
+        forecaster.cross_validation(
+            panel, options.windows, level=levels(options.level), observers=[observer]
+        )
+    result = forecaster.backtest
     if out is not None:
         write_atomically(out, _csv(result.table))
 

@@ -70,12 +70,15 @@ class StandIn:
         self.h, self.name, self.seed = h, cell.upper(), seed
         self.context_length, self.season_length = context_length or 33, season_length or 11
         self.freq, self.n_windows, self.level = freq, n_windows, level
-        self.settings = {"cell": cell, "hidden_size": 32, "members": 5, "seed": seed}
+        training = {"max_updates": 300, "clip": {"norm": 1.0, "value": None}, "seed": seed}
+        self.settings = {"cell": cell, "training": training, "hidden_size": 32, "members": 5}
 
-    def fit(self, table, observers=()):
-        self.backtest = self.cross_validate(table, observers=observers)
+    def fit(self, table, level=(80, 95), observers=()):
+        self.level = level
+        self.backtest = self._backtest(table, observers)
         rng = np.random.default_rng(self.seed)
-        self.history = self._train("final fit", [*observers, History()], rng)
+        self.pilot = self._train("pilot", [*observers, History()], rng)
+        self.history = self._train("final fit", [*observers, History()], rng, looks=False)
         lags = np.arange(0, 67)
         norms = 0.93**lags * (1 + 0.3 * np.cos(2 * np.pi * lags / 11)) / 1.3
         self.reach = SimpleNamespace(
@@ -86,7 +89,7 @@ class StandIn:
         )
         return self
 
-    def _train(self, name, observers, rng, total=300):
+    def _train(self, name, observers, rng, total=300, looks=True):
         for observer in observers:
             observer.on_start(name, total)
         best = np.inf
@@ -104,7 +107,7 @@ class StandIn:
             )
             for observer in observers:
                 observer.on_update(update)
-            if k % 10 == 9:
+            if looks and k % 10 == 9:
                 loss = float(
                     0.8 * np.exp(-k / 60)
                     + 0.16
@@ -119,9 +122,13 @@ class StandIn:
             observer.on_end("all updates done")
         return observers[-1]
 
-    def cross_validate(self, table, level=None, observers=()):
+    def cross_validation(self, table, n_windows=8, level=(80, 95), observers=()):
+        self.n_windows, self.level = n_windows, level
+        self.backtest = self._backtest(table, observers)
+
+    def _backtest(self, table, observers):
         self.panel, h = read_frame(table, self.freq), self.h
-        models, level = [self.name, "Naive", "SeasonalNaive", "LinearAR"], level or self.level
+        models, level = [self.name, "Naive", "SeasonalNaive", "LinearAR"], self.level
         rows, errors = {}, {m: [] for m in models}
 
         def add(key, values):

@@ -143,8 +143,8 @@ def test_json_is_all_there_is_on_stdout(run, yearly):
 def test_json_has_no_word_for_infinity(run, yearly, monkeypatch):
     fit = StandIn.fit
 
-    def without_decay(self, table, observers=()):
-        fit(self, table, observers)
+    def without_decay(self, table, **options):
+        fit(self, table, **options)
         self.reach.half_life = math.inf
 
     monkeypatch.setattr(StandIn, "fit", without_decay)
@@ -160,7 +160,7 @@ def test_quiet_says_one_line(run, yearly):
 
 def test_without_a_terminal_training_is_one_line(run, yearly):
     _, _, err = run("forecast", yearly, "--h", "3", "--no-report")
-    assert sum("trained 9 fits" in line for line in err.splitlines()) == 1
+    assert sum("trained 10 fits" in line for line in err.splitlines()) == 1
     assert "\x1b" not in err
 
 
@@ -264,7 +264,7 @@ def test_errors_after_reading_speak_in_lines_of_the_file(run, tmp_path):
 
 
 def test_a_failure_while_training_leaves_nothing_half_written(run, yearly, tmp_path, monkeypatch):
-    def stop(self, table, observers=()):
+    def stop(self, table, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(StandIn, "fit", stop)
@@ -275,7 +275,7 @@ def test_a_failure_while_training_leaves_nothing_half_written(run, yearly, tmp_p
 
 
 def test_a_bug_is_not_dressed_up_as_a_mistake(run, yearly, monkeypatch):
-    def bug(self, table, observers=()):
+    def bug(self, table, **options):
         raise ZeroDivisionError
 
     monkeypatch.setattr(StandIn, "fit", bug)

@@ -121,4 +121,4 @@ def test_bars_follow_the_training():
 def test_the_tally_counts():
     tally = Tally()
     StandIn(3, n_windows=2).fit(sunspots(), observers=[tally])
-    assert tally.line.startswith("trained 3 fits, 380 updates in ")
+    assert tally.line.startswith("trained 4 fits, 680 updates in ")

@@ -182,10 +182,20 @@ class _Search:
     def _values(self, name: str) -> tuple[str, Any, list[str]]:
         values, bad, notes = read_numbers(self.columns[name])
         if bad is not None:
+            cell = self.columns[name][bad].as_py()
+            if isinstance(cell, str) and "\n" in cell:
+                _refuse(
+                    f"one number in each cell of column {name!r}",
+                    f"several lines in the cell that begins in {self.place(bad)}",
+                    "look there for a quotation mark that is never closed",
+                )
+            endless = re.fullmatch(r"[+-]?inf(inity)?", str(cell), re.IGNORECASE)
             _refuse(
-                f"numbers in column {name!r}",
+                f"{'finite ' if endless else ''}numbers in column {name!r}",
                 f"{_shown(self.columns[name][bad])} in {self.place(bad)}",
-                "correct that cell, or choose another column with --target",
+                "correct that cell, or leave it empty"
+                if endless
+                else "correct that cell, or choose another column with --target",
             )
         if values.null_count == len(values):
             _refuse(

@@ -56,22 +56,28 @@ def backtest(origins: Sequence[Origin], model: str, rival: str | None) -> Any:
     return figure
 
 
-def learning_curve(learning: Learning) -> Any:
-    """Draw the training and the validation loss over the updates, the best one marked."""
+def learning_curve(learning: Learning, pilot: Learning | None = None) -> Any:
+    """Draw the losses over the updates: the pilot run's, its best update marked, the final fit's."""
     figure = _figure()
-    values = [v for v in (*learning.losses, *learning.validation) if v is not None]
+    runs = [run for run in (pilot, learning) if run is not None]
+    values = [v for run in runs for v in (*run.losses, *run.validation)]
     log = bool(values) and min(values) > 0 and max(values) > 8 * min(values)
     figure.update_yaxes(
         type="log" if log else "linear", title_text="loss", dtick=1 if log else None
     )
     figure.update_xaxes(title_text="update", rangemode="tozero")
-    updates = list(range(1, len(learning.losses) + 1))
-    _line(figure, updates, learning.losses, "training", INK, 1.1)
-    if learning.validation:
-        _line(figure, learning.validation_at, learning.validation, "validation", MODEL, 2.4)
-    if learning.best_index is not None:
-        _mark(figure, learning.best_index, f"best: update {learning.best_index}")
+    final, dash = BASELINES[0]
+    _losses(figure, learning, "final fit", final, dash if pilot else "solid")
+    if pilot is not None:
+        _losses(figure, pilot, "pilot: training", INK)
+        _line(figure, pilot.validation_at, pilot.validation, "pilot: validation", MODEL, 2.4)
+        if pilot.best_index is not None:
+            _mark(figure, pilot.best_index, f"best: update {pilot.best_index}")
     return figure
+
+
+def _losses(figure: Any, run: Learning, name: str, colour: str, dash: str = "solid") -> None:
+    _line(figure, range(1, len(run.losses) + 1), run.losses, name, colour, 1.2, dash=dash)
 
 
 def gradient_norm(learning: Learning) -> Any:

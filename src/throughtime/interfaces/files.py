@@ -101,13 +101,22 @@ def _parquet(data: bytes, name: str) -> Sheet:
     try:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
-        first = str(error).splitlines()[0][:120].rstrip(". ")
-        raise DataError(f"a whole Parquet file {name}", first, "write or fetch it again") from None
+        found = "one that is cut off" if data[-4:] != b"PAR1" else _first_sentence(error)
+        raise DataError(f"a whole Parquet file {name}", found, "write or fetch it again") from None
     if table.num_columns == 0 or table.num_rows == 0:
         raise DataError(f"rows in {name}", "none", "fill it or name another file")
     table = table.combine_chunks()
     columns = dict(zip(_names(table.column_names), table.columns, strict=True))
-    return Sheet(name, {k: _flat(v) for k, v in columns.items()})
+    nested = [k for k, v in columns.items() if pa.types.is_nested(v.type)]
+    flat = {k: _flat(v) for k, v in columns.items() if k not in nested}
+    if not flat:
+        raise DataError(f"{_NEEDED} in {name}", "lists only", "put one value in each cell")
+    notes = (f"left out, lists: {', '.join(map(repr, nested))}",) if nested else ()
+    return Sheet(name, flat, notes)
+
+
+def _first_sentence(error: Exception) -> str:
+    return re.split(r"[.\n]", str(error))[0][:120]
 
 
 def _flat(column: Any) -> Any:
@@ -155,6 +164,9 @@ def _decoded(data: bytes, name: str) -> tuple[str, list[str]]:
         raise DataError(
             f"a CSV or Parquet file {name}", "a spreadsheet or zip file", "export it as CSV"
         )
+    if data.lstrip()[:1] in (b"<", b"{"):
+        found = "a web page or XML" if data.lstrip()[:1] == b"<" else "JSON"
+        raise DataError(f"a CSV or Parquet file {name}", found, "fetch or export it as CSV")
     if b"\x00" in data or control > 8:
         raise DataError(f"a CSV or Parquet file {name}", "binary data", "export it as CSV")
     try:
@@ -266,7 +278,7 @@ def _careful(
         while len(cells) > width and not cells[-1].strip():
             cells.pop()
         if len(cells) != width:
-            hint = "; is a decimal comma among them?" if len(cells) > width else ""
+            hint = ", or quote cells with a decimal comma" if len(cells) > width else ""
             raise DataError(
                 f"{width} cells in line {line} of {source}, as in its first line",
                 f"{len(cells)}",

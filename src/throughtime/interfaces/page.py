@@ -88,7 +88,7 @@ def _drawn(data: ReportData) -> dict[str, list[Any]]:
         "backtest": [
             figures.backtest(view.origins, data.model, rival) for view in data.views if view.origins
         ],
-        "learning": [figures.learning_curve(data.learning)],
+        "learning": [figures.learning_curve(data.learning, data.pilot)],
         "gradient": [figures.gradient_norm(data.learning)],
         "reach": [figures.reach(data.reach, data.season_length, data.step)],
     }
@@ -232,17 +232,23 @@ bold{coverage}.</p>
 
 
 def _learning_section(data: ReportData) -> str:
-    learning = data.learning
-    total = count(len(learning.losses), "update")
-    best_part = (
-        f" The validation loss was lowest after update {learning.best_index}; those weights were kept."
-        if learning.best_index is not None
-        else ""
-    )
-    reason = f" Training ended: {escape(learning.reason.rstrip('.'))}." if learning.reason else ""
+    made, pilot = data.learning, data.pilot
+    final = f"The final fit learnt from all rows in {count(len(made.losses), 'update')}."
+    words = final
+    if pilot is not None:
+        looked = (
+            f"; on the later rows, held out, its loss was lowest after update {pilot.best_index}"
+            if pilot.best_index is not None
+            else ""
+        )
+        reason = f" ({escape(pilot.reason.rstrip('.'))})" if pilot.reason else ""
+        words = (
+            f"A pilot run of {count(len(pilot.losses), 'update')}{reason} learnt from the earlier "
+            f"rows{looked}. {final}"
+        )
     return f"""<section>
 <h2>How it learnt</h2>
-{_figure("learning", f"Loss over {total}.{best_part}{reason}")}
+{_figure("learning", words)}
 </section>"""
 
 
@@ -258,9 +264,10 @@ def _gradient_section(data: ReportData) -> str:
             f"{clipped} of {count(total, 'update')} ({percent(clipped / total)}) were clipped to a "
             f"norm of {learning.threshold:g} (crosses)."
         )
+    caption = f"Norm of the gradient at every update of the final fit, before clipping. {words}"
     return f"""<section>
 <h2>The size of the gradient</h2>
-{_figure("gradient", f"Norm of the gradient at every update, before clipping. {words}")}
+{_figure("gradient", caption)}
 </section>"""
 
 
@@ -299,6 +306,8 @@ def _settings_section(data: ReportData) -> str:
 
 
 def _setting(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (list, tuple)):

@@ -58,7 +58,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class Learning:
-    """The run that made the model: one value an update, and the validation losses in between."""
+    """One training run: one value an update, and the validation losses in between, if any."""
 
     losses: Sequence[float]
     grad_norms: Sequence[float]
@@ -82,7 +82,11 @@ class Reach:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that the report says, as plain data."""
+    """All that the report says, as plain data.
+
+    `learning` is the run that made the model, `pilot` the one before it that found, on a
+    validation part, how many updates are enough.
+    """
 
     source: str
     model: str
@@ -100,6 +104,7 @@ class ReportData:
     reach: Reach
     settings: Mapping[str, Any]
     version: str
+    pilot: Learning | None = None
     command: str = ""
     notes: Sequence[str] = ()
     made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
@@ -118,9 +123,8 @@ def report_data(
     """Collect what the report says from a fitted forecaster and its forecast (a pyarrow table)."""
     import throughtime
 
-    panel, backtest, history = forecaster.panel, forecaster.backtest, forecaster.history
+    panel, backtest = forecaster.panel, forecaster.backtest
     name, profile = forecaster.name, forecaster.reach
-    updates, evaluations = history.updates, history.evaluations
     shown = list(panel.ids)[:MOST_SERIES]
     forecasts = _by_series(forecast, shown)
     tested = _by_series(backtest.table, shown)
@@ -145,27 +149,42 @@ def report_data(
             ScoreRow(s.model, float(s.mae), float(s.mase), float(s.smape), dict(s.coverage))
             for s in backtest.scores
         ],
-        learning=Learning(
-            losses=[float(u.loss) for u in updates],
-            grad_norms=[float(u.grad_norm) for u in updates],
-            clipped=[bool(u.clipped) for u in updates],
-            threshold=updates[-1].threshold if updates else None,
-            validation_at=[e.index for e in evaluations],
-            validation=[float(e.loss) for e in evaluations],
-            best_index=history.best_index,
-            reason=history.reason,
-        ),
+        learning=_learning(forecaster.history),
+        pilot=_learning(forecaster.pilot) if forecaster.pilot.updates else None,
         reach=Reach(
             [int(lag) for lag in profile.lags],
             [float(value) for value in profile.norms],
             profile.half_life,
             profile.memory,
         ),
-        settings=dict(forecaster.settings),
+        settings=_flat(forecaster.settings),
         version=throughtime.__version__,
         command=command,
         notes=[*notes, *panel.notes],
     )
+
+
+def _learning(history: Any) -> Learning:
+    updates, evaluations = history.updates, history.evaluations
+    return Learning(
+        losses=[float(u.loss) for u in updates],
+        grad_norms=[float(u.grad_norm) for u in updates],
+        clipped=[bool(u.clipped) for u in updates],
+        threshold=updates[-1].threshold if updates else None,
+        validation_at=[e.index for e in evaluations],
+        validation=[float(e.loss) for e in evaluations],
+        best_index=history.best_index,
+        reason=history.reason,
+    )
+
+
+def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Return nested settings as one list of names and values, plain ones before groups."""
+    plain = {f"{within}{k}": v for k, v in settings.items() if not isinstance(v, Mapping)}
+    groups = {k: v for k, v in settings.items() if isinstance(v, Mapping)}
+    for name, group in groups.items():
+        plain |= _flat(group, f"{within}{name} ")
+    return plain
 
 
 def _by_series(table: Any, shown: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import throughtime
-from throughtime._errors import DataError, MissingExtraError
+from throughtime._errors import DataError, MissingExtraError, SettingError
 from throughtime._files import write_atomically
 from throughtime.interfaces import words
 from throughtime.interfaces.options import Options, check_places, levels
@@ -66,6 +66,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = _forecaster(options)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
+    _say_origins(options, talk, forecaster.backtest)
     table = forecaster.predict(level=levels(options.level))
     written = _write(options, places, forecaster, table, reading, panel)
     _say(options, talk, forecaster, table)
@@ -78,19 +79,18 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
 def _write(
     options: Options, places: Places, forecaster: Any, table: Any, reading: Reading, panel: Any
 ) -> dict[str, str]:
-    """Make all files, then write them; return where each went."""
+    """Make all files, then write them, what may still fail first; return where each went."""
     made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, _csv(table))}
     if places.report is not None:
         facts = _facts(reading, panel) | _model_facts(forecaster, panel)
         page = _report(options, forecaster, table, reading, facts)
         made["report"] = (places.report, page)
+    if places.save is not None:
+        forecaster.save(places.save)
     for path, content in made.values():
         write_atomically(path, content)
     written = {name: path for name, (path, _) in made.items()}
-    if places.save is not None:
-        forecaster.save(places.save)
-        written["model"] = places.save
-    return written
+    return written | ({"model": places.save} if places.save is not None else {})
 
 
 def _say(options: Options, talk: Talk, forecaster: Any, table: Any) -> None:
@@ -103,6 +103,14 @@ def _say(options: Options, talk: Talk, forecaster: Any, table: Any) -> None:
         console.forecast_table(table, name, levels(options.level)),
         _reach(forecaster),
     )
+
+
+def _say_origins(options: Options, talk: Talk, result: Any) -> None:
+    if result.n_windows < options.windows:
+        talk.status(
+            f"note: the history allows {words.count(result.n_windows, 'rolling origin')}, "
+            f"not {options.windows:,}"
+        )
 
 
 def _reach(forecaster: Any) -> str:
@@ -120,6 +128,7 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
             panel, options.windows, level=levels(options.level), observers=[observer]
         )
     result = forecaster.backtest
+    _say_origins(options, talk, result)
     if out is not None:
         write_atomically(out, _csv(result.table))
 
@@ -137,6 +146,7 @@ def _read(options: Options, talk: Talk) -> tuple[Reading, Any]:
     """Read the file and put it on its grid; errors name places in the file."""
     from throughtime.forecasting.frame import read_frame
 
+    _check_frequency(options.freq)
     reading = _reading(options)
     try:
         panel = read_frame(reading.table, options.freq, row_word="\0")
@@ -146,6 +156,17 @@ def _read(options: Options, talk: Talk) -> tuple[Reading, Any]:
 
     talk.status(facts_block(_facts(reading, panel), [*reading.notes, *panel.notes]))
     return reading, panel
+
+
+def _check_frequency(freq: str | None) -> None:
+    from throughtime.forecasting.frequency import Frequency
+
+    if freq is None:
+        return
+    try:
+        Frequency.parse(freq)
+    except SettingError as error:
+        raise SettingError(f"--{error.expected}", error.found, error.remedy) from None
 
 
 def _reading(options: Options) -> Reading:
@@ -163,15 +184,19 @@ def _reading(options: Options) -> Reading:
 
 
 def _in_the_file(error: DataError, reading: Reading) -> DataError:
-    """Turn rows of the table, marked by a NUL, into lines of the file."""
+    """Turn rows of the table, marked by a NUL, into lines of the file, and freq= into --freq."""
 
     def placed(text: str) -> str:
-        return re.sub("\0 (\\d+)", lambda match: reading.place(int(match[1])), text)
+        text = re.sub("\0 (\\d+)", lambda match: reading.place(int(match[1])), text)
+        return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")
 
     return DataError(placed(error.expected), placed(error.found), placed(error.remedy))
 
 
 def _forecaster(options: Options) -> Any:
+    # the nets are small: a second thread costs them more than it gives, and where other programs
+    # keep the cores busy, ten times as much
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from throughtime.forecasting.forecaster import Forecaster
 
     return Forecaster(
@@ -198,11 +223,7 @@ def _facts(reading: Reading, panel: Any) -> dict[str, str]:
     """Say what was read."""
     from throughtime.forecasting.frequency import show
 
-    lacking = [
-        f"{n:,} {what}"
-        for n, what in ((panel.n_gaps, "dates without a row"), (panel.n_missing, "without a value"))
-        if n
-    ]
+    lacking = panel.n_gaps + panel.n_missing
     return {
         "read": reading.source,
         "time": reading.time,
@@ -212,7 +233,7 @@ def _facts(reading: Reading, panel: Any) -> dict[str, str]:
         "rows": f"{reading.table.num_rows:,}",
         "dates": f"{show(panel.first)} to {show(panel.last)}",
         "frequency": words.every(panel.frequency.alias, _step(panel)),
-        "missing": words.joined(lacking) if lacking else "nothing",
+        "missing": f"{lacking:,} of {len(panel.y):,} values" if lacking else "nothing",
     }
 
 

@@ -23,7 +23,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return NONE
     if value == 0:
         return "0"
-    magnitude = math.floor(math.log10(abs(value)))
+    magnitude = _magnitude(value)
     if magnitude < -4 or magnitude > 9:
         return f"{value:.{digits - 1}e}"
     return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
@@ -32,16 +32,28 @@ def number(value: float | None, digits: int = 3) -> str:
 def aligned(values: Iterable[float | None], digits: int = 3) -> list[str]:
     """Write numbers that belong together with the same decimals, sensible for the middle one.
 
+    Where all are close to each other, decimals enough to tell them apart.
+
     >>> aligned([189.94, 0.0489, -11.357, 20, None])
     ['189.9', '0.0', '-11.4', '20.0', 'n/a']
+    >>> aligned([371.62, 371.31, 372.04])
+    ['371.62', '371.31', '372.04']
     """
     values = list(values)
-    sizes = sorted(abs(v) for v in values if v and math.isfinite(v))
-    magnitude = math.floor(math.log10(sizes[len(sizes) // 2])) if sizes else 0
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    sizes = sorted(abs(v) for v in finite if v)
+    magnitude = _magnitude(sizes[len(sizes) // 2]) if sizes else 0
     if magnitude < -4 or magnitude > 9:
         return [number(value, digits) for value in values]
     decimals = max(digits - 1 - magnitude, 0)
+    spread = max(finite) - min(finite) if finite else 0.0
+    if spread > 0:
+        decimals = max(decimals, min(digits - 2 - _magnitude(spread), digits + 2 - magnitude))
     return [NONE if v is None or not math.isfinite(v) else f"{v:,.{decimals}f}" for v in values]
+
+
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(abs(value)))
 
 
 def percent(fraction: float | None) -> str:

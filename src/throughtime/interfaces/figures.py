@@ -66,13 +66,13 @@ def learning_curve(learning: Learning, pilot: Learning | None = None) -> Any:
         type="log" if log else "linear", title_text="loss", dtick=1 if log else None
     )
     figure.update_xaxes(title_text="update", rangemode="tozero")
-    final, dash = BASELINES[0]
-    _losses(figure, learning, "final fit", final, dash if pilot else "solid")
     if pilot is not None:
         _losses(figure, pilot, "pilot: training", INK)
         _line(figure, pilot.validation_at, pilot.validation, "pilot: validation", MODEL, 2.4)
         if pilot.best_index is not None:
             _mark(figure, pilot.best_index, f"best: update {pilot.best_index}")
+    final, dash = BASELINES[0]
+    _losses(figure, learning, "final fit", final, dash if pilot else "solid")
     return figure
 
 
@@ -83,7 +83,7 @@ def _losses(figure: Any, run: Learning, name: str, colour: str, dash: str = "sol
 def gradient_norm(learning: Learning) -> Any:
     """Draw the norm of the gradient over the updates, with the clipping threshold."""
     figure = _figure()
-    figure.update_yaxes(type="log", title_text="gradient norm", dtick=1)
+    figure.update_yaxes(type="log", title_text="gradient norm", dtick=_decades(learning))
     figure.update_xaxes(title_text="update", rangemode="tozero")
     updates = list(range(1, len(learning.grad_norms) + 1))
     _line(figure, updates, learning.grad_norms, "gradient norm", MODEL, 1.3)
@@ -105,6 +105,12 @@ def gradient_norm(learning: Learning) -> Any:
     if learning.threshold is not None:
         _limit(figure, learning.threshold, f"clipped above {learning.threshold:g}")
     return figure
+
+
+def _decades(learning: Learning) -> int | None:
+    """Return ticks at powers of ten alone where there are at least two."""
+    sizes = [v for v in (*learning.grad_norms, learning.threshold) if v]
+    return 1 if sizes and max(sizes) > 30 * min(sizes) else None
 
 
 def reach(profile: Reach, season_length: int, step: str) -> Any:

@@ -109,9 +109,10 @@ def _parquet(data: bytes, name: str) -> Sheet:
     columns = dict(zip(_names(table.column_names), table.columns, strict=True))
     nested = [k for k, v in columns.items() if pa.types.is_nested(v.type)]
     flat = {k: _flat(v) for k, v in columns.items() if k not in nested}
-    if not flat:
-        raise DataError(f"{_NEEDED} in {name}", "lists only", "put one value in each cell")
-    notes = (f"left out, lists: {', '.join(map(repr, nested))}",) if nested else ()
+    listed = ", ".join(map(repr, nested))
+    if nested and len(flat) < 2:
+        raise DataError(f"{_NEEDED} in {name}", f"lists in {listed}", "put one value in each cell")
+    notes = (f"left out, as they hold lists: {listed}",) if nested else ()
     return Sheet(name, flat, notes)
 
 

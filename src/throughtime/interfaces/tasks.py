@@ -12,11 +12,12 @@ import os
 import re
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import throughtime
 from throughtime._errors import DataError, MissingExtraError, SettingError
 from throughtime._files import write_atomically
+from throughtime._types import CellName
 from throughtime.interfaces import words
 from throughtime.interfaces.options import Options, check_places, levels
 from throughtime.interfaces.talk import Talk
@@ -201,7 +202,7 @@ def _forecaster(options: Options) -> Any:
 
     return Forecaster(
         options.h,
-        cell=options.cell,
+        cell=cast(CellName, options.cell),
         context_length=options.context_length,
         season_length=options.season,
         freq=options.freq,

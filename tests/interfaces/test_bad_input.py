@@ -1,0 +1,152 @@
+"""Whatever is wrong with the input is said in one sentence, in time, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from throughtime.interfaces.cli import main
+
+DAYS = [f"2024-01-{day:02},{day % 7}" for day in range(1, 31)]
+UNEVEN = ["2024-01-01", "2024-01-02", "2024-01-04", "2024-01-12 11:11", "2024-01-14"]
+
+
+def table(rows, header="ds,y"):
+    return "\n".join([header, *rows]) + "\n"
+
+
+def spoiled(row):
+    return table([*DAYS[:9], row, *DAYS[10:]])
+
+
+def parquet(**columns):
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue().to_pybytes()
+
+
+DATES = [row.split(",")[0] for row in DAYS]
+NUMBERS = [float(day % 7) for day in range(30)]
+WHOLE = parquet(ds=DATES, y=NUMBERS)
+
+# name: (the file, more options, what the one sentence must say)
+BAD = {
+    "empty": ("", "", ("an empty file", "fill it")),
+    "blank lines": ("\n \n\n", "", ("an empty file",)),
+    "header only": ("ds,y\n", "", ("rows under the header", "found none")),
+    "one column": (table("12345", "y"), "", ("one column, 'y'", "add the column")),
+    "dates only": (table(DATES, "ds"), "", ("one column, 'ds'",)),
+    "text for a value": (spoiled("2024-01-10,abc"), "", ("column 'y'", "'abc' in line 11")),
+    "no date": (spoiled("2024-01-32,3"), "", ("column 'ds'", "'2024-01-32' in line 11")),
+    "empty date": (spoiled(",3"), "", ("column 'ds'", "none in line 11")),
+    "no values": (table(f"{d}," for d in DATES), "", ("column 'y'", "missing values only")),
+    "infinity": (spoiled("2024-01-10,-inf"), "", ("finite numbers in column 'y'", "line 11")),
+    "too large": (spoiled("2024-01-10,1e999"), "", ("finite numbers in column 'y'", "line 11")),
+    "date twice": (spoiled("2024-01-09,3"), "", ("2024-01-09 in line 10 and in line 11", "keep")),
+    "date twice in a panel": (
+        table([f"a,{r}" for r in DAYS[:9]] + [f"b,{r}" for r in (*DAYS[:9], DAYS[8])], "id,ds,y"),
+        "",
+        ("one row a date", "line 19 and line 20 of series 'b'"),
+    ),
+    "cells too many": (spoiled("2024-01-10,3,4"), "", ("2 cells in line 11", "found 3")),
+    "open quotation": (spoiled('2024-01-10,"3'), "", ("line 11", "quotation mark")),
+    "no regular step": (
+        table(f"{date},{k}" for k, date in enumerate(UNEVEN)),
+        "",
+        ("a regular step", "1 day (1 times)", "pass --freq if"),
+    ),
+    "unknown frequency": (table(DAYS), "--freq xyz", ("--freq to be one of", "found 'xyz'")),
+    "off the frequency": (table(DAYS), "--freq MS", ("every MS", "line 3", "pass --freq with")),
+    "frequency of numbers": (table(DAYS), "--freq 1", ("--freq 1", "found dates")),
+    "far date": (table([*DAYS, "2924-01-31,3"]), "", ("line 32", "correct that date")),
+    "folder": (None, "", ("a folder", "name one of its files")),
+    "binary": (bytes(range(256)) * 8, "", ("binary data", "export it as CSV")),
+    "spreadsheet": (b"PK\x03\x04" + bytes(99), "", ("a spreadsheet", "export it as CSV")),
+    "web page": ("<!DOCTYPE html>\n<p>Not found, sorry</p>\n", "", ("a web page",)),
+    "JSON": ('{"ds": [1, 2], "y": [3, 4]}\n', "", ("JSON", "export it as CSV")),
+    "cut gzip": (b"\x1f\x8b\x08" + bytes(9), "", ("a whole gzip file", "fetch it again")),
+    "cut Parquet": (WHOLE[:-9], "", ("a whole Parquet file", "one that is cut off")),
+    "spoiled Parquet": (b"PAR1" + bytes(99) + b"PAR1", "", ("a whole Parquet file",)),
+    "infinity in Parquet": (
+        parquet(ds=DATES, y=[*NUMBERS[:7], float("inf"), *NUMBERS[8:]]),
+        "",
+        ("finite numbers in column 'y'", "inf in row 8"),
+    ),
+    "text in Parquet": (
+        parquet(ds=DATES, y=[*map(str, NUMBERS[:7]), "a", *map(str, NUMBERS[8:])]),
+        "",
+        ("numbers in column 'y'", "'a' in row 8"),
+    ),
+    "lists in Parquet": (parquet(ds=[[1]] * 30, y=NUMBERS), "", ("lists in 'ds'",)),
+    # these are the forecaster's to refuse
+    "five rows": (table(DAYS[:5]), "", ("at least 10 rows", "found 5", "pass more history")),
+    "long horizon": (table(DAYS), "--h 12", ("at least 36 rows", "found 30", "shorter horizon")),
+    "constant": (table(f"{date},5" for date in DATES), "", ("varies", "the value 5 in all 30")),
+}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(content, *options):
+        if content is None:
+            (tmp_path / "data").mkdir()
+        else:
+            data = content.encode() if isinstance(content, str) else content
+            (tmp_path / "data").write_bytes(data)
+        code = main(["forecast", "data", "--h", "2", "--cell", "rnn", "--windows", "1", *options])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize(("content", "options", "said"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_sentence_and_leaves_nothing(run, tmp_path, content, options, said):
+    code, out, err = run(content, *options.split())
+    assert (code, out) == (2, "")
+    *before, sentence = err.splitlines()
+    assert not any("error" in line or "Traceback" in line for line in before)
+    assert sentence.startswith("throughtime: error: Expected ")
+    assert sentence.endswith(".")
+    for part in (", found ", ": ", *said):
+        assert part in sentence.removeprefix("throughtime: error: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_what_can_be_repaired_is_repaired_and_said(run, tmp_path):
+    rows = [*DAYS[20:], *DAYS[:10], "2024-01-11,", *DAYS[11:15], *DAYS[17:20]]
+    code, _, err = run(table(rows), "--no-report")
+    assert code == 0
+    for said in ("rows sorted by date", "2 missing dates", "1 empty value", "3 of 30 values"):
+        assert said in err
+    lines = (tmp_path / "data-forecast.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["2024-01-31", "2024-02-01"]
+
+
+def test_a_series_too_short_for_the_windows_says_how_many_it_allows(run):
+    code, _, err = run(table(DAYS[:13]), "--no-report", "--windows", "50")
+    assert code == 0
+    assert "the history allows 2 rolling origins, not 50" in err
+
+
+@pytest.mark.parametrize("name", ["none.csv", "text.csv"])
+def test_a_mistake_in_the_file_is_told_before_torch_is_loaded(tmp_path, name):
+    (tmp_path / "text.csv").write_text(spoiled("2024-01-10,abc"))
+    script = (
+        "import sys; from throughtime.interfaces.cli import main;"
+        "code = main(sys.argv[1:]); print('torch' in sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "forecast", str(tmp_path / name), "--h", "2"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n")
+    assert done.stderr.startswith("throughtime: error: Expected ")
+    assert done.stderr.count("\n") == 1

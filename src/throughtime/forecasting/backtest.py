@@ -69,8 +69,8 @@ class Backtest:
 
     def residuals(self, model: str) -> Floats:
         """Return the errors [R, S, h] of `model` on the transformed scale, in units of `sizes`."""
-        forward = self.transform.forward
-        errors = forward(self.y) - forward(self.forecasts[model])
+        made = self.transform.nearest(self.forecasts[model])
+        errors = self.transform.forward(self.y) - self.transform.forward(made)
         return np.asarray(errors / self.sizes[:, None])
 
     def calibration(self, model: str) -> Calibration:
@@ -217,7 +217,8 @@ def interval(
 ) -> tuple[Floats, Floats]:
     """Return lower and upper ends around `point` [S, h], made on the transformed scale."""
     size = sizes[:, None]
-    lower, upper = calibration.interval(transform.forward(point) / size, level)
+    middle = transform.forward(transform.nearest(point))
+    lower, upper = calibration.interval(middle / size, level)
     return transform.inverse(lower * size), transform.inverse(upper * size)
 
 

@@ -38,6 +38,31 @@ RESIDUALS: tuple[Residual, ...] = get_args(Residual)
 
 
 @dataclass(frozen=True, eq=False)
+class SpreadExamples:
+    """Examples for an ensemble whose members see the panel on different scales.
+
+    Member e learns from `parts[e mod K]`: `examples[index [E, B]] -> (z [E, B, L, 1], r [E, B, h])`.
+    The parts hold the same windows in the same order.
+    """
+
+    parts: tuple[ScaledWindows, ...]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        K = len(self.parts)
+        pairs = [self.parts[e % K][row] for e, row in enumerate(index)]
+        z, r = zip(*pairs, strict=True)
+        return torch.stack(z), torch.stack(r)
+
+    def split(self, n_validation: int) -> tuple[SpreadExamples, SpreadExamples]:
+        """Return a training and a later validation part (`Windows.split`)."""
+        train, validation = zip(*(part.split(n_validation) for part in self.parts), strict=True)
+        return SpreadExamples(train), SpreadExamples(validation)
+
+
+@dataclass(frozen=True, eq=False)
 class ScaledWindows:
     """The windows of a panel as examples, `examples[index] -> (z [..., L, 1], r [..., h])`.
 

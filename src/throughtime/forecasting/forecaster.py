@@ -22,7 +22,7 @@ from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.model import Design, Model, count_updates, fit
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
-from throughtime.forecasting.transforms import TRANSFORMS, choose_transform
+from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.training import Clip, History, Observer, TrainingSettings
 
 Floats = npt.NDArray[np.float64]
@@ -47,9 +47,9 @@ class Forecaster:
     """Forecasts every series of a table `h` steps ahead.
 
     `cell` is the recurrence, "rnn", "lstm" or "gru"; `hidden_size`, `num_layers`, `dropout` make
-    each of the `members` nets. `context_length` (the look-back), `season_length`, `freq`,
-    `transform` ("identity", "sqrt", "log1p") and `residual` ("level", "last", "season") are chosen
-    from the data where None. `n_windows` rolling origins (as many as the data allow) calibrate the
+    each of the `members` nets. `context_length` (the look-back), `season_length`, `freq` and
+    `residual` ("level", "last", "season") are chosen from the data where None; `transform`
+    ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of the members. `n_windows` rolling origins (as many as the data allow) calibrate the
     intervals and score the model; 0 leaves both out. `training` says how the nets are trained, its
     `max_updates` being the most; `seed` makes a run repeatable.
 
@@ -75,7 +75,7 @@ class Forecaster:
         hidden_size: int = 16,
         num_layers: int = 1,
         dropout: float = 0.0,
-        members: int = 5,
+        members: int = 6,
         transform: str | None = None,
         residual: str | None = None,
         n_windows: int = 8,
@@ -99,7 +99,7 @@ class Forecaster:
             "members": positive_int("members", members),
             "context_length": context_length,
             "season_length": season_length,
-            "transform": transform,
+            "transforms": None if transform is None else (transform,),
             "residual": residual,
             "training": replace(training, seed=positive_int("seed", seed, at_least=0)),
         }
@@ -298,8 +298,8 @@ class Forecaster:
         given = dict(self._given)
         if given["season_length"] is None:
             given["season_length"] = panel_season_length(panel)
-        if given["transform"] is None:
-            given["transform"] = choose_transform(panel.y).name
+        if given["transforms"] is None:
+            given["transforms"] = choose_transforms(panel.y)
         longest = int(panel.lengths.max())
         season = given["season_length"]
         most = max(1, (longest - self.h) // 2)
@@ -310,7 +310,7 @@ class Forecaster:
             calendar = panel.frequency.season_length == season > 1
             examples = ScaledWindows.of(
                 panel,
-                TRANSFORMS[given["transform"]],
+                TRANSFORMS[given["transforms"][0]],
                 given["context_length"],
                 self.h,
                 season_length=season,

@@ -1,13 +1,15 @@
 """The linear autoregression inside the model, as one linear map.
 
-In windows z of L steps less their mean, one step ahead and then iterated:
+In the windows w of L steps, one step ahead by least squares over all of them, and then iterated:
 
-    z_t = phi_1 z_{t-1} + ... + phi_p z_{t-p} + e_t          least squares over all windows
-    (z_{t+1}, ..., z_{t+h}) = A (z_{t-L+1}, ..., z_t)         by feeding the forecast back
+    z_t = phi_1 z_{t-1} + ... + phi_p z_{t-p} + e_t      z = w - mean(w), for series with a level
+                                                         z_t = w_t - w_{t-1}, for those that wander
+    w_t = a_1 w_{t-1} + ... + a_q w_{t-q}                the same, of the values themselves
+    (w_{T+1}, ..., w_{T+h}) = A (w_{T-L+1}, ..., w_T)    by feeding the forecast back
 
 Each window counts by the size of its values in units of its series' deviation, so that series of
-every scale share one autoregression. The order p minimises Akaike's n log(RSS_p / n) + 2 p.
-There is no intercept: the level is the window's own.
+every scale share one autoregression. The order p minimises Akaike's n log(RSS_p / n) + 2 p. There
+is no intercept: the level is the window's own. Gaps repeat the value before them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from throughtime.forecasting.examples import carry_on, moments
+from throughtime.forecasting.examples import Residual, carry_on, moments
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import Transform
 from throughtime.forecasting.windows import Windows
@@ -27,43 +29,55 @@ _MOST_WINDOWS = 50_000
 
 
 def fit_linear_map(
-    panel: Panel, transform: Transform, context_length: int, h: int, season_length: int
+    panel: Panel,
+    transform: Transform,
+    context_length: int,
+    h: int,
+    residual: Residual,
+    season_length: int,
 ) -> Floats:
-    """Return A [h, L], fitted to the panel; zeros where the windows are too few.
+    """Return A [h, L], fitted to the panel; the naive forecast where the windows are too few.
 
     >>> from throughtime.forecasting import read_frame
     >>> from throughtime.forecasting.transforms import Identity
     >>> panel = read_frame(np.tile([1.0, -1.0], 20))
-    >>> A = fit_linear_map(panel, Identity(), context_length=4, h=2, season_length=1)
+    >>> A = fit_linear_map(panel, Identity(), 4, 2, residual="level", season_length=1)
     >>> (A @ [1.0, -1.0, 1.0, -1.0]).round(6)
     array([ 1., -1.])
     """
-    lags, target = _design(panel, transform, context_length)
+    lags, target = _design(panel, transform, context_length, wanders(residual))
     highest = max(int(10 * np.log10(max(len(target), 1))), season_length + 1)
-    highest = min(highest, context_length, len(target) // 3)
-    if highest < 1:
-        return np.zeros((h, context_length))
-    p = _order(lags[:, :highest], target)
-    phi = np.zeros(context_length)
-    if p > 0:
-        phi[:p] = np.linalg.lstsq(lags[:, :p], target, rcond=None)[0]
-    return _iterated(phi, h)
+    highest = min(highest, lags.shape[1], len(target) // 3)
+    phi = np.zeros(0)
+    if highest > 0:
+        p = _order(lags[:, :highest], target)
+        phi = np.linalg.lstsq(lags[:, :p], target, rcond=None)[0]
+    if wanders(residual):
+        phi = -np.convolve(np.concatenate([[1.0], -phi]), [1.0, -1.0])[1:]
+    return _iterated(phi, context_length, h)
 
 
-def _design(panel: Panel, transform: Transform, context_length: int) -> tuple[Floats, Floats]:
-    """Return lags [n, L], newest first, and targets [n], in units of each series' deviation."""
+def wanders(residual: Residual) -> bool:
+    """Say whether series have no level to return to."""
+    return residual != "level"
+
+
+def _design(
+    panel: Panel, transform: Transform, context_length: int, differences: bool
+) -> tuple[Floats, Floats]:
+    """Return lags [n, p], newest first, and targets [n], in units of each series' deviation."""
     u = transform.forward(panel.y)
     windows = Windows(u, panel.offsets, context_length, 1, dtype=torch.float64)
     chosen = np.unique(np.linspace(0, len(windows) - 1, _MOST_WINDOWS).astype(np.int64))
     index = torch.from_numpy(chosen)
-    context, target = (part.numpy() for part in windows[index])
-    context = carry_on(torch.from_numpy(context)).numpy()
-    complete = ~(np.isnan(context).any(axis=1) | np.isnan(target[:, 0]))
-    context, target = context[complete], target[complete, 0]
+    context, target = windows[index]
+    w = torch.cat([carry_on(context), target], dim=-1).numpy()
+    complete = ~np.isnan(w).any(axis=1)
+    w = w[complete]
     size = moments(u, panel.offsets)[1][windows.series[index].numpy()[complete]]
-    size[size == 0] = 1.0
-    mean = context.mean(axis=1)
-    return ((context - mean[:, None]) / size[:, None])[:, ::-1], (target - mean) / size
+    w /= np.where(size > 0, size, 1.0)[:, None]
+    z = np.diff(w, axis=1) if differences else w - w[:, :-1].mean(axis=1, keepdims=True)
+    return z[:, -2::-1], z[:, -1]
 
 
 def _order(lags: Floats, target: Floats) -> int:
@@ -74,10 +88,10 @@ def _order(lags: Floats, target: Floats) -> int:
     return int(np.argmin(len(target) * np.log(rss / len(target)) + 2 * np.arange(len(rss))))
 
 
-def _iterated(phi: Floats, h: int) -> Floats:
+def _iterated(a: Floats, L: int, h: int) -> Floats:
     """Return the h-step forecast as a map A [h, L] of the window, oldest value first."""
-    L = len(phi)
+    q = len(a)
     path = np.concatenate([np.eye(L), np.zeros((h, L))])
     for k in range(L, L + h):
-        path[k] = phi @ path[k - L : k][::-1]
+        path[k] = a @ path[k - q : k][::-1]
     return path[L:]

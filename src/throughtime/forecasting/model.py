@@ -1,15 +1,21 @@
-"""What one fit makes: a linear autoregression and a recurrent ensemble, whose mean is the forecast.
+"""What one fit makes: linear autoregressions and recurrent nets, whose median is the forecast.
 
-On windows z of the transformed and scaled series (`examples.py`),
+For each of the K scales f_k (as is, square root, logarithm; `transforms.py`), on windows w of the
+transformed series f_k(y):
 
-    linear      A z                                          (`linear.py`, in closed form)
-    recurrent   base(z) + mean over members of V h_T + c     h_T the newest state of each net
-    forecast    the mean of both, scaled back and transformed back
+    linear_k      f_k^-1( A_k w )                                     in closed form (`linear.py`)
+    recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )     z = (w - location) / size
 
-Both answer for themselves, and are trained for themselves: the autoregression is hard to beat on
-few data and cannot bend, the nets bend and err in other places. The equal mean of two forecasts
-that err differently is better than either, and hard to improve by weights that have to be
-estimated (Bates and Granger 1969; Claeskens et al. 2016, "The forecast combination puzzle").
+h_T is the newest state of a net that reads z (`examples.py`); members e = k, k + K, ... of the
+ensemble are on scale k, and recurrent_k is the mean of what they say. The forecast is the median
+of these 2 K forecasts, step by step.
+
+Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
+and cannot bend; the nets bend and err in other places. Which scale is right cannot be told from a
+few cycles. A combination of forecasts that err differently is better than most of them, and equal
+parts are hard to improve by weights that have to be estimated (Bates and Granger 1969; Claeskens
+et al. 2016, "The forecast combination puzzle"); the median is not carried off by one that runs
+away.
 """
 
 from __future__ import annotations
@@ -23,14 +29,16 @@ import torch
 
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile, lag_profile
-from throughtime.forecasting.examples import Residual, ScaledWindows
-from throughtime.forecasting.linear import fit_linear_map
+from throughtime.forecasting.examples import Residual, ScaledWindows, SpreadExamples
+from throughtime.forecasting.linear import fit_linear_map, wanders
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.nn import Ensemble, PointHead, Recurrence, SequenceInput
 from throughtime.training import History, Observer, Trainer, TrainingSettings, losses
 
 Floats = npt.NDArray[np.float64]
+
+LEAST_UPDATES = 50  # before that nets have learned nothing, whatever a short validation part says
 
 
 @dataclass(frozen=True)
@@ -45,25 +53,30 @@ class Design:
     members: int
     context_length: int
     season_length: int
-    transform: str
+    transforms: tuple[str, ...]
     residual: Residual
     training: TrainingSettings
 
-    def examples(self, panel: Panel) -> ScaledWindows:
-        """Return the windows of a panel as this design has them."""
-        return ScaledWindows.of(
-            panel,
-            self.scale,
-            self.context_length,
-            self.h,
-            self.residual,
-            self.season_length,
+    def examples(self, panel: Panel) -> SpreadExamples:
+        """Return the windows of a panel on every scale."""
+        return SpreadExamples(
+            tuple(
+                ScaledWindows.of(
+                    panel,
+                    TRANSFORMS[name],
+                    self.context_length,
+                    self.h,
+                    self.residual,
+                    self.season_length,
+                )
+                for name in self.transforms
+            )
         )
 
     @property
     def scale(self) -> Transform:
-        """The transform itself."""
-        return TRANSFORMS[self.transform]
+        """The middle one of the scales, on which errors are taken to be even."""
+        return TRANSFORMS[self.transforms[len(self.transforms) // 2]]
 
     def network(self) -> Ensemble:
         """Return the untrained nets."""
@@ -77,7 +90,7 @@ class Design:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A fitted linear map A [h, L] and trained nets."""
+    """The linear maps A_k [K, h, L] and the trained nets."""
 
     design: Design
     linear: Floats
@@ -85,23 +98,33 @@ class Model:
 
     def forecast(self, panel: Panel) -> Floats:
         """Return the next h values [S, h] after the end of every series."""
-        linear, recurrent = self.paths(panel)
-        return np.asarray(self.design.scale.inverse((linear + recurrent) / 2))
+        middle = np.median(np.stack(list(self.paths(panel).values())), axis=0)
+        return np.asarray(self.design.scale.nearest(middle))
 
-    def paths(self, panel: Panel) -> tuple[Floats, Floats]:
-        """Return the linear and the recurrent forecast [S, h] on the transformed scale."""
-        examples = self.design.examples(panel)
-        z, scale = examples.newest()
+    def paths(self, panel: Panel) -> dict[str, Floats]:
+        """Return the forecasts [S, h] that are combined, by name ("sqrt linear", ...)."""
+        parts = self.design.examples(panel).parts
+        newest = [part.newest() for part in parts]
+        members, K = self.design.members, len(parts)
         with torch.no_grad():
-            said = self.network(z.expand(self.design.members, *z.shape)).squeeze(-1).mean(0)
-        z = z.squeeze(-1)
-        recurrent = scale.invert(said + examples.base(z)).double().numpy()
-        u = scale.invert(z).double().numpy()
-        level = u.mean(axis=1, keepdims=True)
-        linear = level + (u - level) @ self.linear.T
-        low, high = u.min(axis=1, keepdims=True), u.max(axis=1, keepdims=True)
-        # an unstable fit may not run off
-        return np.clip(linear, 2 * low - high, 2 * high - low), recurrent
+            z_E = torch.stack([newest[e % K][0] for e in range(members)])
+            said_E = self.network(z_E).squeeze(-1)
+        made = {}
+        for k, (part, (z, scale)) in enumerate(zip(parts, newest, strict=True)):
+            name, inverse = self.design.transforms[k], TRANSFORMS[self.design.transforms[k]].inverse
+            z = z.squeeze(-1)
+            w = scale.invert(z).double().numpy()
+            made[f"{name} linear"] = inverse(self._linear(k, w))
+            if k < members:
+                said = scale.invert(said_E[k::K].mean(0) + part.base(z))
+                made[f"{name} recurrent"] = inverse(said.double().numpy())
+        return made
+
+    def _linear(self, k: int, w: Floats) -> Floats:
+        level = 0.0 if wanders(self.design.residual) else w.mean(axis=1, keepdims=True)
+        ahead = level + (w - level) @ self.linear[k].T
+        low, high = w.min(axis=1, keepdims=True), w.max(axis=1, keepdims=True)
+        return np.clip(ahead, 2 * low - high, 2 * high - low)  # an unstable fit may not run off
 
     def reach(self, panel: Panel) -> LagProfile:
         """Measure how far back the gradient of one forecast reaches, on (at most 256) windows.
@@ -110,10 +133,10 @@ class Model:
         """
         examples = self.design.examples(panel)
         index = torch.linspace(0, len(examples) - 1, min(len(examples), 256)).long()
-        z, r = examples[index]
+        z_E, r_E = examples[index.expand(self.design.members, -1)]
         profiles = [
-            lag_profile(self.network.member(i), z, r, losses.mae)[-1]
-            for i in range(self.design.members)
+            lag_profile(self.network.member(e), z, r, losses.mae)[-1]
+            for e, (z, r) in enumerate(zip(z_E, r_E, strict=True))
         ]
         phi = np.mean([profile.norms * profile.newest for profile in profiles], axis=0)
         return LagProfile(profiles[0].layer, phi / phi[0], newest=float(phi[0]))
@@ -122,7 +145,7 @@ class Model:
 def fit(
     panel: Panel, design: Design, updates: int, observers: Sequence[Observer], name: str
 ) -> tuple[Model, History]:
-    """Fit both paths to everything in the panel, the nets with a given number of updates."""
+    """Fit all paths to everything in the panel, the nets with a given number of updates."""
     training = replace(design.training, max_updates=updates, patience=None)
     model = Model(design, _linear(panel, design), design.network())
     trainer = Trainer(model.network, losses.mae, training, observers)
@@ -147,10 +170,19 @@ def count_updates(
         return design.training.max_updates // 4, history
     trainer = Trainer(design.network(), losses.mae, design.training, observers)
     history = trainer.fit(train, validation, name=name)
-    return max(history.best_index or 0, design.training.evaluate_every), history
+    return max(history.best_index or 0, LEAST_UPDATES), history
 
 
 def _linear(panel: Panel, design: Design) -> Floats:
-    return fit_linear_map(
-        panel, design.scale, design.context_length, design.h, design.season_length
-    )
+    maps = [
+        fit_linear_map(
+            panel,
+            TRANSFORMS[name],
+            design.context_length,
+            design.h,
+            design.residual,
+            design.season_length,
+        )
+        for name in design.transforms
+    ]
+    return np.stack(maps)

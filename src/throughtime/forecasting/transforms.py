@@ -34,6 +34,9 @@ class Transform(Protocol):
     def inverse(self, z: Array) -> Array:
         """Return the values that `forward` would map to `z`."""
 
+    def nearest(self, y: Array) -> Array:
+        """Return the nearest values that `forward` takes."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -48,6 +51,10 @@ class Identity:
     def inverse(self, z: Array) -> Array:
         """Return z."""
         return z
+
+    def nearest(self, y: Array) -> Array:
+        """Return y."""
+        return y
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,10 @@ class Sqrt:
     def inverse(self, z: Array) -> Array:
         """Return max(z, 0)^2."""
         return z.clip(min=0) ** 2
+
+    def nearest(self, y: Array) -> Array:
+        """Return max(y, 0)."""
+        return y.clip(min=0)
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,10 @@ class Log1p:
         z = z.clip(min=0)
         return np.expm1(z) if isinstance(z, np.ndarray) else torch.expm1(z)
 
+    def nearest(self, y: Array) -> Array:
+        """Return max(y, 0)."""
+        return y.clip(min=0)
+
 
 TRANSFORMS: dict[str, Transform] = {t.name: t for t in (Identity(), Sqrt(), Log1p())}
 
@@ -107,13 +122,13 @@ def _at_least_0(y: npt.NDArray[np.float64] | Tensor) -> None:
         )
 
 
-def choose_transform(y: npt.NDArray[np.float64]) -> Transform:
-    """Return the square root for a panel without a value below 0, else the identity.
+def choose_transforms(y: npt.NDArray[np.float64]) -> tuple[str, ...]:
+    """Return the scales that suit values: all of them, or with a value below 0 the identity alone.
 
-    >>> choose_transform(np.array([0.0, 3.0, np.nan])).name
-    'sqrt'
+    >>> choose_transforms(np.array([0.0, 3.0, np.nan]))
+    ('identity', 'sqrt', 'log1p')
     """
-    return Identity() if (y < 0).any() else Sqrt()
+    return ("identity",) if (y < 0).any() else tuple(TRANSFORMS)
 
 
 @dataclass(frozen=True, eq=False)

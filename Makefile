@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types doors unit bench clean
+.PHONY: help demo test lint types doors unit bench format clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -36,6 +36,11 @@ doors: $(VENV)/.test  ## imports point down: the stairs of the house
 
 unit: $(VENV)/.test  ## unit tests, doctests, examples
 	@$(BIN)/python -m pytest
+
+bench: $(VENV)/.demo  ## time the demo and the layers, score the sunspots (minutes)
+	@$(BIN)/python benchmarks/demo.py 3
+	@$(BIN)/python benchmarks/layers.py
+	@$(BIN)/python benchmarks/sunspots.py --cells rnn --seeds 0
 
 format: $(VENV)/.test  ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

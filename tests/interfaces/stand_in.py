@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -165,7 +165,7 @@ class StandIn:
             for m in models
         )
         return SimpleNamespace(
-            table=self.panel.like(rows),
+            table=replace(self.panel, backend="pyarrow").like(rows),
             models=models,
             scores=scores,
             h=h,

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import polars
 import pyarrow as pa
 import pytest
 from stand_in import StandIn, sunspots
@@ -129,6 +130,36 @@ def test_many_series_can_be_chosen_from():
     assert "first 20 of 23" in page.text
     assert len(page.figures["forecast"]) == len(page.figures["backtest"]) == 20
     assert sum("hidden" not in attrs for attrs in page.named("details")) == 1
+
+
+@pytest.mark.parametrize("kind", [lambda t: t, pa.Table.to_pandas, polars.from_arrow])
+def test_any_kind_of_table_and_numbers_as_names_will_do(kind):
+    forecaster = StandIn(3, n_windows=2).fit(kind(sunspots([3, 7])))
+    data = report_data(forecaster, forecaster.predict(), [80])
+    assert [view.name for view in data.views] == ["3", "7"]
+    assert [len(view.forecast) for view in data.views] == [3, 3]
+    assert '<option value="1">7</option>' in render(data)
+
+
+def test_the_pilot_is_drawn_beside_the_final_fit(data):
+    assert data.learning.validation == []
+    assert data.learning.best_index is None
+    [figure] = Page(render(data)).figures["learning"]
+    lines = {trace["name"]: trace for trace in figure["data"]}
+    assert lines["pilot: validation"]["x"] == data.pilot.validation_at
+    assert lines["pilot: training"]["y"] == data.pilot.losses
+    assert lines["final fit"]["y"] == data.learning.losses
+    [best] = figure["layout"]["annotations"]
+    assert best["x"] == data.pilot.best_index
+    without = Page(render(replace(data, pilot=None)))
+    assert "pilot" not in without.text
+
+
+def test_nested_settings_are_one_list(data):
+    assert list(data.settings)[-2:] == ["training clip norm", "training clip value"]
+    page = render(data)
+    assert "<td>none</td>" in page
+    assert "{" not in page.split("Settings of the model")[1].split("</table>")[0]
 
 
 def test_the_figures_hold_the_numbers(data):

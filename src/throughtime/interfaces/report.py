@@ -120,13 +120,15 @@ def report_data(
     facts: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> ReportData:
-    """Collect what the report says from a fitted forecaster and its forecast (a pyarrow table)."""
+    """Collect what the report says from a fitted forecaster and its forecast (any kind of table)."""
+    import narwhals as nw
+
     import throughtime
 
     panel, backtest = forecaster.panel, forecaster.backtest
     name, profile = forecaster.name, forecaster.reach
     shown = list(panel.ids)[:MOST_SERIES]
-    forecasts = _by_series(forecast, shown)
+    forecasts = _by_series(nw.from_native(forecast, eager_only=True).to_arrow(), shown)
     tested = _by_series(backtest.table, shown)
     first = _plain(panel.ds(0)[:1])[0]
     views = [
@@ -187,7 +189,7 @@ def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     return plain
 
 
-def _by_series(table: Any, shown: Sequence[str]) -> dict[str, Any]:
+def _by_series(table: Any, shown: Sequence[Any]) -> dict[str, Any]:
     import pyarrow.compute as pc
 
     return {name: table.filter(pc.equal(table["unique_id"], name)) for name in shown}

@@ -8,8 +8,9 @@ For a loss L_s of the single step s (a loss summed over steps would hide vanishi
     memory = min { l : phi_l < 0.01 phi_0 }        first lag under one percent
 
 Source: Aicher, Foti, Fox 2019, "Adaptively truncating backpropagation through time to control
-gradient bias", section 3. The LSTM's state is the pair (h, c), not h alone. The norms are those of
-the adjoints that the kernels compute anyway, read in the same backward pass.
+gradient bias", section 3. The LSTM's state is the pair (h, c), not h alone, and its halves are
+independent coordinates (`kernels/tap.py`). The norms are those of the adjoints that the kernels
+compute anyway, read in the same backward pass.
 """
 
 from __future__ import annotations

@@ -122,11 +122,13 @@ def test_every_layer_and_direction_is_named() -> None:
 
 def test_a_model_without_our_layers_is_refused() -> None:
     x, y = data()
-    with pytest.raises(DataError, match="at least one layer of throughtime.nn, found none in Flat"):
+    with pytest.raises(
+        DataError, match=r"at least one layer of throughtime\.nn, found none in Flat"
+    ):
         lag_profile(nn.Flatten(), x.requires_grad_(), y, lambda out, _: out.sum())
 
 
-@pytest.mark.parametrize("beta", [0.3, 0.9, 1.2])
+@pytest.mark.parametrize("beta", [0.3, 0.5, 0.9, 1.2])
 def test_decay_half_life_and_memory_of_a_geometric_profile(beta: float) -> None:
     profile = LagProfile("l0", beta ** np.arange(20.0), newest=1.0)
     assert profile.decay == pytest.approx(beta)

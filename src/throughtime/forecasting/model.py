@@ -144,10 +144,11 @@ def count_updates(
     if len(validation) == 0:
         history = History()
         history.reason = "too few rows for a validation part"
-        return design.training.max_updates // 4, history
+        return max(1, design.training.max_updates // 4), history
     trainer = Trainer(design.network(), losses.mae, design.training, observers)
     history = trainer.fit(train, validation, name=name)
-    return max(history.best_index or 0, design.training.evaluate_every), history
+    least = min(design.training.evaluate_every, design.training.max_updates)
+    return max(history.best_index or 0, least), history
 
 
 def _linear(panel: Panel, design: Design) -> Floats:

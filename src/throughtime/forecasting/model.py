@@ -21,9 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from throughtime._checks import one_of, positive_int
+from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile, lag_profile
-from throughtime.forecasting.examples import Residual, ScaledWindows
+from throughtime.forecasting.examples import RESIDUALS, Residual, ScaledWindows
 from throughtime.forecasting.linear import fit_linear_map
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
@@ -35,7 +37,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Design:
-    """All that is decided before a fit, by the user or from the data."""
+    """All that is decided before a fit, by the user or from the data.
+
+    Raises `SettingError` for a value that is out of its range, or does not go with the others.
+    """
 
     h: int
     cell: CellName
@@ -48,6 +53,25 @@ class Design:
     transform: str
     residual: Residual
     training: TrainingSettings
+
+    def __post_init__(self) -> None:
+        for name in ("h", "members", "context_length", "season_length"):
+            positive_int(name, getattr(self, name))
+        one_of("transform", self.transform, TRANSFORMS)
+        one_of("residual", self.residual, RESIDUALS)
+        if self.residual == "season" and self.season_length > self.context_length:
+            raise SettingError(
+                f"a context_length of at least one season, {self.season_length}, "
+                "for residual='season'",
+                str(self.context_length),
+                f"pass context_length={self.season_length} or more, or another residual",
+            )
+        self.recurrence  # noqa: B018  (checks its part)
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """What each net is made of."""
+        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout)
 
     def examples(self, panel: Panel) -> ScaledWindows:
         """Return the windows of a panel as this design has them."""
@@ -67,9 +91,8 @@ class Design:
 
     def network(self) -> Ensemble:
         """Return the untrained nets."""
-        recurrence = Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout)
         return Ensemble(
-            lambda: SequenceInput(1, recurrence, PointHead(self.hidden_size, self.h)),
+            lambda: SequenceInput(1, self.recurrence, PointHead(self.hidden_size, self.h)),
             self.members,
             self.training.seed,
         )

@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any
 
 import safetensors
@@ -69,7 +70,8 @@ class Format:
 def write(path: str | os.PathLike[str], format: Format, snapshot: Snapshot) -> None:
     """Write `snapshot` to `path`, all of it or nothing; `SettingError` where that cannot be."""
     tensors = {name: t.detach().cpu().clone().contiguous() for name, t in snapshot.tensors.items()}
-    facts = json.dumps(snapshot.facts)
+    # numpy's numbers as Python's
+    facts = json.dumps(snapshot.facts, default=methodcaller("item"))
     stamp = f"{format.name} {format.version}"
     metadata = {"format": stamp, "facts": facts, "checksum": str(_checksum(tensors, stamp, facts))}
     write_atomically(path, save(tensors, metadata))

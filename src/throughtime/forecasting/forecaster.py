@@ -14,7 +14,13 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import DataError, NotFittedError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile
-from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes, windows_that_fit
+from throughtime.forecasting.backtest import (
+    Backtest,
+    interval,
+    roll,
+    series_sizes,
+    windows_that_fit,
+)
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.examples import ScaledWindows, choose_residual
 from throughtime.forecasting.frame import read_frame
@@ -183,9 +189,7 @@ class Forecaster:
             design, (updates, pilot) = self._piloted(panel, observers)
             backtest = None
         model, history = fit(panel, design, updates, observers, "final fit")
-        self._fitted, self._backtest = (panel, model), backtest
-        self._reach = None
-        self.history, self.pilot = history, pilot
+        self._take(panel, model, backtest, history, pilot)
         return self
 
     def predict(self, data: Any = None, *, level: Sequence[float] = (80, 95)) -> Any:
@@ -203,7 +207,7 @@ class Forecaster:
         columns: dict[str, Any] = {"unique_id": ids, "ds": ds, self.name: point.reshape(-1)}
         if level:
             calibration = self.backtest.calibration(self.name)
-            scale = model.design.scale
+            scale = self.backtest.transform  # a cross-validation may have chosen another
             sizes = series_sizes(panel, scale)
             for each in checked(level):
                 lo, hi = interval(calibration, scale, point, sizes, each)
@@ -239,6 +243,17 @@ class Forecaster:
         from throughtime.forecasting.storage import save
 
         save(self, path)
+
+    def _take(
+        self,
+        panel: Panel,
+        model: Model,
+        backtest: Backtest | None,
+        history: History,
+        pilot: History,
+    ) -> None:
+        self._fitted, self._backtest, self._reach = (panel, model), backtest, None
+        self.history, self.pilot = history, pilot
 
     def _read(self, data: Any, frequency: Frequency | None = None) -> Panel:
         panel = read_frame(data, frequency or self.freq)

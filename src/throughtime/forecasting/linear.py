@@ -5,6 +5,8 @@ In windows z of L steps less their mean, one step ahead and then iterated:
     z_t = phi_1 z_{t-1} + ... + phi_p z_{t-p} + e_t          least squares over all windows
     (z_{t+1}, ..., z_{t+h}) = A (z_{t-L+1}, ..., z_t)         by feeding the forecast back
 
+Each forecast is made as it was learned, in the window of the L steps before it less the mean of
+these; so a trend goes on, where the mean of the first window would hold it back.
 Each window counts by the size of its values in units of its series' deviation, so that series of
 every scale share one autoregression. The order p minimises Akaike's n log(RSS_p / n) + 2 p.
 There is no intercept: the level is the window's own.
@@ -77,7 +79,8 @@ def _order(lags: Floats, target: Floats) -> int:
 def _iterated(phi: Floats, h: int) -> Floats:
     """Return the h-step forecast as a map A [h, L] of the window, oldest value first."""
     L = len(phi)
+    step = (phi + (1 - phi.sum()) / L)[::-1]  # m + phi (x - m), m the mean of the window x
     path = np.concatenate([np.eye(L), np.zeros((h, L))])
     for k in range(L, L + h):
-        path[k] = phi @ path[k - L : k][::-1]
+        path[k] = step @ path[k - L : k]
     return path[L:]

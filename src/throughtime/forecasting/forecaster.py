@@ -186,7 +186,7 @@ class Forecaster:
             )
         else:
             windows_that_fit(panel, self.h, 1, 1, least_rows(self.h))
-            design, (updates, pilot) = self._piloted(panel, observers)
+            design, (updates, pilot) = self._piloted(panel, panel, observers)
             backtest = None
         model, history = fit(panel, design, updates, observers, "final fit")
         self._take(panel, model, backtest, history, pilot)
@@ -278,7 +278,7 @@ class Forecaster:
         levels = checked(level)
         R = windows_that_fit(panel, self.h, n_windows, step_size, least_rows(self.h))
         first = panel.cut(self.h + (R - 1) * step_size)
-        design, (updates, pilot) = self._piloted(first, observers)
+        design, (updates, pilot) = self._piloted(first, panel, observers)
         models: list[Model] = []
 
         def forecast(known: Panel, r: int) -> Floats:
@@ -303,18 +303,21 @@ class Forecaster:
         return backtest, design, updates, pilot
 
     def _piloted(
-        self, panel: Panel, observers: Sequence[Observer]
+        self, panel: Panel, whole: Panel, observers: Sequence[Observer]
     ) -> tuple[Design, tuple[int, History]]:
-        design = self._decide(panel)
+        design = self._decide(panel, whole)
         return design, count_updates(panel, design, observers, "pilot")
 
-    def _decide(self, panel: Panel) -> Design:
-        """Fill in what the user left open, from nothing but this panel."""
+    def _decide(self, panel: Panel, whole: Panel) -> Design:
+        """Fill in what the user left open, from nothing but this panel.
+
+        Only whether values may be below 0 is asked of the whole: a fact about what is measured.
+        """
         given = dict(self._given)
         if given["season_length"] is None:
             given["season_length"] = panel_season_length(panel)
         if given["transform"] is None:
-            given["transform"] = choose_transform(panel.y).name
+            given["transform"] = choose_transform(whole.y).name
         longest = int(panel.lengths.max())
         season = given["season_length"]
         most = max(1, (longest - self.h) // 2)

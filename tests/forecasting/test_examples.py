@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from throughtime.forecasting.examples import RESIDUALS, ScaledWindows, choose_residual, moments
 from throughtime.forecasting.transforms import Identity, Sqrt
 
-L, H, SEASON = 5, 3, 4
+L, H, SEASON = 5, 3, 2
 
 
 def gappy(n: int, seed: int) -> np.ndarray:
@@ -138,7 +138,7 @@ RESIDUAL_CASES = [
 def test_the_residual_is_the_naive_forecast_that_errs_least(
     name: str, y: np.ndarray, calendar: bool, expected: str | None
 ) -> None:
-    examples = ScaledWindows.of(panel(y), Identity(), 8, H, "level", SEASON)
+    examples = ScaledWindows.of(panel(y), Identity(), 8, H, "level", 4)
     found = choose_residual(examples, calendar)
     assert found != "season" if expected is None else found == expected
 

@@ -69,8 +69,8 @@ class Backtest:
 
     def residuals(self, model: str) -> Floats:
         """Return the errors [R, S, h] of `model` on the transformed scale, in units of `sizes`."""
-        forward = self.transform.forward
-        errors = forward(self.y) - forward(self.forecasts[model])
+        known = self.transform.forward(self.y)
+        errors = known - on_scale(self.transform, self.forecasts[model])
         return np.asarray(errors / self.sizes[:, None])
 
     def calibration(self, model: str) -> Calibration:
@@ -217,8 +217,19 @@ def interval(
 ) -> tuple[Floats, Floats]:
     """Return lower and upper ends around `point` [S, h], made on the transformed scale."""
     size = sizes[:, None]
-    lower, upper = calibration.interval(transform.forward(point) / size, level)
+    lower, upper = calibration.interval(on_scale(transform, point) / size, level)
     return transform.inverse(lower * size), transform.inverse(upper * size)
+
+
+def on_scale(transform: Transform, forecast: Floats) -> Floats:
+    """Return a forecast on the transformed scale; below all values that has, it is their lowest.
+
+    >>> from throughtime.forecasting.transforms import Sqrt
+    >>> on_scale(Sqrt(), np.array([4.0, -1.0]))  # a baseline need not know that counts are not negative
+    array([2., 0.])
+    """
+    lowest = transform.inverse(np.array(-np.inf))
+    return transform.forward(np.maximum(forecast, lowest))
 
 
 def series_sizes(panel: Panel, transform: Transform) -> Floats:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from training_cases import Lines, Net, SequenceNet, same, sequence, waves, weights_of
 
 from throughtime import DataError, ModelFileError, SettingError
+from throughtime._archive import Snapshot
 from throughtime.training import (
     Checkpoint,
     Clip,
@@ -18,7 +19,7 @@ from throughtime.training import (
     Truncation,
     losses,
 )
-from throughtime.training.checkpoint import Snapshot, write
+from throughtime.training.checkpoint import write
 
 SETTINGS = TrainingSettings(
     max_updates=30,
@@ -190,7 +191,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(written, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", crash)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(SettingError, match="disk full"):
         Trainer(Net(), losses.mse, SETTINGS).fit(waves(), checkpoint=Checkpoint(written, 1))
     assert written.read_bytes() == before
     assert [path.name for path in written.parent.iterdir()] == [written.name]

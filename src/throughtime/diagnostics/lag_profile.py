@@ -8,8 +8,9 @@ For a loss L_s of the single step s (a loss summed over steps would hide vanishi
     memory = min { l : phi_l < 0.01 phi_0 }        first lag under one percent
 
 Source: Aicher, Foti, Fox 2019, "Adaptively truncating backpropagation through time to control
-gradient bias", section 3. The LSTM's state is the pair (h, c), not h alone. The norms are those of
-the adjoints that the kernels compute anyway, read in the same backward pass.
+gradient bias", section 3. The LSTM's state is the pair (h, c), not h alone, and its halves are
+independent coordinates (`kernels/tap.py`). The norms are those of the adjoints that the kernels
+compute anyway, read in the same backward pass.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from torch import Tensor, nn
 
 from throughtime._errors import DataError
 from throughtime.nn.layers import Recorded, recording
+from throughtime.training.context import own_noise
+from throughtime.training.sources import device_of
 
 FORGOTTEN = 0.01
 
@@ -84,7 +87,9 @@ def lag_profile(
 
     `loss(model(inputs), targets)` is a scalar or one value an example, and reads one step: the
     newest state (many-to-one). Lags are counted from the step at which a layer's run ends, the last
-    one is the initial state's. The model's weights, gradients and modes stay as they are.
+    one is the initial state's. Dropout, in a model that is in training mode, draws the same at
+    every call. The model's weights, gradients and modes and the global random numbers stay as they
+    are.
 
     Raises `DataError` where no layer of `throughtime.nn` runs within the model.
 
@@ -98,15 +103,16 @@ def lag_profile(
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    with torch.enable_grad(), recording(model) as records:
+    noise = own_noise(0, device_of(model))
+    with noise, torch.enable_grad(), recording(model) as records:
         value = loss(model(inputs), targets).sum()
+        if not records:
+            raise DataError(
+                "a model that runs at least one layer of throughtime.nn",
+                f"none in {type(model).__name__}",
+                "build it with throughtime.nn.RNN, LSTM or GRU",
+            )
         torch.autograd.grad(value, weights, allow_unused=True)
-    if not records:
-        raise DataError(
-            "a model that runs at least one layer of throughtime.nn",
-            f"none in {type(model).__name__}",
-            "build it with throughtime.nn.RNN, LSTM or GRU",
-        )
     return tuple(_profile(record) for record in records)
 
 

@@ -2,17 +2,19 @@
 
 With u = f(y) the transformed series, C its window of L steps and T the h steps after it:
 
-    location = (mean(C) + mean of the series) / 2        size = (deviation of C + of the series) / 2
     z = (C - location) / size                            the network's input
     r = (T - location) / size - base(z)                  what it learns to say
 
-A window's own moments follow a drifting level, those of its series are less noisy; half of each is
-what the inputs are scaled by. base is a naive forecast (`residual`), so that the network begins
-where that stands:
+base is a naive forecast (`residual`), so that the network begins where that stands; the scale goes
+with it:
 
-    level     0                                          the location
-    last      z_L                                        the last value
-    season    z_{L + k - m ceil(k / m)}, k = 1..h        the last season, of m steps
+    residual  base                                       location, size
+    level     0                                          mean and deviation of the series
+    last      z_L, the last value                        mean and deviation of the window
+    season    z_{L + k - m ceil(k / m)}, k = 1..h        mean and deviation of the window
+
+A series that has a level is scaled by it: how high a window stands says where it will go. A series
+that wanders has none, and is scaled window by window.
 
 Gaps in a window carry the last observed value on; what lies before a series begins is 0. Gaps in
 a target are left out of the loss.
@@ -128,10 +130,10 @@ class ScaledWindows:
 
     def _scaled(self, context: Tensor, series: Tensor) -> tuple[Tensor, Scale]:
         context = carry_on(context)
-        own = mean_and_deviation(context)
-        mean, deviation = self.means[series].unsqueeze(-1), self.deviations[series].unsqueeze(-1)
-        size = (own.size + torch.where(deviation > 0, deviation, own.size)) / 2
-        scale = Scale((own.location + mean) / 2, size)
+        scale = mean_and_deviation(context)
+        if self.residual == "level":
+            size = self.deviations[series].unsqueeze(-1)
+            scale = Scale(self.means[series].unsqueeze(-1), torch.where(size > 0, size, scale.size))
         return scale.apply(context).nan_to_num(0.0), scale
 
 

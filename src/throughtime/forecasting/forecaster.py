@@ -14,7 +14,13 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import DataError, NotFittedError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile
-from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes, windows_that_fit
+from throughtime.forecasting.backtest import (
+    Backtest,
+    interval,
+    roll,
+    series_sizes,
+    windows_that_fit,
+)
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.examples import ScaledWindows, choose_residual
 from throughtime.forecasting.frame import read_frame
@@ -180,12 +186,10 @@ class Forecaster:
             )
         else:
             windows_that_fit(panel, self.h, 1, 1, least_rows(self.h))
-            design, (updates, pilot) = self._piloted(panel, observers)
+            design, (updates, pilot) = self._piloted(panel, panel, observers)
             backtest = None
         model, history = fit(panel, design, updates, observers, "final fit")
-        self._fitted, self._backtest = (panel, model), backtest
-        self._reach = None
-        self.history, self.pilot = history, pilot
+        self._take(panel, model, backtest, history, pilot)
         return self
 
     def predict(self, data: Any = None, *, level: Sequence[float] = (80, 95)) -> Any:
@@ -203,7 +207,7 @@ class Forecaster:
         columns: dict[str, Any] = {"unique_id": ids, "ds": ds, self.name: point.reshape(-1)}
         if level:
             calibration = self.backtest.calibration(self.name)
-            scale = model.design.scale
+            scale = self.backtest.transform  # a cross-validation may have chosen another
             sizes = series_sizes(panel, scale)
             for each in checked(level):
                 lo, hi = interval(calibration, scale, point, sizes, each)
@@ -240,6 +244,17 @@ class Forecaster:
 
         save(self, path)
 
+    def _take(
+        self,
+        panel: Panel,
+        model: Model,
+        backtest: Backtest | None,
+        history: History,
+        pilot: History,
+    ) -> None:
+        self._fitted, self._backtest, self._reach = (panel, model), backtest, None
+        self.history, self.pilot = history, pilot
+
     def _read(self, data: Any, frequency: Frequency | None = None) -> Panel:
         panel = read_frame(data, frequency or self.freq)
         _refuse_constant(panel)
@@ -263,7 +278,7 @@ class Forecaster:
         levels = checked(level)
         R = windows_that_fit(panel, self.h, n_windows, step_size, least_rows(self.h))
         first = panel.cut(self.h + (R - 1) * step_size)
-        design, (updates, pilot) = self._piloted(first, observers)
+        design, (updates, pilot) = self._piloted(first, panel, observers)
         models: list[Model] = []
 
         def forecast(known: Panel, r: int) -> Floats:
@@ -288,18 +303,21 @@ class Forecaster:
         return backtest, design, updates, pilot
 
     def _piloted(
-        self, panel: Panel, observers: Sequence[Observer]
+        self, panel: Panel, whole: Panel, observers: Sequence[Observer]
     ) -> tuple[Design, tuple[int, History]]:
-        design = self._decide(panel)
+        design = self._decide(panel, whole)
         return design, count_updates(panel, design, observers, "pilot")
 
-    def _decide(self, panel: Panel) -> Design:
-        """Fill in what the user left open, from nothing but this panel."""
+    def _decide(self, panel: Panel, whole: Panel) -> Design:
+        """Fill in what the user left open, from nothing but this panel.
+
+        Only whether values may be below 0 is asked of the whole: a fact about what is measured.
+        """
         given = dict(self._given)
         if given["season_length"] is None:
             given["season_length"] = panel_season_length(panel)
         if given["transforms"] is None:
-            given["transforms"] = choose_transforms(panel.y)
+            given["transforms"] = choose_transforms(whole.y)
         longest = int(panel.lengths.max())
         season = given["season_length"]
         most = max(1, (longest - self.h) // 2)

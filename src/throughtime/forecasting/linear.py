@@ -1,15 +1,16 @@
 """The linear autoregression inside the model, as one linear map.
 
-In the windows w of L steps, one step ahead by least squares over all of them, and then iterated:
+In windows z on the scale of the examples (`examples.py`), one step ahead by least squares over all
+of them, and then iterated:
 
-    z_t = phi_1 z_{t-1} + ... + phi_p z_{t-p} + e_t      z = w - mean(w), for series with a level
-                                                         z_t = w_t - w_{t-1}, for those that wander
-    w_t = a_1 w_{t-1} + ... + a_q w_{t-q}                the same, of the values themselves
-    (w_{T+1}, ..., w_{T+h}) = A (w_{T-L+1}, ..., w_T)    by feeding the forecast back
+    x_t = phi_1 x_{t-1} + ... + phi_p x_{t-p} + e_t      x = z, for series that have a level
+                                                         x_t = z_t - z_{t-1}, for those that wander
+    z_t = a_1 z_{t-1} + ... + a_L z_{t-L}                the same, of the values themselves
+    (z_{T+1}, ..., z_{T+h}) = A (z_{T-L+1}, ..., z_T)    by feeding the forecast back
 
-Each window counts by the size of its values in units of its series' deviation, so that series of
-every scale share one autoregression. The order p minimises Akaike's n log(RSS_p / n) + 2 p. There
-is no intercept: the level is the window's own. Gaps repeat the value before them.
+Differences are taken in units of each series' deviation, so that series of every scale share one
+autoregression; the a then sum to 1, and A holds on any scale. The order p minimises Akaike's
+n log(RSS_p / n) + 2 p. There is no intercept: z of a series with a level is 0 on average.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def fit_linear_map(
         phi = np.linalg.lstsq(lags[:, :p], target, rcond=None)[0]
     if wanders(residual):
         phi = -np.convolve(np.concatenate([[1.0], -phi]), [1.0, -1.0])[1:]
-    return _iterated(phi, context_length, h)
+    return _iterated(np.concatenate([phi, np.zeros(context_length - len(phi))]), h)
 
 
 def wanders(residual: Residual) -> bool:
@@ -74,10 +75,11 @@ def _design(
     w = torch.cat([carry_on(context), target], dim=-1).numpy()
     complete = ~np.isnan(w).any(axis=1)
     w = w[complete]
-    size = moments(u, panel.offsets)[1][windows.series[index].numpy()[complete]]
-    w /= np.where(size > 0, size, 1.0)[:, None]
-    z = np.diff(w, axis=1) if differences else w - w[:, :-1].mean(axis=1, keepdims=True)
-    return z[:, -2::-1], z[:, -1]
+    series = windows.series[index].numpy()[complete]
+    mean, size = (moment[series, None] for moment in moments(u, panel.offsets))
+    z = (w - mean) / np.where(size > 0, size, 1.0)
+    x = np.diff(z, axis=1) if differences else z
+    return x[:, -2::-1], x[:, -1]
 
 
 def _order(lags: Floats, target: Floats) -> int:
@@ -88,10 +90,10 @@ def _order(lags: Floats, target: Floats) -> int:
     return int(np.argmin(len(target) * np.log(rss / len(target)) + 2 * np.arange(len(rss))))
 
 
-def _iterated(a: Floats, L: int, h: int) -> Floats:
+def _iterated(a: Floats, h: int) -> Floats:
     """Return the h-step forecast as a map A [h, L] of the window, oldest value first."""
-    q = len(a)
+    L = len(a)
     path = np.concatenate([np.eye(L), np.zeros((h, L))])
     for k in range(L, L + h):
-        path[k] = a @ path[k - q : k][::-1]
+        path[k] = a[::-1] @ path[k - L : k]
     return path[L:]

@@ -1,21 +1,20 @@
-"""What one fit makes: linear autoregressions and recurrent nets, whose median is the forecast.
+"""What one fit makes: linear autoregressions and recurrent nets, whose mean is the forecast.
 
-For each of the K scales f_k (as is, square root, logarithm; `transforms.py`), on windows w of the
-transformed series f_k(y):
+For each of the K scales f_k (as is, square root, logarithm; `transforms.py`), on windows z of the
+transformed and scaled series (`examples.py`):
 
-    linear_k      f_k^-1( A_k w )                                     in closed form (`linear.py`)
-    recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )     z = (w - location) / size
+    linear_k      f_k^-1( location + size A_k z )                     in closed form (`linear.py`)
+    recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )     by training
 
-h_T is the newest state of a net that reads z (`examples.py`); members e = k, k + K, ... of the
-ensemble are on scale k, and recurrent_k is the mean of what they say. The forecast is the median
-of these 2 K forecasts, step by step.
+h_T is the newest state of a net that reads z; members e = k, k + K, ... of the
+ensemble are on scale k, and recurrent_k is the mean of what they say. The forecast is the mean of
+these 2 K forecasts, each held within the range of its window widened by itself on either side.
 
 Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
 and cannot bend; the nets bend and err in other places. Which scale is right cannot be told from a
 few cycles. A combination of forecasts that err differently is better than most of them, and equal
 parts are hard to improve by weights that have to be estimated (Bates and Granger 1969; Claeskens
-et al. 2016, "The forecast combination puzzle"); the median is not carried off by one that runs
-away.
+et al. 2016, "The forecast combination puzzle").
 """
 
 from __future__ import annotations
@@ -27,23 +26,34 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from throughtime._checks import one_of, positive_int
+from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile, lag_profile
-from throughtime.forecasting.examples import Residual, ScaledWindows, SpreadExamples
-from throughtime.forecasting.linear import fit_linear_map, wanders
+from throughtime.forecasting.examples import (
+    RESIDUALS,
+    Residual,
+    ScaledWindows,
+    SpreadExamples,
+)
+from throughtime.forecasting.linear import fit_linear_map
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
+from throughtime.forecasting.windows import Windows
 from throughtime.nn import Ensemble, PointHead, Recurrence, SequenceInput
 from throughtime.training import History, Observer, Trainer, TrainingSettings, losses
 
 Floats = npt.NDArray[np.float64]
 
-LEAST_UPDATES = 50  # before that nets have learned nothing, whatever a short validation part says
+LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
 
 
 @dataclass(frozen=True)
 class Design:
-    """All that is decided before a fit, by the user or from the data."""
+    """All that is decided before a fit, by the user or from the data.
+
+    Raises `SettingError` for a value that is out of its range, or does not go with the others.
+    """
 
     h: int
     cell: CellName
@@ -56,6 +66,26 @@ class Design:
     transforms: tuple[str, ...]
     residual: Residual
     training: TrainingSettings
+
+    def __post_init__(self) -> None:
+        for name in ("h", "members", "context_length", "season_length"):
+            positive_int(name, getattr(self, name))
+        for name in self.transforms:
+            one_of("transform", name, TRANSFORMS)
+        one_of("residual", self.residual, RESIDUALS)
+        if self.residual == "season" and self.season_length > self.context_length:
+            raise SettingError(
+                f"a context_length of at least one season, {self.season_length}, "
+                "for residual='season'",
+                str(self.context_length),
+                f"pass context_length={self.season_length} or more, or another residual",
+            )
+        self.recurrence  # noqa: B018  (checks its part)
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """What each net is made of."""
+        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout)
 
     def examples(self, panel: Panel) -> SpreadExamples:
         """Return the windows of a panel on every scale."""
@@ -80,9 +110,8 @@ class Design:
 
     def network(self) -> Ensemble:
         """Return the untrained nets."""
-        recurrence = Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout)
         return Ensemble(
-            lambda: SequenceInput(1, recurrence, PointHead(self.hidden_size, self.h)),
+            lambda: SequenceInput(1, self.recurrence, PointHead(self.hidden_size, self.h)),
             self.members,
             self.training.seed,
         )
@@ -98,12 +127,12 @@ class Model:
 
     def forecast(self, panel: Panel) -> Floats:
         """Return the next h values [S, h] after the end of every series."""
-        middle = np.median(np.stack(list(self.paths(panel).values())), axis=0)
-        return np.asarray(self.design.scale.nearest(middle))
+        return np.asarray(np.mean(list(self.paths(panel).values()), axis=0))
 
     def paths(self, panel: Panel) -> dict[str, Floats]:
         """Return the forecasts [S, h] that are combined, by name ("sqrt linear", ...)."""
         parts = self.design.examples(panel).parts
+        low, high = _limits(panel, self.design.context_length)
         newest = [part.newest() for part in parts]
         members, K = self.design.members, len(parts)
         with torch.no_grad():
@@ -113,18 +142,12 @@ class Model:
         for k, (part, (z, scale)) in enumerate(zip(parts, newest, strict=True)):
             name, inverse = self.design.transforms[k], TRANSFORMS[self.design.transforms[k]].inverse
             z = z.squeeze(-1)
-            w = scale.invert(z).double().numpy()
-            made[f"{name} linear"] = inverse(self._linear(k, w))
+            ahead = z.double() @ torch.from_numpy(self.linear[k].T)
+            made[f"{name} linear"] = inverse(scale.invert(ahead).numpy())
             if k < members:
                 said = scale.invert(said_E[k::K].mean(0) + part.base(z))
                 made[f"{name} recurrent"] = inverse(said.double().numpy())
-        return made
-
-    def _linear(self, k: int, w: Floats) -> Floats:
-        level = 0.0 if wanders(self.design.residual) else w.mean(axis=1, keepdims=True)
-        ahead = level + (w - level) @ self.linear[k].T
-        low, high = w.min(axis=1, keepdims=True), w.max(axis=1, keepdims=True)
-        return np.clip(ahead, 2 * low - high, 2 * high - low)  # an unstable fit may not run off
+        return {path: np.clip(values, low, high) for path, values in made.items()}
 
     def reach(self, panel: Panel) -> LagProfile:
         """Measure how far back the gradient of one forecast reaches, on (at most 256) windows.
@@ -167,10 +190,23 @@ def count_updates(
     if len(validation) == 0:
         history = History()
         history.reason = "too few rows for a validation part"
-        return design.training.max_updates // 4, history
+        return max(1, design.training.max_updates // 4), history
     trainer = Trainer(design.network(), losses.mae, design.training, observers)
     history = trainer.fit(train, validation, name=name)
-    return max(history.best_index or 0, LEAST_UPDATES), history
+    least = min(LEAST_UPDATES, design.training.max_updates)
+    return max(history.best_index or 0, least), history
+
+
+def _limits(panel: Panel, context_length: int) -> tuple[Floats, Floats]:
+    """Return the range [S, 1] of each series' newest window, widened by itself on either side.
+
+    An unstable autoregression, or a logarithm taken back, may not run off. Not below 0 where no
+    value is.
+    """
+    w = Windows(panel.y, panel.offsets, context_length, 1, dtype=torch.float64).newest().numpy()
+    low, high = np.nanmin(w, axis=1, keepdims=True), np.nanmax(w, axis=1, keepdims=True)
+    lowest = 0.0 if not (panel.y < 0).any() else -np.inf
+    return np.maximum(2 * low - high, lowest), 2 * high - low
 
 
 def _linear(panel: Panel, design: Design) -> Floats:

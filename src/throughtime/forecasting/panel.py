@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 import narwhals as nw
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime._checks import positive_int
-from throughtime._errors import DataError
+from throughtime._errors import DataError, MissingExtraError
 from throughtime.forecasting.columns import DateKind, series
 from throughtime.forecasting.frequency import Frequency, Stamps
 
@@ -105,8 +106,15 @@ class Panel:
     def like(self, columns: Mapping[str, Any]) -> Any:
         """Return columns as a table of the kind that came in.
 
-        `ds` and `cutoff` hold stamps as this panel's, and go out as the dates came in.
+        `ds` and `cutoff` hold stamps as this panel's, and go out as the dates came in. Raises
+        `MissingExtraError` where that library is not here (the panel may come from a file).
         """
+        if find_spec(self.backend) is None:
+            raise MissingExtraError(
+                f"{self.backend}, in which the table came in",
+                "it is not installed",
+                f"pip install {self.backend}",
+            )
         stamps = ("ds", "cutoff")
         made = {
             name: (

@@ -1,1 +1,294 @@
-"""Model files."""
+"""Forecasters in files: what `predict` needs, and what tells how the forecast came about.
+
+    given             the arguments of the constructor, for the next `fit`
+    design            what was decided before the last one
+    panel             the series, as numbers, and how their table came in
+    model             A, and the weights of the nets by their names in PyTorch
+    backtest          values and forecasts at the rolling origins; its panel where that is another
+    history, pilot    updates and evaluations
+
+Scores, intervals, tables and reach follow from these, and are computed again. Everything that is
+read is checked before anything is built from it, so that a file edited by hand is refused here
+and not by some line far from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from throughtime import _archive
+from throughtime._archive import Format, Snapshot
+from throughtime._checks import one_of, positive_int
+from throughtime._errors import ThroughtimeError
+from throughtime._files import check_writable
+from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.columns import DateKind
+from throughtime.forecasting.forecaster import Forecaster, checked
+from throughtime.forecasting.frequency import Frequency
+from throughtime.forecasting.model import Design, Model
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.transforms import TRANSFORMS
+from throughtime.training import History, TrainingSettings
+from throughtime.training.checkpoint import pack_history, unpack_history
+
+FORMAT = Format(
+    "throughtime forecaster",
+    1,
+    "a forecaster that was saved",
+    "pass a file that Forecaster.save wrote, or fit anew",
+)
+
+_BACKENDS = ("pandas", "polars", "pyarrow", "modin", "cudf")
+_DATES = r"datetime64\[(s|ms|us|ns|D)\]|object|text\[[YMDms]\]"
+_INTEGERS = r"u?int(8|16|32|64)|float64"
+_MISFITS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
+    """Write a fitted forecaster to one file, whole or not at all.
+
+    Raises `NotFittedError` before `fit`, `SettingError` where `path` cannot be written.
+    """
+    path = os.path.expanduser(path)
+    check_writable(path)
+    panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
+    given = {**forecaster._given, "training": forecaster._given["training"].to_json()}
+    given |= {
+        "n_windows": forecaster.n_windows,
+        "freq": None if forecaster.freq is None else forecaster.freq.alias,
+    }
+    whole = Snapshot(facts={"given": given})
+    whole.include("panel", _pack_panel(panel))
+    whole.include("model", _pack_model(model))
+    if backtest is not None:
+        whole.include("backtest", _pack_backtest(backtest, panel))
+    for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
+        part = pack_history(history)
+        part.facts["reason"] = history.reason
+        whole.include(name, part)
+    _archive.write(path, FORMAT, whole)
+
+
+def load(path: str | os.PathLike[str]) -> Forecaster:
+    """Return the forecaster that `Forecaster.save` wrote to `path`.
+
+    It forecasts what the saved one would, to the last bit, and can be fitted anew. Loading runs no
+    code from the file. Raises `ModelFileError` for a file that is missing, damaged, foreign, or
+    written by a later release.
+
+    >>> import tempfile, throughtime as tt
+    >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     forecaster.fit([0.0, 1.0, 2.0, 1.0] * 8).save(f"{folder}/model.safetensors")
+    ...     loaded = tt.load(f"{folder}/model.safetensors")
+    >>> loaded.predict(level=[]) == forecaster.predict(level=[])
+    True
+    """
+    path = os.path.expanduser(path)
+    snapshot = _archive.read(path, FORMAT)
+    try:
+        return _unpack(snapshot)
+    except _MISFITS as error:
+        raise FORMAT.unreadable(path, f"contents that do not fit ({_words(error)})") from error
+
+
+def _unpack(snapshot: Snapshot) -> Forecaster:
+    panel = _unpack_panel(snapshot.part("panel"))
+    model = _unpack_model(snapshot.part("model"))
+    model.design.scale.forward(panel.y)  # refuses values that it is not made for
+    forecaster = _unpack_given(snapshot.facts["given"], model.design)
+    backtest = None
+    if "backtest" in snapshot.facts:
+        backtest = _unpack_backtest(snapshot.part("backtest"), panel)
+        _need(backtest.h == forecaster.h, "the horizon of the back-test")
+        _need(backtest.models[0] == forecaster.name, "the model of the back-test")
+        backtest.calibration(forecaster.name)  # refuses one without errors
+    history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
+    forecaster._take(panel, model, backtest, history, pilot)
+    return forecaster
+
+
+def _unpack_given(facts: dict[str, Any], design: Design) -> Forecaster:
+    training = TrainingSettings.from_json(facts["training"])
+    arguments = {**facts, "training": training, "seed": training.seed}
+    _need(arguments["cell"] == design.cell, "the cell")
+    return Forecaster(design.h, **arguments)
+
+
+def _pack_panel(panel: Panel) -> Snapshot:
+    tensors = {
+        "y": torch.tensor(panel.y),
+        "offsets": torch.tensor(panel.offsets),
+        "starts": torch.tensor(panel.starts.astype(np.int64)),
+    }
+    facts = {
+        "ids": panel.ids,
+        "frequency": panel.frequency.alias,
+        "n_gaps": panel.n_gaps,
+        "n_missing": panel.n_missing,
+        "notes": panel.notes,
+        "backend": panel.backend,
+        "dates": asdict(panel.dates),
+    }
+    return Snapshot(tensors, facts)
+
+
+def _unpack_panel(part: Snapshot) -> Panel:
+    facts, ids = part.facts, part.facts["ids"]
+    _need(_all_of(ids, str) or _all_of(ids, int), "the names of the series")
+    _need(len(set(ids)) == len(ids) > 0, "the names of the series")
+    y, offsets = _array(part, "y", np.float64), _array(part, "offsets", np.int64, len(ids) + 1)
+    _need(offsets[0] == 0 and offsets[-1] == len(y), "offsets")
+    _need(bool((np.diff(offsets) > 0).all()) and not np.isinf(y).any(), "y")
+    observed = np.add.reduceat(~np.isnan(y), offsets[:-1], dtype=np.int64)
+    _need(bool(observed.all()), "a series without values")
+    frequency, starts = Frequency(_text(facts, "frequency")), _array(part, "starts", np.int64)
+    starts = starts if frequency.is_integer else starts.view("datetime64[us]")
+    _need(
+        starts.shape == (len(ids),) and not np.isnat(starts.view("datetime64[us]")).any(), "starts"
+    )
+    frequency.index(starts, starts)  # refuses what is not on a grid
+    _need(_all_of(facts["notes"], str), "notes")
+    one_of("backend", facts["backend"], _BACKENDS)
+    panel = Panel(
+        tuple(ids),
+        y,
+        offsets,
+        starts,
+        frequency,
+        positive_int("n_gaps", facts["n_gaps"], at_least=0),
+        positive_int("n_missing", facts["n_missing"], at_least=0),
+        tuple(facts["notes"]),
+        facts["backend"],
+        _unpack_dates(facts["dates"], frequency),
+    )
+    panel.dates.restore(panel.future(1)[1], "pyarrow")  # refuses a time zone that is none
+    return panel
+
+
+def _unpack_dates(facts: dict[str, str], frequency: Frequency) -> DateKind:
+    dates = DateKind(**facts)
+    known = _INTEGERS if frequency.is_integer else _DATES
+    _need(re.fullmatch(known, _text(facts, "dtype")) is not None, "the type of the dates")
+    _need(not (frequency.is_integer and _text(facts, "zone")), "the time zone")
+    one_of("clock", dates.clock, ("wall", "utc"))
+    one_of("separator", dates.separator, ("T", " "))
+    return dates
+
+
+def _pack_model(model: Model) -> Snapshot:
+    design = {**asdict(model.design), "training": model.design.training.to_json()}
+    part = Snapshot({"linear": torch.tensor(model.linear)}, {"design": design})
+    part.include("network", Snapshot(model.network.state_dict()))
+    return part
+
+
+def _unpack_model(part: Snapshot) -> Model:
+    facts = part.facts["design"]
+    design = Design(**{**facts, "training": TrainingSettings.from_json(facts["training"])})
+    linear = _array(part, "linear", np.float64, design.h, design.context_length)
+    weights = part.part("network").tensors
+    # before a net is made whose size nothing in the file bears out
+    least = design.members * design.num_layers * design.hidden_size**2
+    _need(sum(w.numel() for w in weights.values()) >= least, "the number of weights")
+    finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
+    _need(finite and bool(np.isfinite(linear).all()), "weights")
+    network = design.network()
+    shapes = {name: w.shape for name, w in network.state_dict().items()}
+    _need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
+    network.load_state_dict(weights)
+    return Model(design, linear, network.eval())
+
+
+def _pack_backtest(backtest: Backtest, fitted: Panel) -> Snapshot:
+    facts = {name: getattr(backtest, name) for name in _COUNTS}
+    facts |= {
+        "transform": backtest.transform.name,
+        "levels": backtest.levels,
+        "models": backtest.models,
+    }
+    part = Snapshot({"y": torch.tensor(backtest.y)}, facts)
+    for i, model in enumerate(backtest.models):
+        part.tensors[f"forecast.{i}"] = torch.tensor(backtest.forecasts[model])
+    if backtest.panel is not fitted:
+        part.include("panel", _pack_panel(backtest.panel))
+    return part
+
+
+_COUNTS = ("h", "n_windows", "step_size", "season_length")
+
+
+def _unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
+    facts = part.facts
+    panel = _unpack_panel(part.part("panel")) if "panel" in facts else fitted
+    h, R, step_size, season_length = (positive_int(name, facts[name]) for name in _COUNTS)
+    _need(h + (R - 1) * step_size < int(panel.lengths.max()), "the origins of the back-test")
+    models = facts["models"]
+    _need(_all_of(models, str) and len(set(models)) == len(models) > 0, "models")
+    one_of("transform", facts["transform"], TRANSFORMS)
+    y, *forecasts = (
+        _array(part, name, np.float64, R, len(panel), h)
+        for name in ("y", *(f"forecast.{i}" for i in range(len(models))))
+    )
+    return Backtest(
+        panel,
+        h,
+        R,
+        step_size,
+        season_length,
+        TRANSFORMS[facts["transform"]],
+        checked(facts["levels"]),
+        y,
+        dict(zip(models, forecasts, strict=True)),
+    )
+
+
+def _unpack_history(part: Snapshot) -> History:
+    history = History(reason=_text(part.facts, "reason"))
+    unpack_history(part, history)
+    return history
+
+
+def _array(part: Snapshot, name: str, dtype: Any, *shape: int) -> npt.NDArray[Any]:
+    """Return a tensor as an array of this type, and this shape where one is given."""
+    array: npt.NDArray[Any] = part.tensors[name].numpy()
+    fits = array.shape == shape if shape else array.ndim == 1
+    _need(array.dtype == dtype and fits, f"the type or shape of {name}")
+    return array
+
+
+def _text(facts: dict[str, Any], name: str) -> str:
+    value = facts[name]
+    _need(isinstance(value, str), name)
+    return str(value)
+
+
+def _all_of(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def _need(fits: bool, what: str) -> None:
+    if not fits:
+        raise ValueError(what)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ThroughtimeError):
+        return f"expected {error.expected}, found {error.found}"
+    said = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(said.split()).rstrip(".")

@@ -11,6 +11,9 @@ Adjoint      dm_t = dh_t, or P' dh_t
              dh_{t-1} = e_{t-1} + U' da_t            e_t: what the loss sends to h_t directly
              dW = Σ da_t x_t'     dU = Σ da_t h_{t-1}'     db = Σ da_t     dP = Σ dh_t m_t'
 
+The state is the pair (h_t, c_t), and its gradient (dh_t, f_{t+1} * dc_{t+1}): the second is that
+along c_t with h_t held, the first term of dc_t; what remains of dc_t is dh_t, seen through c_t -> h_t.
+
 Every da is a coefficient times dm_t or dc_t. The coefficients do not depend on the loop, so they
 are computed for many time steps at once; the loop multiplies.
 
@@ -71,7 +74,7 @@ def lstm(
     (or [4H, P]), biases [4H] or None, `P` [P, H] or None; with members `x` [T, E, B, I] and a
     leading axis E on all others. `mask` [T, B] (members: [T, E, B]) is False where the states are
     to be carried unchanged. Returns h_t for all t, and the last h and c. `tap` is filled with
-    dL/dh_t and dL/dc_t in backward. Raises SettingError for T = 0.
+    dL/d(h_t, c_t) in backward. Raises SettingError for T = 0.
 
     >>> x, h_0, c_0 = torch.zeros(2, 1, 1), torch.zeros(1, 1), torch.ones(1, 1)
     >>> *_, c_n = lstm(x, h_0, c_0, torch.zeros(4, 1), torch.zeros(4, 1), None, None)
@@ -136,11 +139,13 @@ def adjoint(
     P: Tensor | None,
     mask: Tensor | None,
     totals: Tensor | None,
+    held: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the loop back; return da [T, B, 4H] in the order o i f g, dc_0..dc_{T-1}, and dh_0.
+    """Run the loop back; return da [T, B, 4H] in the order o i f g, dc_0 and dh_0.
 
     `gates`, `h`, `c` are those of `forward`. `dc` [B, H] holds the gradient of c_T from outside, and
-    then the total; `totals` [T, B, H], if given, is filled with dh_1..dh_T.
+    then the total; `totals` [T, B, H], if given, is filled with dh_1..dh_T, and `held` with the
+    gradients along c_1..c_T with h_1..h_T held.
     """
     add_product, H = add_product_for(U), c.shape[-1]
     dh, e = arriving(h, d_h, d_h_n)
@@ -158,6 +163,8 @@ def adjoint(
         for t in reversed(range(start, stop)):
             if totals is not None:
                 totals[t] = dh
+            if held is not None:
+                held[t] = dc_t[t + 1]
             dm = dh if P is None else dh @ P
             dc_t[t + 1].addcmul_(dm, to_c_t[t - start])
             do_t[t].mul_(dm)
@@ -166,7 +173,7 @@ def adjoint(
             if passed_t is not None:
                 dh_before.addcmul_(dh, passed_t[t - start])
             dh, dh_before = dh_before, dh
-    return d[..., : 4 * H], d[..., 4 * H :], dh
+    return d[..., : 4 * H], dc_t[0], dh
 
 
 def _coefficients(d: Tensor, gates: Tensor, c: Tensor, skipped: Tensor | None) -> Tensor:
@@ -225,15 +232,16 @@ class LSTM(Kernel):
         *_, P_needed = needed
         totals = torch.empty_like(h[1:]) if P_needed or tap is not None else None
         U_oifg = U.roll(H, -2)
-        da, dc, dh_0 = adjoint(d_h, d_h_n, dc_n, gates, h, c, U_oifg, P, mask, totals)
+        held = None if tap is None else torch.empty_like(c[1:])
+        da, dc_0, dh_0 = adjoint(d_h, d_h_n, dc_n, gates, h, c, U_oifg, P, mask, totals, held)
         if tap is not None:
             tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
-            tap.dc_TBH, tap.dc_0 = torch.cat([dc[1:], dc_n.unsqueeze(0)]), dc[0].clone()
+            tap.dc_TBH, tap.dc_0 = held, dc_0.clone()
         x_needed, h_0_needed, c_0_needed, W_needed, b_needed, U_needed, _ = needed
         return (
             unproject(da, W.roll(H, -2)) if x_needed else None,
             dh_0 if h_0_needed else None,
-            dc[0].clone() if c_0_needed else None,
+            dc_0.clone() if c_0_needed else None,
             outer(da, x).roll(-H, -2) if W_needed else None,
             rows(da).sum(-2).roll(-H, -1) if b_needed else None,
             outer(da, h[:-1]).roll(-H, -2) if U_needed else None,

@@ -3,8 +3,9 @@
 Slow and obvious, written from the equations alone; it shares no code with the fast kernels, so that
 anyone can check them, or their own. Arguments and shapes are those of `throughtime.kernels.rnn`,
 `lstm` and `gru`, as arrays, without members. Each `*_gradients` takes what the loss sends to the
-outputs and returns dL/d(argument) by the argument's name, and the totals dL/dh_t (and dL/dc_t) under
-the names "h_t" (and "c_t"), [T, B, H].
+outputs and returns dL/d(argument) by the argument's name, and the gradient of every state under the
+name "h_t", [T, B, H]. For the LSTM that is dL/d(h_t, c_t), under "h_t" and "c_t": each half is the
+gradient with the other held, so the path c_t -> h_t counts in "h_t" alone.
 
 Notation: σ'(a) = s(1 - s) for s = σ(a), tanh'(a) = 1 - n² for n = tanh(a). Where the mask is False
 the state is carried unchanged, and so is its gradient.
@@ -195,16 +196,14 @@ def lstm_gradients(
         dh, dc = d_h_n[b], d_c_n[b]
         for t in reversed(range(T)):
             dh = dh + d_h[t, b]
-            grads["h_t"][t, b] = dh
+            grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
             if mask is not None and not mask[t, b]:
-                grads["c_t"][t, b] = dc
                 continue
             h_before, c_before = (h_all[t - 1, b], c_all[t - 1, b]) if t > 0 else (h_0[b], c_0[b])
             i, f, g, o = gates[t, b]
             tanh_c = np.tanh(c_all[t, b])
             dm = dh if P is None else P.T @ dh
             dc = dc + dm * o * (1.0 - tanh_c**2)
-            grads["c_t"][t, b] = dc
             da_i = dc * g * i * (1.0 - i)
             da_f = dc * c_before * f * (1.0 - f)
             da_g = dc * i * (1.0 - g**2)

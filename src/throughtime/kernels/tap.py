@@ -2,6 +2,10 @@
 
 dL/dh_t means all of it: what the loss sends to the output at t, and what comes back from t+1. It is
 what the adjoint loop of a recurrence computes anyway, so reading it costs no extra pass.
+
+The state of an LSTM is the pair (h_t, c_t), whose halves are independent coordinates: dL/dc_t is the
+gradient along c_t with h_t held, so it leaves out the path c_t -> h_t, which dL/dh_t already counts.
+It is f_{t+1} times the total derivative by c_{t+1}; at the last step, what the loss sends to c_n.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ class AdjointTap:
     """The gradients with respect to the states, filled when backward has run.
 
     `dh_TBH` is dL/dh_t for t = 1..T and `dh_0` the one of the initial state; `dc_TBH` and `dc_0`
-    are the same for the cell state of an LSTM and None for other recurrences. With members the
+    are the other half for an LSTM, dL/dc_t with h_t held, and None for other recurrences. With members the
     axes are T, E, B, H. Every backward pass fills the record anew.
 
     >>> import torch

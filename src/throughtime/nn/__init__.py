@@ -2,7 +2,14 @@
 
 from throughtime.nn.cells import GRUCell, LSTMCell, RNNCell
 from throughtime.nn.ensemble import Ensemble
-from throughtime.nn.heads import ClassHead, GaussianHead, Head, PointHead, QuantileHead, StudentTHead
+from throughtime.nn.heads import (
+    ClassHead,
+    GaussianHead,
+    Head,
+    PointHead,
+    QuantileHead,
+    StudentTHead,
+)
 from throughtime.nn.initialisers import (
     chrono_,
     forget_bias_,

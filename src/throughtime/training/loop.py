@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from throughtime._archive import Snapshot
 from throughtime._errors import DivergedError, ModelFileError, SettingError
 from throughtime.training import checkpoint as files
-from throughtime.training.checkpoint import Checkpoint, Snapshot
+from throughtime.training.checkpoint import Checkpoint
 from throughtime.training.context import mode
 from throughtime.training.examples import Examples
 from throughtime.training.losses import Loss

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from throughtime._archive import Snapshot
 from throughtime._errors import DivergedError, ModelFileError, SettingError
 from throughtime.training.adamw import AdamW
-from throughtime.training.checkpoint import Snapshot
 from throughtime.training.clipping import Clipped
 from throughtime.training.context import mode, own_noise
 from throughtime.training.guard import data_to_blame, diverged

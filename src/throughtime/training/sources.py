@@ -13,8 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from throughtime._archive import Snapshot
 from throughtime._errors import DataError
-from throughtime.training.checkpoint import Snapshot, pack_state, unpack_state
+from throughtime.training.checkpoint import pack_state, unpack_state
 from throughtime.training.examples import Examples, Inputs, Shuffle
 from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings

@@ -1,0 +1,53 @@
+"""Series and settings small enough to fit in a moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import throughtime as tt
+from throughtime.forecasting import Panel, read_frame
+from throughtime.forecasting.model import Design
+from throughtime.training import Clip, TrainingSettings
+
+NAN = float("nan")
+CELLS = ("rnn", "lstm", "gru")
+TRAINING = TrainingSettings(
+    max_updates=4, batch_size=16, learning_rate=0.02, clip=Clip(norm=1.0), evaluate_every=2
+)
+
+
+def wave(n: int = 60, seed: int = 0, noise: float = 0.2) -> np.ndarray:
+    """A sine of period 8 with noise."""
+    return np.sin(np.arange(n) * np.pi / 4) + noise * np.random.default_rng(seed).normal(size=n)
+
+
+def quick(h: int = 3, **settings: Any) -> tt.Forecaster:
+    small = {"members": 1, "hidden_size": 4, "n_windows": 3, "training": TRAINING}
+    return tt.Forecaster(h, **{**small, **settings})
+
+
+def design(**settings: Any) -> Design:
+    small: dict[str, Any] = {
+        "h": 3,
+        "cell": "lstm",
+        "hidden_size": 4,
+        "num_layers": 1,
+        "dropout": 0.0,
+        "members": 2,
+        "context_length": 8,
+        "season_length": 4,
+        "transform": "identity",
+        "residual": "level",
+        "training": TRAINING,
+    }
+    return Design(**{**small, **settings})
+
+
+def panel(*series: Any) -> Panel:
+    """Series of integers' dates, named a, b, c ..."""
+    rows = [(chr(97 + s), t, value) for s, y in enumerate(series) for t, value in enumerate(y)]
+    ids, ds, y = zip(*rows, strict=True)
+    return read_frame(pa.table({"unique_id": ids, "ds": ds, "y": [float(v) for v in y]}))

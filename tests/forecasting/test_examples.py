@@ -1,0 +1,151 @@
+"""Scaled windows equal their definition, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from forecasting_cases import NAN, panel, wave
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from throughtime.forecasting.examples import RESIDUALS, ScaledWindows, choose_residual, moments
+from throughtime.forecasting.transforms import Identity, Sqrt
+
+L, H, SEASON = 5, 3, 2
+
+
+def gappy(n: int, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    y = 3 + generator.normal(size=n)
+    y[generator.random(n) < 0.3] = NAN
+    y[0] = 2.0
+    return y
+
+
+def by_hand(y: np.ndarray, start: int, residual: str) -> tuple[np.ndarray, np.ndarray]:
+    """The window whose context begins at `start` (below 0 in the padding), from the equations."""
+    context, latest = [], NAN
+    for t in range(start, start + L):
+        value = y[t] if t >= 0 else NAN
+        latest = latest if np.isnan(value) else value
+        context.append(latest)
+    C = np.array(context)
+    location = (np.nanmean(C) + np.nanmean(y)) / 2
+    own, whole = np.nanstd(C), np.nanstd(y)
+    own = own if own > 1e-6 else 1.0
+    size = (own + (whole if whole > 0 else own)) / 2
+    z = np.nan_to_num((C - location) / size)
+    k = np.arange(1, H + 1)
+    base = {
+        "level": np.zeros(H),
+        "last": np.repeat(z[-1], H),
+        "season": z[L - 1 + k - SEASON * np.ceil(k / SEASON).astype(int)],
+    }[residual]
+    return z, (y[start + L : start + L + H] - location) / size - base
+
+
+def check(series: list[np.ndarray], residual: Any) -> None:
+    examples = ScaledWindows.of(panel(*series), Identity(), L, H, residual, SEASON)
+    z, r = examples[torch.arange(len(examples))]
+    assert z.shape == (len(examples), L, 1)
+    assert r.shape == (len(examples), H)
+    expected = [
+        by_hand(y, start, residual)
+        for y in series
+        for start in range(0 if len(y) >= L + H else 1 - L, len(y) - L - H + 1)
+        if not np.isnan(y[max(start, 0) : start + L]).all()
+        and not np.isnan(y[start + L : start + L + H]).all()
+    ]
+    assert len(expected) == len(examples)
+    np.testing.assert_allclose(z.squeeze(-1), [z for z, _ in expected], atol=2e-5)
+    np.testing.assert_allclose(r, [r for _, r in expected], atol=2e-5)
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(4, 20), min_size=1, max_size=3), st.integers(0, 99))
+def test_windows_of_any_series_equal_the_equations(
+    residual: str, lengths: list[int], seed: int
+) -> None:
+    series = [gappy(n, seed + 100 * i) * 10.0**i for i, n in enumerate(lengths)]
+    series[0] = np.append(series[0], 4.0)  # has a target
+    check(series, residual)
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_the_newest_window_ends_with_the_series(residual: Any) -> None:
+    series = [gappy(12, 1), gappy(3, 2)]
+    examples = ScaledWindows.of(panel(*series), Identity(), L, H, residual, SEASON)
+    z, scale = examples.newest()
+    for s, y in enumerate(series):
+        longer = np.concatenate([y, np.full(H, NAN)])
+        expected, _ = by_hand(longer, len(y) - L, residual)
+        np.testing.assert_allclose(z[s, :, 0], expected, atol=2e-5)
+    last = [y[~np.isnan(y)][-1] for y in series]
+    np.testing.assert_allclose(scale.invert(z[:, -1]).squeeze(-1), last, atol=2e-5)
+
+
+def test_what_lies_before_a_short_series_is_0_and_a_gap_repeats() -> None:
+    examples = ScaledWindows.of(panel([1.0, NAN, 3.0, 5.0]), Identity(), L, 1)
+    z, _ = examples.newest()
+    assert z[0, 0, 0] == 0.0
+    assert z[0, 1, 0] == z[0, 2, 0] != 0.0
+
+
+def test_windows_are_cut_from_transformed_values() -> None:
+    y = np.arange(1.0, 20.0)
+    on_roots = ScaledWindows.of(panel(np.sqrt(y)), Identity(), L, H)
+    roots = ScaledWindows.of(panel(y), Sqrt(), L, H)
+    index = torch.arange(len(roots))
+    for a, b in zip(roots[index], on_roots[index], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_members_may_each_ask_for_their_own() -> None:
+    examples = ScaledWindows.of(panel(wave(30)), Identity(), L, H)
+    index = torch.tensor([[0, 3], [5, 1]])
+    z, r = examples[index]
+    assert z.shape == (2, 2, L, 1)
+    torch.testing.assert_close(z[1, 0], examples[torch.tensor([5])][0][0])
+    torch.testing.assert_close(r[0, 1], examples[torch.tensor([3])][1][0])
+
+
+def test_both_parts_of_a_split_keep_scale_and_residual() -> None:
+    examples = ScaledWindows.of(panel(wave(30)), Identity(), L, H, "last")
+    train, validation = examples.split(6)
+    n = len(examples)
+    assert len(validation) == 6
+    later = examples[torch.arange(n - 6, n)]
+    for a, b in zip(validation[torch.arange(6)], later, strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(train[torch.tensor([0])][1], examples[torch.tensor([0])][1])
+
+
+STEPS = np.random.default_rng(3).normal(size=400)
+RESIDUAL_CASES = [
+    ("a random walk", np.cumsum(STEPS), True, "last"),
+    ("noise about a level", STEPS, True, "level"),
+    ("a season", np.tile([0.0, 9.0, 1.0, 5.0], 100) + 0.1 * STEPS, True, "season"),
+    ("a season that is no calendar's", np.tile([0.0, 9.0, 1.0, 5.0], 100), False, None),
+    ("gaps", np.where(np.arange(400) % 7, np.cumsum(STEPS), NAN), True, "last"),
+]
+
+
+@pytest.mark.parametrize(("name", "y", "calendar", "expected"), RESIDUAL_CASES)
+def test_the_residual_is_the_naive_forecast_that_errs_least(
+    name: str, y: np.ndarray, calendar: bool, expected: str | None
+) -> None:
+    examples = ScaledWindows.of(panel(y), Identity(), 8, H, "level", 4)
+    found = choose_residual(examples, calendar)
+    assert found != "season" if expected is None else found == expected
+
+
+def test_moments_are_those_of_numpy() -> None:
+    series = [gappy(n, n) for n in (5, 9, 30)]
+    offsets = np.cumsum([0, 5, 9, 30])
+    means, deviations = moments(np.concatenate(series), offsets)
+    np.testing.assert_allclose(means, [np.nanmean(y) for y in series])
+    np.testing.assert_allclose(deviations, [np.nanstd(y) for y in series])

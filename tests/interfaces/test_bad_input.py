@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from throughtime.interfaces.cli import main
+from throughtime.interfaces.progress import Tally
 
 DAYS = [f"2024-01-{day:02},{day % 7}" for day in range(1, 31)]
 UNEVEN = ["2024-01-01", "2024-01-02", "2024-01-04", "2024-01-12 11:11", "2024-01-14"]
@@ -133,6 +134,17 @@ def test_a_series_too_short_for_the_windows_says_how_many_it_allows(run):
     code, _, err = run(table(DAYS[:13]), "--no-report", "--windows", "50")
     assert code == 0
     assert "the history allows 2 rolling origins, not 50" in err
+
+
+def test_stopping_one_fit_stops_the_program(run, tmp_path, monkeypatch):
+    def stop(self, update):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tally, "on_update", stop)
+    code, out, err = run(table(DAYS))
+    assert (code, out) == (130, "")
+    assert err.endswith("throughtime: stopped\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize("name", ["none.csv", "text.csv"])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from stand_in import SUNSPOTS, StandIn
 
@@ -189,6 +190,14 @@ def test_standard_input_and_the_carried_data(run, yearly, tmp_path, monkeypatch)
     )
     assert run("forecast", "sunspots", "--h", "2", "--no-report", "--quiet")[0] == 0
     assert (tmp_path / "sunspots-forecast.csv").read_text().splitlines()[1].startswith("y,1990,")
+
+
+def test_a_name_that_says_parquet_gets_parquet(run, yearly, tmp_path):
+    code, _, _ = run("forecast", yearly, "--h", "3", "--no-report", "--out", "f.parquet")
+    assert code == 0
+    assert pq.read_table(tmp_path / "f.parquet")["ds"].to_pylist() == [1845, 1846, 1847]
+    run("backtest", yearly, "--h", "3", "--windows", "2", "--out", "b.PQ")
+    assert pq.read_table(tmp_path / "b.PQ").num_rows == 6
 
 
 def test_many_series_show_the_first_and_say_so(run, tmp_path):

@@ -90,7 +90,8 @@ def forecast(
     seed: Seed = 0,
     windows: Windows = 8,
     out: Annotated[
-        str | None, typer.Option(help="Where the forecast goes, as CSV.  [<name>-forecast.csv]")
+        str | None,
+        typer.Option(help="Where the forecast goes, as CSV or .parquet.  [<name>-forecast.csv]"),
     ] = None,
     report: Annotated[
         str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-report.html]")
@@ -125,7 +126,8 @@ def backtest(
     seed: Seed = 0,
     windows: Windows = 8,
     out: Annotated[
-        str | None, typer.Option(help="Where every forecast of the back-test goes, as CSV.")
+        str | None,
+        typer.Option(help="Where every forecast of the back-test goes, as CSV or .parquet."),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -81,7 +81,7 @@ def _write(
     options: Options, places: Places, forecaster: Any, table: Any, reading: Reading, panel: Any
 ) -> dict[str, str]:
     """Make all files, then write them, what may still fail first; return where each went."""
-    made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, _csv(table))}
+    made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, _file(table, places.out))}
     if places.report is not None:
         facts = _facts(reading, panel) | _model_facts(forecaster, panel)
         page = _report(options, forecaster, table, reading, facts)
@@ -131,7 +131,7 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
     result = forecaster.backtest
     _say_origins(options, talk, result)
     if out is not None:
-        write_atomically(out, _csv(result.table))
+        write_atomically(out, _file(result.table, out))
 
     from throughtime.interfaces import console
 
@@ -322,6 +322,18 @@ def _report(
         notes=reading.notes,
     )
     return render(data)
+
+
+def _file(table: Any, path: str) -> bytes:
+    """Return a table as the kind of file that its name says: Parquet, else CSV."""
+    if not path.lower().endswith((".parquet", ".pq")):
+        return _csv(table)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def _csv(table: Any) -> bytes:

@@ -228,7 +228,7 @@ def on_scale(transform: Transform, forecast: Floats) -> Floats:
     >>> on_scale(Sqrt(), np.array([4.0, -1.0]))  # a baseline need not know that counts are not negative
     array([2., 0.])
     """
-    lowest = transform.inverse(np.array(-np.inf))
+    lowest = transform.inverse(np.array([-np.inf]))
     return transform.forward(np.maximum(forecast, lowest))
 
 

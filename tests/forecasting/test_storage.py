@@ -86,7 +86,7 @@ def assert_same(loaded: tt.Forecaster, saved: tt.Forecaster) -> None:
     assert loaded.reach.layer == saved.reach.layer
     np.testing.assert_array_equal(loaded.reach.norms, saved.reach.norms)
     if saved._backtest:
-        assert loaded.backtest.scores == saved.backtest.scores
+        assert str(loaded.backtest.scores) == str(saved.backtest.scores)  # NaN is not NaN
         assert loaded.backtest.table == saved.backtest.table or NAN in saved.panel.y
 
 

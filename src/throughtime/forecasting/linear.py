@@ -42,7 +42,8 @@ def fit_linear_map(
     """
     lags, target = _design(panel, transform, context_length)
     highest = max(int(10 * np.log10(max(len(target), 1))), season_length + 1)
-    highest = min(highest, context_length, len(target) // 3)
+    # less their mean, L lags are worth L - 1
+    highest = min(highest, context_length - 1, len(target) // 3)
     if highest < 1:
         return np.zeros((h, context_length))
     p = _order(lags[:, :highest], target)

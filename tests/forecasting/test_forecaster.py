@@ -265,8 +265,10 @@ def test_other_data_go_on_from_their_own_end_with_the_weights_as_they_are() -> N
     assert own["ds"].tolist() == list(NEXT)
     after = forecaster.model.network.state_dict()
     assert all(torch.equal(after[name], w) for name, w in before.items())
-    short = pd.DataFrame({"ds": MONTHS[:2], "y": [4.0, 5.0]})  # its frequency is that of the fit
-    assert forecaster.predict(short, level=[])["ds"].tolist() == list(MONTHS[2:5])
+    short = pd.DataFrame(
+        {"ds": MONTHS[:4], "y": [4.0, 5.0, 4.0, 6.0]}
+    )  # its frequency is that of the fit
+    assert forecaster.predict(short, level=[])["ds"].tolist() == list(MONTHS[4:7])
 
 
 def test_a_later_value_moves_the_first_step() -> None:

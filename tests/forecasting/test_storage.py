@@ -342,6 +342,14 @@ def test_tensors_that_do_not_fit_are_refused(i: int, sound: Path, tmp_path: Path
         _unpacked(tmp_path / "model", snapshot)
 
 
+def test_a_backtest_of_another_horizon_is_refused(sound: Path, tmp_path: Path) -> None:
+    quick(2, n_windows=2).fit(pd.DataFrame(two(["a", "b"], MONTHS))).save(tmp_path / "other")
+    snapshot, other = _archive.read(sound, FORMAT), _archive.read(tmp_path / "other", FORMAT)
+    snapshot.include("backtest", other.part("backtest"))
+    with pytest.raises(tt.ModelFileError, match="the horizon of the back-test"):
+        _unpacked(tmp_path / "model", snapshot)
+
+
 def test_dates_of_python_are_dates(tmp_path: Path) -> None:
     quick(n_windows=0).fit(TABLES["pandas, Python dates"]()).save(tmp_path / "model")
     assert tt.load(tmp_path / "model").predict(level=[])["ds"][0] == date(1992, 7, 1)

@@ -15,7 +15,7 @@ from throughtime import DataError, SettingError
 from throughtime.forecasting import Calibration, Panel, read_frame
 from throughtime.forecasting.backtest import Backtest, roll, series_sizes, windows_that_fit
 from throughtime.forecasting.baselines import Naive
-from throughtime.forecasting.transforms import Identity, Sqrt, Transform
+from throughtime.forecasting.transforms import Identity, Log1p, Sqrt, Transform
 from throughtime.training import Observer
 
 H, R, STEP = 3, 4, 2
@@ -156,7 +156,7 @@ def test_gaps_in_what_is_judged_are_left_out() -> None:
     assert made.scores[0].mae == pytest.approx(error)
 
 
-@pytest.mark.parametrize("transform", [Identity(), Sqrt()])
+@pytest.mark.parametrize("transform", [Identity(), Sqrt(), Log1p()])
 def test_intervals_at_an_origin_are_made_from_the_others(transform: Transform) -> None:
     made = rolled(two_series(), transform)
     for o in range(R):

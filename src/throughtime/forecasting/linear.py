@@ -9,8 +9,10 @@ of them, and then iterated:
     (z_{T+1}, ..., z_{T+h}) = A (z_{T-L+1}, ..., z_T)    by feeding the forecast back
 
 Differences are taken in units of each series' deviation, so that series of every scale share one
-autoregression; the a then sum to 1, and A holds on any scale. The order p minimises Akaike's
-n log(RSS_p / n) + 2 p. There is no intercept: z of a series with a level is 0 on average.
+autoregression; the a then sum to 1, and A holds on any scale. A is the mean over the orders p, each
+by its Akaike weight exp(-AIC_p / 2), AIC_p = n log(RSS_p / n) + 2 p (Burnham and Anderson 2002,
+section 2.9): a few cycles seldom tell one order from the next. There is no intercept: z of a series
+with a level is 0 on average.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[np.float64]
 
+LEAST_WEIGHT = 0.01  # relative to the best order; what weighs less is left out
 _MOST_WINDOWS = 50_000
 
 
@@ -46,16 +49,24 @@ def fit_linear_map(
     >>> (A @ [1.0, -1.0, 1.0, -1.0]).round(6)
     array([ 1., -1.])
     """
-    lags, target = _design(panel, transform, context_length, wanders(residual))
-    highest = max(int(10 * np.log10(max(len(target), 1))), season_length + 1)
-    highest = min(highest, lags.shape[1], len(target) // 3)
-    phi = np.zeros(0)
-    if highest > 0:
-        p = _order(lags[:, :highest], target)
-        phi = np.linalg.lstsq(lags[:, :p], target, rcond=None)[0]
+    n = int((~np.isnan(panel.y)).sum())
+    highest = min(max(int(10 * np.log10(max(n, 1))), season_length + 1), context_length - 1, n // 4)
+    if highest < 1:
+        return np.repeat(np.eye(context_length)[-1:], h, axis=0) * wanders(residual)
+    lags, target = _design(panel, transform, highest + 1, wanders(residual))
+    made = [
+        weight * _map(np.linalg.lstsq(lags[:, :p], target, rcond=None)[0], context_length, h, residual)
+        for p, weight in enumerate(_weights(lags[:, :highest], target))
+        if weight > 0
+    ]
+    return np.asarray(sum(made))
+
+
+def _map(phi: Floats, L: int, h: int, residual: Residual) -> Floats:
+    """Return the h-step forecast by coefficients phi as a map [h, L] of the window."""
     if wanders(residual):
         phi = -np.convolve(np.concatenate([[1.0], -phi]), [1.0, -1.0])[1:]
-    return _iterated(np.concatenate([phi, np.zeros(context_length - len(phi))]), h)
+    return _iterated(np.concatenate([phi, np.zeros(L - len(phi))]), h)
 
 
 def wanders(residual: Residual) -> bool:
@@ -82,12 +93,15 @@ def _design(
     return x[:, -2::-1], x[:, -1]
 
 
-def _order(lags: Floats, target: Floats) -> int:
-    """Return the best p from 0 up; one QR holds the residual sums of all nested designs."""
+def _weights(lags: Floats, target: Floats) -> Floats:
+    """Return the weight of each order p from 0 up; one QR holds all residual sums."""
     explained = np.cumsum((np.linalg.qr(lags)[0].T @ target) ** 2)
     total = target @ target
     rss = np.maximum(total - np.concatenate([[0.0], explained]), 1e-12 * total + 1e-300)
-    return int(np.argmin(len(target) * np.log(rss / len(target)) + 2 * np.arange(len(rss))))
+    aic = len(target) * np.log(rss / len(target)) + 2 * np.arange(len(rss))
+    weights = np.exp(-(aic - aic.min()) / 2)
+    weights[weights < LEAST_WEIGHT] = 0.0
+    return np.asarray(weights / weights.sum())
 
 
 def _iterated(a: Floats, h: int) -> Floats:

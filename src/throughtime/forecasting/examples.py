@@ -5,16 +5,15 @@ With u = f(y) the transformed series, C its window of L steps and T the h steps 
     z = (C - location) / size                            the network's input
     r = (T - location) / size - base(z)                  what it learns to say
 
-base is a naive forecast (`residual`), so that the network begins where that stands; the scale goes
-with it:
+    location = (mean(C) + mean of the series) / 2        size = (deviation of C + of the series) / 2
 
-    residual  base                                       location, size
-    level     0                                          mean and deviation of the series
-    last      z_L, the last value                        mean and deviation of the window
-    season    z_{L + k - m ceil(k / m)}, k = 1..h        mean and deviation of the window
+A window's own moments follow a level that drifts, those of its series are less noisy and keep the
+level in sight; the scale is half of each. base is a naive forecast (`residual`), so that the
+network begins where that stands:
 
-A series that has a level is scaled by it: how high a window stands says where it will go. A series
-that wanders has none, and is scaled window by window.
+    level     0                                          the location
+    last      z_L                                        the last value
+    season    z_{L + k - m ceil(k / m)}, k = 1..h        the last season, of m steps
 
 Gaps in a window carry the last observed value on; what lies before a series begins is 0. Gaps in
 a target are left out of the loss.
@@ -114,6 +113,11 @@ class ScaledWindows:
         z, scale = self._scaled(self.windows.newest(), torch.arange(len(self.means)))
         return z.unsqueeze(-1), scale
 
+    def series_scale(self) -> Scale:
+        """Return the scale of every series by its own moments, [S, 1]."""
+        deviations = torch.where(self.deviations > 0, self.deviations, 1.0)
+        return Scale(self.means.unsqueeze(-1), deviations.unsqueeze(-1))
+
     def split(self, n_validation: int) -> tuple[ScaledWindows, ScaledWindows]:
         """Return a training and a later validation part (`Windows.split`)."""
         train, validation = self.windows.split(n_validation)
@@ -130,10 +134,10 @@ class ScaledWindows:
 
     def _scaled(self, context: Tensor, series: Tensor) -> tuple[Tensor, Scale]:
         context = carry_on(context)
-        scale = mean_and_deviation(context)
-        if self.residual == "level":
-            size = self.deviations[series].unsqueeze(-1)
-            scale = Scale(self.means[series].unsqueeze(-1), torch.where(size > 0, size, scale.size))
+        own = mean_and_deviation(context)
+        mean, deviation = self.means[series].unsqueeze(-1), self.deviations[series].unsqueeze(-1)
+        size = (own.size + torch.where(deviation > 0, deviation, own.size)) / 2
+        scale = Scale((own.location + mean) / 2, size)
         return scale.apply(context).nan_to_num(0.0), scale
 
 

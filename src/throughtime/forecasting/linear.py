@@ -1,15 +1,14 @@
 """The linear autoregression inside the model, as one linear map.
 
-In windows z on the scale of the examples (`examples.py`), one step ahead by least squares over all
-of them, and then iterated:
+In windows z of series less their mean and in units of their deviation, one step ahead by least
+squares over all of them, and then iterated:
 
     x_t = phi_1 x_{t-1} + ... + phi_p x_{t-p} + e_t      x = z, for series that have a level
                                                          x_t = z_t - z_{t-1}, for those that wander
     z_t = a_1 z_{t-1} + ... + a_L z_{t-L}                the same, of the values themselves
     (z_{T+1}, ..., z_{T+h}) = A (z_{T-L+1}, ..., z_T)    by feeding the forecast back
 
-Differences are taken in units of each series' deviation, so that series of every scale share one
-autoregression; the a then sum to 1, and A holds on any scale. A is the mean over the orders p, each
+So series of every scale share one autoregression. A is the mean over the orders p, each
 by its Akaike weight exp(-AIC_p / 2), AIC_p = n log(RSS_p / n) + 2 p (Burnham and Anderson 2002,
 section 2.9): a few cycles seldom tell one order from the next. There is no intercept: z of a series
 with a level is 0 on average.

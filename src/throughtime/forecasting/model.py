@@ -3,11 +3,11 @@
 For each of the K scales f_k (as is, square root, logarithm; `transforms.py`), on windows z of the
 transformed and scaled series (`examples.py`):
 
-    linear_k      f_k^-1( location + size A_k z )                     in closed form (`linear.py`)
-    recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )     by training
+    linear_k      f_k^-1( mean + deviation A_k (w - mean) / deviation )     in closed form (`linear.py`)
+    recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )           by training
 
-h_T is the newest state of a net that reads z; members e = k, k + K, ... of the
-ensemble are on scale k, and recurrent_k is the mean of what they say. The forecast is the mean of
+w is the window, mean and deviation those of its series; h_T the newest state of a net that reads z;
+members e = k, k + K, ... of the ensemble are on scale k, and recurrent_k is the mean of what they say. The forecast is the mean of
 these 2 K forecasts, each held within the range of its window widened by itself on either side.
 
 Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
@@ -142,8 +142,9 @@ class Model:
         for k, (part, (z, scale)) in enumerate(zip(parts, newest, strict=True)):
             name, inverse = self.design.transforms[k], TRANSFORMS[self.design.transforms[k]].inverse
             z = z.squeeze(-1)
-            ahead = z.double() @ torch.from_numpy(self.linear[k].T)
-            made[f"{name} linear"] = inverse(scale.invert(ahead).numpy())
+            whole = part.series_scale()
+            ahead = whole.apply(scale.invert(z)).double() @ torch.from_numpy(self.linear[k].T)
+            made[f"{name} linear"] = inverse(whole.invert(ahead).numpy())
             if k < members:
                 said = scale.invert(said_E[k::K].mean(0) + part.base(z))
                 made[f"{name} recurrent"] = inverse(said.double().numpy())

@@ -53,12 +53,12 @@ def fit_linear_map(
     if highest < 1:
         return np.repeat(np.eye(context_length)[-1:], h, axis=0) * wanders(residual)
     lags, target = _design(panel, transform, highest + 1, wanders(residual))
-    made = [
-        weight * _map(np.linalg.lstsq(lags[:, :p], target, rcond=None)[0], context_length, h, residual)
-        for p, weight in enumerate(_weights(lags[:, :highest], target))
-        if weight > 0
-    ]
-    return np.asarray(sum(made))
+    A = np.zeros((h, context_length))
+    for p, weight in enumerate(_weights(lags[:, :highest], target)):
+        if weight > 0:
+            phi = np.asarray(np.linalg.lstsq(lags[:, :p], target, rcond=None)[0])
+            A += weight * _map(phi, context_length, h, residual)
+    return A
 
 
 def _map(phi: Floats, L: int, h: int, residual: Residual) -> Floats:

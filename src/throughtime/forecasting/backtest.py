@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from throughtime._checks import positive_int
-from throughtime._errors import DataError
 from throughtime.forecasting import metrics
 from throughtime.forecasting.baselines import Baseline
 from throughtime.forecasting.frame import Panel
@@ -193,23 +191,6 @@ def roll(
     return Backtest(
         panel, h, n_windows, step_size, season_length, transform, tuple(levels), y, forecasts
     )
-
-
-def windows_that_fit(panel: Panel, h: int, n_windows: int, step_size: int, least: int) -> int:
-    """Return how many origins leave the longest series at least `least` steps to learn from.
-
-    At most `n_windows`; raises `DataError` if not even one does.
-    """
-    positive_int("n_windows", n_windows, at_least=0)
-    longest = int(panel.lengths.max())
-    if longest < least + h:
-        raise DataError(
-            f"at least {least + h} rows in the longest series for a horizon of {h} "
-            f"({least} to learn from, {h} to test on)",
-            str(longest),
-            "pass more history or a shorter horizon",
-        )
-    return min(n_windows, 1 + (longest - least - h) // step_size)
 
 
 def interval(

@@ -11,17 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime._checks import one_of, positive_int, real
-from throughtime._errors import DataError, NotFittedError
+from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile
-from throughtime.forecasting.backtest import (
-    Backtest,
-    interval,
-    roll,
-    series_sizes,
-    windows_that_fit,
-)
+from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.demands import checked_panel, windows_that_fit
 from throughtime.forecasting.examples import ScaledWindows, choose_residual
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
@@ -55,9 +50,10 @@ class Forecaster:
     `cell` is the recurrence, "rnn", "lstm" or "gru"; `hidden_size`, `num_layers`, `dropout` make
     each of the `members` nets. `context_length` (the look-back), `season_length`, `freq` and
     `residual` ("level", "last", "season") are chosen from the data where None; `transform`
-    ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of the members. `n_windows` rolling origins (as many as the data allow) calibrate the
-    intervals and score the model; 0 leaves both out. `training` says how the nets are trained, its
-    `max_updates` being the most; `seed` makes a run repeatable.
+    ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of the members.
+    `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
+    model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
+    most; `seed` makes a run repeatable.
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
     `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
@@ -185,7 +181,6 @@ class Forecaster:
                 panel, self.n_windows, self.h, level, True, observers
             )
         else:
-            windows_that_fit(panel, self.h, 1, 1, least_rows(self.h))
             design, (updates, pilot) = self._piloted(panel, panel, observers)
             backtest = None
         model, history = fit(panel, design, updates, observers, "final fit")
@@ -201,7 +196,7 @@ class Forecaster:
         intervals are asked for and no rolling origins were made.
         """
         fitted, model = self._need_fit()
-        panel = fitted if data is None else self._read(data, fitted.frequency)
+        panel = fitted if data is None else read_frame(data, fitted.frequency)
         point = model.forecast(panel)
         ids, ds = panel.future(self.h)
         columns: dict[str, Any] = {"unique_id": ids, "ds": ds, self.name: point.reshape(-1)}
@@ -255,10 +250,8 @@ class Forecaster:
         self._fitted, self._backtest, self._reach = (panel, model), backtest, None
         self.history, self.pilot = history, pilot
 
-    def _read(self, data: Any, frequency: Frequency | None = None) -> Panel:
-        panel = read_frame(data, frequency or self.freq)
-        _refuse_constant(panel)
-        return panel
+    def _read(self, data: Any) -> Panel:
+        return checked_panel(read_frame(data, self.freq), self.h)
 
     def _need_fit(self) -> tuple[Panel, Model]:
         if self._fitted is None:
@@ -276,7 +269,7 @@ class Forecaster:
     ) -> tuple[Backtest, Design, int, History]:
         """Make the rolling origins; also return what was decided at the first."""
         levels = checked(level)
-        R = windows_that_fit(panel, self.h, n_windows, step_size, least_rows(self.h))
+        R = windows_that_fit(panel, self.h, n_windows, step_size)
         first = panel.cut(self.h + (R - 1) * step_size)
         design, (updates, pilot) = self._piloted(first, panel, observers)
         models: list[Model] = []
@@ -318,12 +311,17 @@ class Forecaster:
             given["season_length"] = panel_season_length(panel)
         if given["transforms"] is None:
             given["transforms"] = choose_transforms(whole.y)
-        longest = int(panel.lengths.max())
-        season = given["season_length"]
-        most = max(1, (longest - self.h) // 2)
+        season, room = given["season_length"], int(panel.lengths.max()) - self.h
+        for name in ("season_length", "context_length"):
+            if given[name] is not None and given[name] > room:
+                raise SettingError(
+                    f"{name} of at most {room}, for a horizon of {self.h} after it",
+                    str(given[name]),
+                    "shorten it or pass more history",
+                )
         if given["context_length"] is None:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
-            given["context_length"] = min(wanted, LONGEST_CONTEXT, most)
+            given["context_length"] = min(wanted, LONGEST_CONTEXT, max(1, room // 2))
         if given["residual"] is None:
             calendar = panel.frequency.season_length == season > 1
             examples = ScaledWindows.of(
@@ -338,22 +336,6 @@ class Forecaster:
         return Design(h=self.h, **given)
 
 
-def least_rows(h: int) -> int:
-    """Return how many rows a series must have before an origin, to be learned from."""
-    return max(8, 2 * h)
-
-
 def checked(level: Sequence[float]) -> tuple[float, ...]:
     """Return the levels in rising order; `SettingError` for one that is not between 0 and 100."""
     return tuple(sorted({real("level", each, above=0, below=100) for each in level}))
-
-
-def _refuse_constant(panel: Panel) -> None:
-    """Refuse a panel in which nothing varies; see the decision 0006."""
-    low, high = np.nanmin(panel.y), np.nanmax(panel.y)
-    if low == high:
-        raise DataError(
-            "a series that varies",
-            f"the value {low:g} in all {int((~np.isnan(panel.y)).sum())} rows",
-            "no model is needed to forecast it: that value is the forecast",
-        )

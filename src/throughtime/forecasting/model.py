@@ -19,7 +19,8 @@ et al. 2016, "The forecast combination puzzle").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,6 +46,7 @@ from throughtime.training import History, Observer, Trainer, TrainingSettings, l
 
 Floats = npt.NDArray[np.float64]
 
+SMALL = 2**16  # numbers that the nets handle in one time step
 LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
 
 
@@ -172,8 +174,9 @@ def fit(
     """Fit all paths to everything in the panel, the nets with a given number of updates."""
     training = replace(design.training, max_updates=updates, patience=None)
     model = Model(design, _linear(panel, design), design.network())
-    trainer = Trainer(model.network, losses.mae, training, observers)
-    history = trainer.fit(design.examples(panel), name=name)
+    with _threads(design):
+        trainer = Trainer(model.network, losses.mae, training, observers)
+        history = _whole(trainer.fit(design.examples(panel), name=name))
     model.network.eval()
     return model, history
 
@@ -192,10 +195,31 @@ def count_updates(
         history = History()
         history.reason = "too few rows for a validation part"
         return max(1, design.training.max_updates // 4), history
-    trainer = Trainer(design.network(), losses.mae, design.training, observers)
-    history = trainer.fit(train, validation, name=name)
+    with _threads(design):
+        trainer = Trainer(design.network(), losses.mae, design.training, observers)
+        history = _whole(trainer.fit(train, validation, name=name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history
+
+
+def _whole(history: History) -> History:
+    """Return a history that was not broken off; training alone would end as if it were done."""
+    if history.reason == "interrupted":
+        raise KeyboardInterrupt
+    return history
+
+
+@contextmanager
+def _threads(design: Design) -> Iterator[None]:
+    """Keep small nets on one thread: a second costs more than it gives, on busy cores ten times."""
+    before = torch.get_num_threads()
+    numbers_a_step = design.members * (design.training.batch_size or 256) * design.hidden_size
+    if numbers_a_step <= SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _limits(panel: Panel, context_length: int) -> tuple[Floats, Floats]:

@@ -12,12 +12,6 @@ from throughtime.training.observer import Evaluation, Observer, Update
 _EVERY = 0.1  # seconds between two drawings
 
 
-def _pass_on(reason: str) -> None:
-    """Stop the program, not only this fit of many, where the user stopped the training."""
-    if reason == "interrupted":
-        raise KeyboardInterrupt
-
-
 class Bars(Observer):
     """An observer that draws on a rich console; use it as a context manager."""
 
@@ -70,7 +64,6 @@ class Bars(Observer):
 
     def on_end(self, reason: str) -> None:
         """Fill the bar: training that stops early is done as well."""
-        _pass_on(reason)
         self._show(total=max(self._done, 1), completed=max(self._done, 1))
 
     def _show(self, **changes: Any) -> None:
@@ -108,7 +101,6 @@ class Tally(Observer):
 
     def on_end(self, reason: str) -> None:
         """Let it pass, unless the user stopped it."""
-        _pass_on(reason)
 
     @property
     def line(self) -> str:

@@ -145,12 +145,13 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
 
 def _read(options: Options, talk: Talk) -> tuple[Reading, Any]:
     """Read the file and put it on its grid; errors name places in the file."""
+    from throughtime.forecasting.demands import checked_panel
     from throughtime.forecasting.frame import read_frame
 
     _check_frequency(options.freq)
     reading = _reading(options)
     try:
-        panel = read_frame(reading.table, options.freq, row_word="\0")
+        panel = checked_panel(read_frame(reading.table, options.freq, row_word="\0"), options.h)
     except DataError as error:
         raise _in_the_file(error, reading) from None
     from throughtime.interfaces.console import facts_block
@@ -195,9 +196,6 @@ def _in_the_file(error: DataError, reading: Reading) -> DataError:
 
 
 def _forecaster(options: Options) -> Any:
-    # the nets are small: a second thread costs them more than it gives, and where other programs
-    # keep the cores busy, ten times as much
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from throughtime.forecasting.forecaster import Forecaster
 
     return Forecaster(

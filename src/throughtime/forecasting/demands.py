@@ -1,0 +1,68 @@
+"""What a panel must have before anything is learned from it; checked before torch is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from throughtime._checks import positive_int
+from throughtime._errors import DataError
+from throughtime.forecasting.panel import Panel
+
+
+def checked_panel(panel: Panel, h: int) -> Panel:
+    """Return a panel that can be learned from, with a note on series that never vary.
+
+    Raises `DataError` where no series varies, or none is long enough for one rolling origin.
+
+    >>> from throughtime.forecasting import read_frame
+    >>> checked_panel(read_frame([5.0] * 30), h=2)
+    Traceback (most recent call last):
+    throughtime._errors.DataError: Expected a series that varies, found the value 5 in all 30 rows: no model is needed to forecast it, for that value is the forecast.
+    """
+    varies = np.flatnonzero(~_constant(panel))
+    if len(varies) == 0:
+        observed = panel.y[~np.isnan(panel.y)]
+        raise DataError(
+            "a series that varies",
+            f"the value {observed[0]:g} in all {len(observed)} rows"
+            if len(panel) == 1
+            else f"{len(panel):,} series that never do",
+            "no model is needed to forecast it, for that value is the forecast",
+        )
+    windows_that_fit(panel, h, 1, h)
+    still = len(panel) - len(varies)
+    if still == 0:
+        return panel
+    note = f"{still:,} {'series never varies' if still == 1 else 'series never vary'}"
+    return replace(panel, notes=(*panel.notes, note))
+
+
+def least_rows(h: int) -> int:
+    """Return how many rows a series must have before an origin, to be learned from."""
+    return max(8, 2 * h)
+
+
+def windows_that_fit(panel: Panel, h: int, n_windows: int, step_size: int) -> int:
+    """Return how many origins leave the longest series enough steps to learn from.
+
+    At most `n_windows`; raises `DataError` if not even one does.
+    """
+    positive_int("n_windows", n_windows, at_least=1)
+    least, longest = least_rows(h), int(panel.lengths.max())
+    if longest < least + h:
+        raise DataError(
+            f"at least {least + h} rows in the longest series for a horizon of {h} "
+            f"({least} to learn from, {h} to test on)",
+            str(longest),
+            "pass more history or a shorter horizon",
+        )
+    return min(n_windows, 1 + (longest - least - h) // step_size)
+
+
+def _constant(panel: Panel) -> np.ndarray:
+    starts = panel.offsets[:-1]
+    low = np.minimum.reduceat(np.where(np.isnan(panel.y), np.inf, panel.y), starts)
+    high = np.maximum.reduceat(np.where(np.isnan(panel.y), -np.inf, panel.y), starts)
+    return np.asarray(low >= high)

@@ -33,8 +33,8 @@ LONGEST_CONTEXT = 512
 
 TRAINING = TrainingSettings(
     max_updates=200,
-    batch_size=64,
-    learning_rate=5e-3,
+    batch_size=32,
+    learning_rate=1e-2,
     warm_up=10,
     weight_decay=0.01,
     clip=Clip(norm=1.0),
@@ -74,7 +74,7 @@ class Forecaster:
         context_length: int | None = None,
         season_length: int | None = None,
         freq: str | int | Frequency | None = None,
-        hidden_size: int = 16,
+        hidden_size: int = 32,
         num_layers: int = 1,
         dropout: float = 0.0,
         members: int = 6,

@@ -1,20 +1,22 @@
 """What one fit makes: linear autoregressions and recurrent nets, whose mean is the forecast.
 
-For each of the K scales f_k (as is, square root, logarithm; `transforms.py`), on windows z of the
-transformed and scaled series (`examples.py`):
+For each of the K scales f_k (as is, square root, logarithm; `transforms.py`),
 
     linear_k      f_k^-1( mean + deviation A_k (w - mean) / deviation )     in closed form (`linear.py`)
     recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )           by training
+    seasonal      the mean of the last two seasons                          for a cycle about a level
 
-w is the window, mean and deviation those of its series; h_T the newest state of a net that reads z;
-members e = k, k + K, ... of the ensemble are on scale k, and recurrent_k is the mean of what they say. The forecast is the mean of
-these 2 K forecasts, each held within the range of its window widened by itself on either side.
+w is the window of the transformed series, mean and deviation those of its series; h_T the newest
+state of a net that reads z (`examples.py`); members e = k, k + K, ... of the ensemble are on scale
+k, and recurrent_k is the mean of what they say. Each is held within the range of the window widened
+by itself on either side. The forecast is the mean over the kinds of the mean over the scales.
 
 Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
-and cannot bend; the nets bend and err in other places. Which scale is right cannot be told from a
-few cycles. A combination of forecasts that err differently is better than most of them, and equal
-parts are hard to improve by weights that have to be estimated (Bates and Granger 1969; Claeskens
-et al. 2016, "The forecast combination puzzle").
+and cannot bend; the nets bend and err in other places; the last seasons keep the level and
+the shape that both smooth away. Which scale is right cannot be told from a few cycles. A combination of
+forecasts that err differently is better than most of them, and equal parts are hard to improve by
+weights that have to be estimated (Bates and Granger 1969; Claeskens et al. 2016, "The forecast
+combination puzzle").
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from throughtime._checks import one_of, positive_int
 from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile, lag_profile
+from throughtime.forecasting.baselines import SeasonalNaive
 from throughtime.forecasting.examples import (
     RESIDUALS,
     Residual,
@@ -110,6 +113,11 @@ class Design:
         """The middle one of the scales, on which errors are taken to be even."""
         return TRANSFORMS[self.transforms[len(self.transforms) // 2]]
 
+    @property
+    def has_cycle(self) -> bool:
+        """Say whether series turn about a level, so that the last seasons are a forecast."""
+        return self.residual == "level" and self.season_length > 1
+
     def network(self) -> Ensemble:
         """Return the untrained nets."""
         return Ensemble(
@@ -129,28 +137,31 @@ class Model:
 
     def forecast(self, panel: Panel) -> Floats:
         """Return the next h values [S, h] after the end of every series."""
-        return np.asarray(np.mean(list(self.paths(panel).values()), axis=0))
+        kinds = [made.mean(axis=0) for made in self.paths(panel).values()]
+        return np.asarray(np.mean(kinds, axis=0))
 
     def paths(self, panel: Panel) -> dict[str, Floats]:
-        """Return the forecasts [S, h] that are combined, by name ("sqrt linear", ...)."""
+        """Return the forecasts [scales, S, h] that are combined, by their kind."""
         parts = self.design.examples(panel).parts
-        low, high = _limits(panel, self.design.context_length)
         newest = [part.newest() for part in parts]
         members, K = self.design.members, len(parts)
         with torch.no_grad():
             z_E = torch.stack([newest[e % K][0] for e in range(members)])
             said_E = self.network(z_E).squeeze(-1)
-        made = {}
+        linear, recurrent = [], []
         for k, (part, (z, scale)) in enumerate(zip(parts, newest, strict=True)):
-            name, inverse = self.design.transforms[k], TRANSFORMS[self.design.transforms[k]].inverse
-            z = z.squeeze(-1)
-            whole = part.series_scale()
+            inverse = TRANSFORMS[self.design.transforms[k]].inverse
+            z, whole = z.squeeze(-1), part.series_scale()
             ahead = whole.apply(scale.invert(z)).double() @ torch.from_numpy(self.linear[k].T)
-            made[f"{name} linear"] = inverse(whole.invert(ahead).numpy())
+            linear.append(inverse(whole.invert(ahead).numpy()))
             if k < members:
                 said = scale.invert(said_E[k::K].mean(0) + part.base(z))
-                made[f"{name} recurrent"] = inverse(said.double().numpy())
-        return {path: np.clip(values, low, high) for path, values in made.items()}
+                recurrent.append(inverse(said.double().numpy()))
+        made = {"linear": np.stack(linear), "recurrent": np.stack(recurrent)}
+        if self.design.has_cycle:
+            made["seasonal"] = _last_two_seasons(panel, self.design)[None]
+        low, high = _limits(panel, self.design.context_length)
+        return {kind: np.clip(values, low, high) for kind, values in made.items()}
 
     def reach(self, panel: Panel) -> LagProfile:
         """Measure how far back the gradient of one forecast reaches, on (at most 256) windows.
@@ -200,6 +211,18 @@ def count_updates(
         history = _whole(trainer.fit(train, validation, name=name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history
+
+
+def _last_two_seasons(panel: Panel, design: Design) -> Floats:
+    """Return the mean of the last two seasons [S, h]; the last alone where there is no other."""
+    m, again = design.season_length, SeasonalNaive(design.season_length)
+    made = []
+    for y in map(panel.series, range(len(panel))):
+        last = again.forecast(y, design.h)
+        before = y[:-m]
+        second = last if np.isnan(before).all() else again.forecast(before, design.h)
+        made.append((last + second) / 2)
+    return np.stack(made)
 
 
 def _whole(history: History) -> History:

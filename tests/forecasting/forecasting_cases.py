@@ -39,7 +39,7 @@ def design(**settings: Any) -> Design:
         "members": 2,
         "context_length": 8,
         "season_length": 4,
-        "transform": "identity",
+        "transforms": ("identity",),
         "residual": "level",
         "training": TRAINING,
     }

@@ -15,7 +15,7 @@ from throughtime.forecasting.transforms import (
     TRANSFORMS,
     Scaling,
     Transform,
-    choose_transform,
+    choose_transforms,
 )
 
 NAN = float("nan")

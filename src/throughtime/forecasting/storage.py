@@ -3,7 +3,7 @@
     given             the arguments of the constructor, for the next `fit`
     design            what was decided before the last one
     panel             the series, as numbers, and how their table came in
-    model             A, and the weights of the nets by their names in PyTorch
+    model             the maps A_k, and the weights of the nets by their names in PyTorch
     backtest          values and forecasts at the rolling origins; its panel where that is another
     history, pilot    updates and evaluations
 
@@ -68,7 +68,9 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     check_writable(path)
     panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
     given = {**forecaster._given, "training": forecaster._given["training"].to_json()}
+    transforms = given.pop("transforms")
     given |= {
+        "transform": None if transforms is None else transforms[0],
         "n_windows": forecaster.n_windows,
         "freq": None if forecaster.freq is None else forecaster.freq.alias,
     }
@@ -110,7 +112,8 @@ def load(path: str | os.PathLike[str]) -> Forecaster:
 def _unpack(snapshot: Snapshot) -> Forecaster:
     panel = _unpack_panel(snapshot.part("panel"))
     model = _unpack_model(snapshot.part("model"))
-    model.design.scale.forward(panel.y)  # refuses values that it is not made for
+    for name in model.design.transforms:
+        TRANSFORMS[name].forward(panel.y)  # refuses values that it is not made for
     forecaster = _unpack_given(snapshot.facts["given"], model.design)
     backtest = None
     if "backtest" in snapshot.facts:
@@ -200,8 +203,11 @@ def _pack_model(model: Model) -> Snapshot:
 
 def _unpack_model(part: Snapshot) -> Model:
     facts = part.facts["design"]
-    design = Design(**{**facts, "training": TrainingSettings.from_json(facts["training"])})
-    linear = _array(part, "linear", np.float64, design.h, design.context_length)
+    names = facts["transforms"]
+    _need(_all_of(names, str) and len(set(names)) == len(names) > 0, "transforms")
+    training = TrainingSettings.from_json(facts["training"])
+    design = Design(**{**facts, "transforms": tuple(names), "training": training})
+    linear = _array(part, "linear", np.float64, len(names), design.h, design.context_length)
     weights = part.part("network").tensors
     # before a net is made whose size nothing in the file bears out
     least = design.members * design.num_layers * design.hidden_size**2

@@ -106,6 +106,14 @@ def test_what_lies_before_a_short_series_is_0_and_a_gap_repeats() -> None:
     assert z[0, 1, 0] == z[0, 2, 0] != 0.0
 
 
+def test_a_window_without_a_value_stands_at_the_mean_of_its_series() -> None:
+    series = [[4.0, 8.0, *[NAN] * L], [7.0, 7.0, *[NAN] * L], [1.0, 2.0]]
+    z, scale = ScaledWindows.of(panel(*series), Identity(), L, 1).newest()
+    assert not z[:2].any()
+    assert scale.location[:2].flatten().tolist() == [6.0, 7.0]
+    assert scale.size[:2].flatten().tolist() == [2.0, 1.0]
+
+
 def test_windows_are_cut_from_transformed_values() -> None:
     y = np.arange(1.0, 20.0)
     on_roots = ScaledWindows.of(panel(np.sqrt(y)), Identity(), L, H)

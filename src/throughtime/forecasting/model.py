@@ -129,6 +129,7 @@ class Model:
         """Return the next h values [S, h] after the end of every series."""
         return np.asarray(np.mean(list(self.paths(panel).values()), axis=0))
 
+    @np.errstate(over="ignore")  # the limits hold what overflows, too
     def paths(self, panel: Panel) -> dict[str, Floats]:
         """Return the forecasts [S, h] that are combined, by name ("sqrt linear", ...)."""
         parts = self.design.examples(panel).parts
@@ -201,11 +202,17 @@ def count_updates(
 def _limits(panel: Panel, context_length: int) -> tuple[Floats, Floats]:
     """Return the range [S, 1] of each series' newest window, widened by itself on either side.
 
-    An unstable autoregression, or a logarithm taken back, may not run off. Not below 0 where no
+    The range of the whole series, where that window has no value. An unstable autoregression, or a logarithm taken back, may not run off. Not below 0 where no
     value is.
     """
     w = Windows(panel.y, panel.offsets, context_length, 1, dtype=torch.float64).newest().numpy()
-    low, high = np.nanmin(w, axis=1, keepdims=True), np.nanmax(w, axis=1, keepdims=True)
+    low, high = (
+        np.where(np.isnan(newest), whole, newest)[:, None]
+        for newest, whole in (
+            (extreme.reduce(w, axis=1), extreme.reduceat(panel.y, panel.offsets[:-1]))
+            for extreme in (np.fmin, np.fmax)
+        )
+    )
     lowest = 0.0 if not (panel.y < 0).any() else -np.inf
     return np.maximum(2 * low - high, lowest), 2 * high - low
 

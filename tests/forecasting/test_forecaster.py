@@ -176,6 +176,23 @@ def test_the_horizon_leaves_twice_its_length_to_learn_from(h: int, fits: bool) -
         quick(h, n_windows=1).fit(Y)
 
 
+CHOICES = [
+    ("auto", Y, ("identity", "sqrt", "log1p")),
+    ("auto", wave(N), ("identity",)),
+    ("sqrt", Y, ("sqrt",)),
+]
+
+
+@pytest.mark.parametrize(("transform", "y", "expected"), CHOICES)
+def test_members_take_turns_over_the_scales_that_suit_the_data(
+    transform: str, y: Any, expected: tuple[str, ...]
+) -> None:
+    given = None if transform == "auto" else transform
+    forecaster = quick(n_windows=0, transform=given).fit(y)
+    assert forecaster.design.transforms == expected
+    assert forecaster.settings["transforms"] == expected
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"h": 0}, "h to be a whole number"),
     ({"cell": "lstn"}, "cell to be one of 'rnn', 'lstm', 'gru', found 'lstn'"),
@@ -321,10 +338,14 @@ def test_every_series_of_a_panel_is_forecast_from_its_end() -> None:
     assert (np.abs(point - 5 - 100 * np.arange(4)[:, None]) < 30).all()
 
 
-def test_the_final_fit_makes_as_many_updates_as_the_pilot_found_best() -> None:
+@pytest.mark.parametrize("least", [1, 3, 100])
+def test_the_final_fit_makes_as_many_updates_as_the_pilot_found_best(
+    least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("throughtime.forecasting.model.LEAST_UPDATES", least)
     forecaster = quick().fit(Y)
     best = forecaster.pilot.best_index
-    assert forecaster.settings["updates"] == max(best, TRAINING.evaluate_every)
+    assert forecaster.settings["updates"] == max(best, min(least, TRAINING.max_updates))
     assert len(forecaster.history.updates) <= TRAINING.max_updates
 
 

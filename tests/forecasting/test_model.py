@@ -12,6 +12,7 @@ from forecasting_cases import CELLS, NAN, TRAINING, design, panel, wave
 
 from throughtime import SettingError
 from throughtime.diagnostics import lag_profile
+from throughtime.forecasting import model as model_module
 from throughtime.forecasting.model import Design, Model, count_updates, fit
 from throughtime.forecasting.panel import Panel
 from throughtime.training import losses
@@ -24,11 +25,14 @@ def fitted(cell: Any = "lstm", known: Panel | None = None, **settings: Any) -> M
     return fit(known, design(cell=cell, **settings), 3, (), "test")[0]
 
 
+ALL = ("identity", "sqrt", "log1p")
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_step_of_the_nets_listens_to_the_newest_input(cell: str) -> None:
     """The readout stands on the newest state, so its gradient by the newest input is not 0."""
     model = fitted(cell)
-    z, _ = model.design.examples(panel(wave(40))).newest()
+    z, _ = model.design.examples(panel(wave(40))).parts[0].newest()
     z = z.expand(2, *z.shape).clone().requires_grad_()
     said = model.network(z).squeeze(-1)  # [E, S, h]
     assert said.shape == (2, 1, H)
@@ -39,12 +43,15 @@ def test_every_step_of_the_nets_listens_to_the_newest_input(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("residual", ["level", "last", "season"])
-def test_every_step_of_both_paths_moves_with_the_newest_value(cell: str, residual: Any) -> None:
-    y, model = wave(40), fitted(cell, residual=residual)
+def test_every_step_of_every_path_moves_with_the_newest_value(cell: str, residual: Any) -> None:
+    y = 5 + wave(40)
+    model = fitted(cell, panel(y), residual=residual, transforms=ALL, members=3)
     moved = y.copy()
     moved[-1] += 0.5
-    for before, after in zip(model.paths(panel(y)), model.paths(panel(moved)), strict=True):
-        assert (np.abs(after - before) > 1e-6).all()
+    before, after = model.paths(panel(y)), model.paths(panel(moved))
+    assert len(before) == 6
+    for name in before:
+        assert (np.abs(after[name] - before[name]) > 1e-6).all(), name
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -58,31 +65,81 @@ def test_nothing_after_the_origin_is_read(cell: str) -> None:
     assert np.abs(one).max() < 10
 
 
-def test_the_forecast_is_the_mean_of_both_paths_transformed_back() -> None:
-    known = panel((wave(40) + 4) ** 2)
-    model = fitted(known=known, transform="sqrt")
-    linear, recurrent = model.paths(known)
-    np.testing.assert_allclose(model.forecast(known), ((linear + recurrent) / 2) ** 2)
+INVERSE = {"identity": lambda u: u, "sqrt": np.square, "log1p": np.expm1}
+FORWARD = {"identity": lambda y: y, "sqrt": np.sqrt, "log1p": np.log1p}
+SERIES = [(wave(40) + 4) ** 2, 50 + 9 * wave(30, 1)]
 
 
-def test_the_linear_path_is_the_map_of_the_window_and_cannot_run_off() -> None:
-    known, A = panel(wave(40)), np.random.default_rng(0).normal(size=(H, 8)) / 8
-    model = replace(fitted(), linear=A)
-    u = wave(40)[-8:]
-    np.testing.assert_allclose(model.paths(known)[0][0], u.mean() + A @ (u - u.mean()), atol=1e-6)
-    wild = replace(model, linear=1e6 * A).paths(known)[0]
-    assert (wild <= 2 * u.max() - u.min() + 1e-6).all()
-    assert (wild >= 2 * u.min() - u.max() - 1e-6).all()
+@pytest.mark.parametrize("residual", ["level", "last"])
+def test_every_path_is_made_on_its_own_scale(residual: Any) -> None:
+    """The equations of the module, series by series; members 0, 3 and 1, 4 share a scale."""
+    known = panel(*SERIES)
+    model = fitted(known=known, transforms=ALL, members=5, residual=residual)
+    paths = model.paths(known)
+    assert list(paths) == [f"{name} {kind}" for name in ALL for kind in ("linear", "recurrent")]
+    for k, name in enumerate(ALL):
+        for s, y in enumerate(SERIES):
+            u = FORWARD[name](y)
+            w, mean, deviation = u[-8:], u.mean(), u.std()
+            linear = mean + deviation * model.linear[k] @ ((w - mean) / deviation)
+            np.testing.assert_allclose(paths[f"{name} linear"][s], INVERSE[name](linear), rtol=1e-4)
+            location, size = (w.mean() + mean) / 2, (w.std() + deviation) / 2
+            z = torch.from_numpy((w - location) / size).float()[None, :, None]
+            with torch.no_grad():
+                members = [model.network.member(e).eval()(z) for e in range(k, 5, 3)]
+            said = (sum(members) / len(members)).flatten().numpy()
+            base = (w[-1] - location) / size if residual == "last" else 0.0
+            recurrent = INVERSE[name](location + size * (said + base))
+            np.testing.assert_allclose(paths[f"{name} recurrent"][s], recurrent, rtol=1e-4)
 
 
-def test_the_recurrent_path_is_the_mean_of_the_members_on_the_naive_forecast() -> None:
-    known = panel(wave(40), 50 + 9 * wave(30, 1))
-    model = fitted(known=known, residual="last")
-    z, scale = model.design.examples(known).newest()
+@pytest.mark.parametrize(("members", "n"), [(1, 4), (2, 5), (3, 6), (7, 6)])
+def test_the_forecast_is_the_mean_of_the_paths(members: int, n: int) -> None:
+    """Of K linear and K recurrent ones, or as many recurrent ones as there are members."""
+    known = panel(*SERIES)
+    model = fitted(known=known, transforms=ALL, members=members)
+    paths = model.paths(known)
+    assert len(paths) == n
+    np.testing.assert_allclose(model.forecast(known), sum(paths.values()) / n)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_path_runs_off(sign: int) -> None:
+    """Each is held within the range of the newest window, widened by itself, and 0 if need be."""
+    known = panel(*SERIES)
+    model = fitted(known=known, transforms=ALL, members=3)
+    wild = replace(model, linear=np.full_like(model.linear, sign * 1e6))
     with torch.no_grad():
-        said = sum(model.network.member(e).eval()(z).squeeze(-1) for e in range(2)) / 2
-    expected = scale.invert(said + z[:, -1]).numpy()
-    np.testing.assert_allclose(model.paths(known)[1], expected, rtol=1e-4)
+        for name, weight in model.network.named_parameters():
+            if "head" in name:
+                weight.fill_(sign * 1e4)
+    paths = wild.paths(known)
+    low, high = (np.array([[extreme(y[-8:])] for y in SERIES]) for extreme in (np.min, np.max))
+    lowest, highest = np.maximum(2 * low - high, 0.0), 2 * high - low
+    for path in paths.values():
+        assert (path >= lowest).all()
+        assert (path <= highest).all()
+        assert ((path == lowest) | (path == highest)).any()
+    assert (wild.forecast(known) >= lowest).all()
+
+
+def test_a_series_that_may_be_below_0_may_be_forecast_there() -> None:
+    known = panel(wave(40))
+    u = wave(40)[-8:]
+    A = np.tile(-1e6 * np.sign(u - wave(40).mean()), (1, H, 1))
+    found = replace(fitted(), linear=A).paths(known)["identity linear"]
+    np.testing.assert_allclose(found, np.full((1, H), 2 * u.min() - u.max()))
+
+
+def test_a_series_that_ends_in_a_long_gap_is_forecast_about_its_mean() -> None:
+    gap = [NAN] * 9
+    known = panel([*(5 + wave(30)), *gap], 9 + wave(20, 1))
+    model = fitted(known=known, transforms=ALL, members=3)
+    paths = model.paths(known)
+    for path in paths.values():
+        assert np.isfinite(path).all()
+        assert (np.abs(path[0] - 5) < 2).all()
+    np.testing.assert_allclose(paths["identity linear"][0], (5 + wave(30)).mean(), rtol=1e-5)
 
 
 def test_units_do_not_matter() -> None:
@@ -105,11 +162,17 @@ def test_a_fit_makes_as_many_updates_as_it_was_told_and_ends_still() -> None:
     assert not any(module.training for module in model.network.modules())
 
 
-def test_updates_are_counted_by_the_least_loss_on_the_latest_fifth() -> None:
-    training = replace(TRAINING, max_updates=30, evaluate_every=3)
+@pytest.mark.parametrize("least", [1, 12, 1000])
+def test_updates_are_counted_by_the_least_loss_on_the_latest_fifth(
+    least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never fewer than make a net learn anything, if as many are asked for."""
+    monkeypatch.setattr(model_module, "LEAST_UPDATES", least)
+    training = replace(TRAINING, max_updates=30, evaluate_every=3, learning_rate=0.2)
     updates, history = count_updates(panel(wave(60)), design(training=training), (), "pilot")
     best = min(history.evaluations, key=lambda e: e.loss)
-    assert updates == max(best.index, 3)
+    assert 1 < best.index < 30
+    assert updates == max(best.index, min(least, 30))
     assert len(history.updates) <= 30
 
 
@@ -123,11 +186,14 @@ def test_never_more_updates_than_asked_for(n: int, most: int) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_reach_is_the_mean_of_the_members_profiles_of_the_top_layer(cell: Any) -> None:
-    known = panel(wave(40))
-    model = fitted(cell, num_layers=2)
+    known = panel(5 + wave(40))
+    model = fitted(cell, known, num_layers=2, transforms=("identity", "sqrt"))
     reach = model.reach(known)
-    z, r = model.design.examples(known)[torch.arange(40 - 8 - H + 1)]
-    tops = [lag_profile(model.network.member(e), z, r, losses.mae)[1] for e in range(2)]
+    index = torch.arange(40 - 8 - H + 1)
+    tops = [
+        lag_profile(model.network.member(e), *part[index], losses.mae)[1]
+        for e, part in enumerate(model.design.examples(known).parts)
+    ]
     phi = sum(top.norms * top.newest for top in tops) / 2
     np.testing.assert_allclose(reach.norms * reach.newest, phi, rtol=1e-5)
     assert reach.layer.endswith("l1")
@@ -137,7 +203,7 @@ def test_reach_is_the_mean_of_the_members_profiles_of_the_top_layer(cell: Any) -
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"h": 0}, "h to be a whole number"),
     ({"cell": "lstn"}, "cell to be one of"),
-    ({"transform": "log"}, "transform to be one of"),
+    ({"transforms": ("sqrt", "log")}, "transform to be one of"),
     ({"residual": "none"}, "residual to be one of"),
     ({"dropout": 0.5}, "two layers or more"),
     ({"context_length": 1.5}, "context_length to be a whole number"),

@@ -342,6 +342,19 @@ def test_tensors_that_do_not_fit_are_refused(i: int, sound: Path, tmp_path: Path
         _unpacked(tmp_path / "model", snapshot)
 
 
+@pytest.mark.parametrize(
+    "names", [[], ["identity", "sqrt", "sqrt"], ["identity", "sqrt"], ["identity", "sqrt", "cbrt"]]
+)
+def test_scales_that_do_not_fit_the_maps_are_refused(
+    names: list[str], sound: Path, tmp_path: Path
+) -> None:
+    snapshot = _archive.read(sound, FORMAT)
+    assert snapshot.facts["model"]["design"]["transforms"] == ["identity", "sqrt", "log1p"]
+    snapshot.facts["model"]["design"]["transforms"] = names
+    with pytest.raises(tt.ModelFileError, match="contents that do not fit"):
+        _unpacked(tmp_path / "model", snapshot)
+
+
 def test_a_backtest_of_another_horizon_is_refused(sound: Path, tmp_path: Path) -> None:
     quick(2, n_windows=2).fit(pd.DataFrame(two(["a", "b"], MONTHS))).save(tmp_path / "other")
     snapshot, other = _archive.read(sound, FORMAT), _archive.read(tmp_path / "other", FORMAT)

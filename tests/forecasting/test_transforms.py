@@ -54,8 +54,21 @@ def test_what_is_never_negative_stays_so(name: str) -> None:
 
 
 def test_the_choice_looks_for_values_below_0() -> None:
-    assert choose_transform(np.array([NAN, 0.0, 5.0])).name == "sqrt"
-    assert choose_transform(np.array([NAN, -1.0, 5.0])).name == "identity"
+    assert choose_transforms(np.array([NAN, 0.0, 5.0])) == ("identity", "sqrt", "log1p")
+    assert choose_transforms(np.array([NAN, -1.0, 5.0])) == ("identity",)
+
+
+@each_transform
+@given(y=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9))
+def test_the_nearest_value_is_one_that_the_transform_takes(
+    transform: Transform, y: list[float]
+) -> None:
+    values = np.array(y)
+    nearest = transform.nearest(values)
+    assert np.isfinite(transform.forward(nearest)).all()
+    lowest = -np.inf if transform.name == "identity" else 0.0
+    np.testing.assert_array_equal(nearest, [max(value, lowest) for value in y])
+    np.testing.assert_array_equal(transform.nearest(torch.tensor(values)).numpy(), nearest)
 
 
 CONTEXT = [2.0, NAN, 4.0, 10.0, NAN, 4.0]

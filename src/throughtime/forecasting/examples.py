@@ -15,8 +15,8 @@ network begins where that stands:
     last      z_L                                        the last value
     season    z_{L + k - m ceil(k / m)}, k = 1..h        the last season, of m steps
 
-Gaps in a window carry the last observed value on; what lies before a series begins is 0. Gaps in
-a target are left out of the loss.
+Gaps in a window carry the last observed value on; what lies before a series begins is 0. A window
+without a value has the scale of its series. Gaps in a target are left out of the loss.
 """
 
 from __future__ import annotations
@@ -136,8 +136,12 @@ class ScaledWindows:
         context = carry_on(context)
         own = mean_and_deviation(context)
         mean, deviation = self.means[series].unsqueeze(-1), self.deviations[series].unsqueeze(-1)
-        size = (own.size + torch.where(deviation > 0, deviation, own.size)) / 2
-        scale = Scale((own.location + mean) / 2, size)
+        whole = Scale(mean, torch.where(deviation > 0, deviation, own.size))
+        share = torch.where(context.isnan().all(dim=-1, keepdim=True), 0.0, 0.5)
+        scale = Scale(
+            torch.lerp(whole.location, own.location, share),
+            torch.lerp(whole.size, own.size, share),
+        )
         return scale.apply(context).nan_to_num(0.0), scale
 
 

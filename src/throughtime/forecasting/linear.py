@@ -50,9 +50,12 @@ def fit_linear_map(
     """
     n = int((~np.isnan(panel.y)).sum())
     highest = min(max(int(10 * np.log10(max(n, 1))), season_length + 1), context_length - 1, n // 4)
+    naive = np.repeat(np.eye(context_length)[-1:], h, axis=0) * wanders(residual)
     if highest < 1:
-        return np.repeat(np.eye(context_length)[-1:], h, axis=0) * wanders(residual)
+        return naive
     lags, target = _design(panel, transform, highest + 1, wanders(residual))
+    if len(target) <= highest:  # many series, each shorter than the lags
+        return naive
     A = np.zeros((h, context_length))
     for p, weight in enumerate(_weights(lags[:, :highest], target)):
         if weight > 0:

@@ -140,6 +140,7 @@ class Model:
         kinds = [made.mean(axis=0) for made in self.paths(panel).values()]
         return np.asarray(np.mean(kinds, axis=0))
 
+    @np.errstate(over="ignore")  # the limits hold what overflows, too
     def paths(self, panel: Panel) -> dict[str, Floats]:
         """Return the forecasts [scales, S, h] that are combined, by their kind."""
         parts = self.design.examples(panel).parts
@@ -248,11 +249,17 @@ def _threads(design: Design) -> Iterator[None]:
 def _limits(panel: Panel, context_length: int) -> tuple[Floats, Floats]:
     """Return the range [S, 1] of each series' newest window, widened by itself on either side.
 
-    An unstable autoregression, or a logarithm taken back, may not run off. Not below 0 where no
+    The range of the whole series, where that window has no value. An unstable autoregression, or a logarithm taken back, may not run off. Not below 0 where no
     value is.
     """
     w = Windows(panel.y, panel.offsets, context_length, 1, dtype=torch.float64).newest().numpy()
-    low, high = np.nanmin(w, axis=1, keepdims=True), np.nanmax(w, axis=1, keepdims=True)
+    low, high = (
+        np.where(np.isnan(newest), whole, newest)[:, None]
+        for newest, whole in (
+            (extreme.reduce(w, axis=1), extreme.reduceat(panel.y, panel.offsets[:-1]))
+            for extreme in (np.fmin, np.fmax)
+        )
+    )
     lowest = 0.0 if not (panel.y < 0).any() else -np.inf
     return np.maximum(2 * low - high, lowest), 2 * high - low
 

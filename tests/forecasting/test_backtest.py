@@ -13,7 +13,8 @@ from utilsforecast import losses as oracle
 
 from throughtime import DataError, SettingError
 from throughtime.forecasting import Calibration, Panel, read_frame
-from throughtime.forecasting.backtest import Backtest, roll, series_sizes, windows_that_fit
+from throughtime.forecasting.backtest import Backtest, roll, series_sizes
+from throughtime.forecasting.demands import windows_that_fit
 from throughtime.forecasting.baselines import Naive
 from throughtime.forecasting.transforms import Identity, Log1p, Sqrt, Transform
 from throughtime.training import Observer
@@ -184,14 +185,14 @@ def test_sizes_are_the_mean_steps_of_each_series() -> None:
 @pytest.mark.parametrize(("n", "step", "expected"), [(8, 3, 8), (20, 3, 9), (30, 1, 25), (1, 3, 1)])
 def test_as_many_origins_as_leave_enough_to_learn_from(n: int, step: int, expected: int) -> None:
     known = panel(wave(35), wave(9))
-    found = windows_that_fit(known, H, n, step, 8)
+    found = windows_that_fit(known, H, n, step)
     assert found == expected
     assert 35 - H - (found - 1) * step >= 8
 
 
 def test_a_panel_too_short_for_one_origin_is_refused() -> None:
     with pytest.raises(DataError, match=r"at least 11 rows in the longest series .* found 10"):
-        windows_that_fit(panel(wave(10)), H, 4, 1, 8)
+        windows_that_fit(panel(wave(10)), H, 4, 1)
 
 
 # the forecaster's rolling origins

@@ -49,9 +49,9 @@ def test_every_step_of_every_path_moves_with_the_newest_value(cell: str, residua
     moved = y.copy()
     moved[-1] += 0.5
     before, after = model.paths(panel(y)), model.paths(panel(moved))
-    assert len(before) == 6
-    for name in before:
-        assert (np.abs(after[name] - before[name]) > 1e-6).all(), name
+    assert [len(before[kind]) for kind in ("linear", "recurrent")] == [3, 3]
+    for kind in ("linear", "recurrent"):
+        assert (np.abs(after[kind] - before[kind]) > 1e-6).all(), kind
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -76,13 +76,12 @@ def test_every_path_is_made_on_its_own_scale(residual: Any) -> None:
     known = panel(*SERIES)
     model = fitted(known=known, transforms=ALL, members=5, residual=residual)
     paths = model.paths(known)
-    assert list(paths) == [f"{name} {kind}" for name in ALL for kind in ("linear", "recurrent")]
     for k, name in enumerate(ALL):
         for s, y in enumerate(SERIES):
             u = FORWARD[name](y)
             w, mean, deviation = u[-8:], u.mean(), u.std()
             linear = mean + deviation * model.linear[k] @ ((w - mean) / deviation)
-            np.testing.assert_allclose(paths[f"{name} linear"][s], INVERSE[name](linear), rtol=1e-4)
+            np.testing.assert_allclose(paths["linear"][k, s], INVERSE[name](linear), rtol=1e-4)
             location, size = (w.mean() + mean) / 2, (w.std() + deviation) / 2
             z = torch.from_numpy((w - location) / size).float()[None, :, None]
             with torch.no_grad():
@@ -90,17 +89,33 @@ def test_every_path_is_made_on_its_own_scale(residual: Any) -> None:
             said = (sum(members) / len(members)).flatten().numpy()
             base = (w[-1] - location) / size if residual == "last" else 0.0
             recurrent = INVERSE[name](location + size * (said + base))
-            np.testing.assert_allclose(paths[f"{name} recurrent"][s], recurrent, rtol=1e-4)
+            np.testing.assert_allclose(paths["recurrent"][k, s], recurrent, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("members", "n"), [(1, 4), (2, 5), (3, 6), (7, 6)])
-def test_the_forecast_is_the_mean_of_the_paths(members: int, n: int) -> None:
-    """Of K linear and K recurrent ones, or as many recurrent ones as there are members."""
+@pytest.mark.parametrize(("members", "nets"), [(1, 1), (2, 2), (3, 3), (7, 3)])
+def test_the_forecast_is_the_mean_of_the_kinds(members: int, nets: int) -> None:
+    """Each kind is the mean over its scales; a net for each scale, or as many as there are."""
     known = panel(*SERIES)
-    model = fitted(known=known, transforms=ALL, members=members)
+    model = fitted(known=known, transforms=ALL, members=members, season_length=1)
     paths = model.paths(known)
-    assert len(paths) == n
-    np.testing.assert_allclose(model.forecast(known), sum(paths.values()) / n)
+    assert {kind: len(made) for kind, made in paths.items()} == {"linear": 3, "recurrent": nets}
+    linear, recurrent = (sum(paths[kind]) / len(paths[kind]) for kind in ("linear", "recurrent"))
+    np.testing.assert_allclose(model.forecast(known), (linear + recurrent) / 2)
+
+
+@pytest.mark.parametrize(("residual", "season", "cycle"), [("level", 4, True), ("last", 4, False)])
+def test_a_cycle_about_a_level_goes_on_as_its_last_two_seasons(
+    residual: Any, season: int, cycle: bool
+) -> None:
+    a, b = 5 + wave(40), 9 + wave(30, 1)
+    model = fitted(known=panel(a, b), residual=residual, season_length=season)
+    paths = model.paths(panel(a, b))
+    assert ("seasonal" in paths) is cycle
+    if cycle:
+        expected = [(y[-4:] + y[-8:-4])[:H] / 2 for y in (a, b)]
+        np.testing.assert_allclose(paths["seasonal"][0], expected)
+        kinds = [made.mean(axis=0) for made in paths.values()]
+        np.testing.assert_allclose(model.forecast(panel(a, b)), sum(kinds) / 3)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -113,13 +128,13 @@ def test_no_path_runs_off(sign: int) -> None:
         for name, weight in model.network.named_parameters():
             if "head" in name:
                 weight.fill_(sign * 1e4)
-    paths = wild.paths(known)
+    paths = {kind: wild.paths(known)[kind] for kind in ("linear", "recurrent")}
     low, high = (np.array([[extreme(y[-8:])] for y in SERIES]) for extreme in (np.min, np.max))
     lowest, highest = np.maximum(2 * low - high, 0.0), 2 * high - low
-    for path in paths.values():
-        assert (path >= lowest).all()
-        assert (path <= highest).all()
-        assert ((path == lowest) | (path == highest)).any()
+    for made in paths.values():
+        assert (made >= lowest).all()
+        assert (made <= highest).all()
+        assert all(((path == lowest) | (path == highest)).any() for path in made)
     assert (wild.forecast(known) >= lowest).all()
 
 
@@ -127,7 +142,7 @@ def test_a_series_that_may_be_below_0_may_be_forecast_there() -> None:
     known = panel(wave(40))
     u = wave(40)[-8:]
     A = np.tile(-1e6 * np.sign(u - wave(40).mean()), (1, H, 1))
-    found = replace(fitted(), linear=A).paths(known)["identity linear"]
+    found = replace(fitted(), linear=A).paths(known)["linear"][0]
     np.testing.assert_allclose(found, np.full((1, H), 2 * u.min() - u.max()))
 
 
@@ -136,10 +151,10 @@ def test_a_series_that_ends_in_a_long_gap_is_forecast_about_its_mean() -> None:
     known = panel([*(5 + wave(30)), *gap], 9 + wave(20, 1))
     model = fitted(known=known, transforms=ALL, members=3)
     paths = model.paths(known)
-    for path in paths.values():
-        assert np.isfinite(path).all()
-        assert (np.abs(path[0] - 5) < 2).all()
-    np.testing.assert_allclose(paths["identity linear"][0], (5 + wave(30)).mean(), rtol=1e-5)
+    for made in paths.values():
+        assert np.isfinite(made).all()
+        assert (np.abs(made[:, 0] - 5) < 2).all()
+    np.testing.assert_allclose(paths["linear"][0, 0], (5 + wave(30)).mean(), rtol=1e-5)
 
 
 def test_units_do_not_matter() -> None:

@@ -66,7 +66,8 @@ class SeasonalNaive:
 
     def forecast(self, y: npt.ArrayLike, h: int) -> Floats:
         """Return the next `h` values of the series `y`; `DataError` if none was observed."""
-        y, m = np.asarray(y, dtype=np.float64), self.season
+        y = np.asarray(y, dtype=np.float64)
+        m = min(self.season, len(y) + h)  # nothing to repeat of a longer one
         observed = np.flatnonzero(~np.isnan(y))
         if len(observed) == 0:
             raise DataError("a value in the series", "none", "leave this series out")

@@ -306,12 +306,7 @@ class Forecaster:
 
         Only whether values may be below 0 is asked of the whole: a fact about what is measured.
         """
-        given = dict(self._given)
-        if given["season_length"] is None:
-            given["season_length"] = panel_season_length(panel)
-        if given["transforms"] is None:
-            given["transforms"] = choose_transforms(whole.y)
-        season, room = given["season_length"], int(panel.lengths.max()) - self.h
+        given, room = dict(self._given), int(panel.lengths.max()) - self.h
         for name in ("season_length", "context_length"):
             if given[name] is not None and given[name] > room:
                 raise SettingError(
@@ -319,6 +314,11 @@ class Forecaster:
                     str(given[name]),
                     "shorten it or pass more history",
                 )
+        if given["season_length"] is None:
+            given["season_length"] = panel_season_length(panel)
+        if given["transforms"] is None:
+            given["transforms"] = choose_transforms(whole.y)
+        season = given["season_length"]
         if given["context_length"] is None:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
             given["context_length"] = min(wanted, LONGEST_CONTEXT, max(1, room // 2))

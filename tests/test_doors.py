@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -24,6 +27,19 @@ def test_every_public_name_of_a_floor_opens_and_is_documented(floor: str) -> Non
     for name in room.__all__:
         value = getattr(room, name)
         assert value.__doc__ or not callable(value), f"{floor}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("room", ["", ".forecasting", ".datasets", ".interfaces"])
+def test_type_checkers_see_every_lazy_name_as_exported(room: str) -> None:
+    """Strict ones take `import X as X` for an export, and `import X` for a private matter."""
+    package = importlib.import_module(f"throughtime{room}")
+    tree = ast.parse(inspect.getsource(package))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    found = [
+        name for node in ast.walk(block) if isinstance(node, ast.ImportFrom) for name in node.names
+    ]
+    assert sorted(name.name for name in found) == sorted(package.__all__)
+    assert all(name.asname == name.name for name in found)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING
 from throughtime._lazy import lazy
 
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
-    from throughtime import datasets, diagnostics, forecasting, kernels, nn, training
-    from throughtime._errors import (
-        DataError,
-        DivergedError,
-        MissingExtraError,
-        ModelFileError,
-        NotFittedError,
-        SettingError,
-        ThroughtimeError,
-    )
-    from throughtime.forecasting.backtest import Backtest
-    from throughtime.forecasting.forecaster import Forecaster
-    from throughtime.forecasting.storage import load
+    from throughtime import datasets as datasets
+    from throughtime import diagnostics as diagnostics
+    from throughtime import forecasting as forecasting
+    from throughtime import kernels as kernels
+    from throughtime import nn as nn
+    from throughtime import training as training
+    from throughtime._errors import DataError as DataError
+    from throughtime._errors import DivergedError as DivergedError
+    from throughtime._errors import MissingExtraError as MissingExtraError
+    from throughtime._errors import ModelFileError as ModelFileError
+    from throughtime._errors import NotFittedError as NotFittedError
+    from throughtime._errors import SettingError as SettingError
+    from throughtime._errors import ThroughtimeError as ThroughtimeError
+    from throughtime.forecasting.backtest import Backtest as Backtest
+    from throughtime.forecasting.forecaster import Forecaster as Forecaster
+    from throughtime.forecasting.storage import load as load
 
 __version__ = "0.1.0"
 

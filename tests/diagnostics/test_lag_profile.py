@@ -76,6 +76,33 @@ def test_norms_are_those_of_the_gradient_by_the_joint_state(cell: str) -> None:
     np.testing.assert_allclose(profile.norms * profile.newest, phi, rtol=1e-10)
 
 
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("part", ["", "layer"])
+def test_frozen_weights_do_not_stop_the_gradient(cell: str, part: str) -> None:
+    model, (x, y) = newest_state_reader(cell), data()
+    [free] = lag_profile(model, x, y, losses.mse)
+    model.get_submodule(part).requires_grad_(False)
+    [frozen] = lag_profile(model, x, y, losses.mse)
+    assert frozen.newest == free.newest
+    np.testing.assert_array_equal(frozen.norms, free.norms)
+    assert not x.requires_grad
+
+
+@pytest.mark.parametrize("frozen", [("0", "1"), ("",)])
+def test_no_gradient_reaches_frozen_layers_through_whole_numbers(frozen: tuple[str, ...]) -> None:
+    model = nn.Sequential(nn.Embedding(5, 2), LSTM(2, 3, batch_first=True))
+    words = torch.tensor([[1, 2, 3]])
+
+    def newest(out: Any, target: Tensor) -> Tensor:
+        return (out[0][:, -1] - target).sum()
+
+    assert len(lag_profile(model, words, torch.zeros(1), newest)) == 1
+    for part in frozen:
+        model.get_submodule(part).requires_grad_(False)
+    with pytest.raises(DataError, match=r"a gradient through every layer .* none through '1'"):
+        lag_profile(model, words, torch.zeros(1), newest)
+
+
 def test_a_closed_gate_hides_the_cell_from_h_but_not_from_the_state() -> None:
     """With the forget gate open and all else shut, dL/dc lasts where dL/dh is gone at once."""
     model = LSTM(1, 1, batch_first=True).double()

@@ -181,6 +181,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "boolean y": (pa.table({"ds": [1, 2], "y": [True, False]}), "found bool"),
     "dates in y": (pa.table({"ds": [1, 2], "y": days(2)}), "found date32"),
     "infinite": (pa.table({"ds": [1, 2], "y": [1.0, -np.inf]}), "found -inf in row 1"),
+    "too large": (pa.table({"ds": [1, 2], "y": [1.0, -2e16]}), "found -2e+16 in row 1"),
+    "text too large": (pa.table({"ds": [1, 2], "y": ["1e17", "1"]}), "found 1e+17 in row 0"),
     "twice": (
         pd.DataFrame({"unique_id": list("aab"), "ds": [NOW, NOW, NOW], "y": [1, 2, 3]}),
         "found 2024-01-01 in both row 0 and row 1 of series 'a'",
@@ -229,6 +231,27 @@ def test_a_stated_frequency_is_held_against_the_dates() -> None:
     assert read_frame(data, freq="D").frequency.alias == "D"
     with pytest.raises(DataError, match="found 2024-01-31 in row 1 of series 'series'"):
         read_frame(data, freq="2D")
+
+
+FINER = [
+    (days(30), "h", r"every h.*found dates every D, so that 667 of 697 steps.*freq='D'"),
+    (["2020-01", "2020-04", "2020-07", "2020-10"], "MS", "found dates every QS, so that 6 of 10"),
+    ([1900, 1910, 1920], 1, "found dates every 10, so that 18 of 21 steps"),
+]
+
+
+@pytest.mark.parametrize(("ds", "freq", "said"), FINER)
+def test_a_frequency_much_finer_than_the_dates_is_refused(ds: Any, freq: Any, said: str) -> None:
+    data = pa.table({"ds": ds, "y": np.arange(len(ds))})
+    with pytest.raises(DataError, match=said):
+        read_frame(data, freq=freq)
+
+
+def test_a_stated_frequency_may_leave_gaps() -> None:
+    """Up to half of the grid; or more, where the dates are at no step or at this one."""
+    for ds in ([0, 2, 4, 6], [0, 3, 5, 16], [0, 1, 2, 3, 40]):
+        panel = read_frame(pa.table({"ds": ds, "y": np.arange(len(ds))}), freq=1)
+        assert panel.n_gaps == ds[-1] + 1 - len(ds)
 
 
 def test_order_and_other_columns_are_noted() -> None:

@@ -91,7 +91,8 @@ def lag_profile(
     every call. The model's weights, gradients and modes and the global random numbers stay as they
     are.
 
-    Raises `DataError` where no layer of `throughtime.nn` runs within the model.
+    Raises `DataError` where no layer of `throughtime.nn` runs within the model, or no gradient runs
+    through one: its weights may be frozen if `inputs` is a tensor of real numbers.
 
     >>> _ = torch.manual_seed(0)
     >>> from throughtime.nn import RNN
@@ -102,7 +103,10 @@ def lag_profile(
     >>> profile.norms
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
     """
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    leaves = [weight for weight in model.parameters() if weight.requires_grad]
+    if isinstance(inputs, Tensor) and inputs.is_floating_point():  # reaches through frozen layers
+        inputs = inputs.detach().requires_grad_()
+        leaves.append(inputs)
     noise = own_noise(0, device_of(model))
     with noise, torch.enable_grad(), recording(model) as records:
         value = loss(model(inputs), targets).sum()
@@ -112,15 +116,22 @@ def lag_profile(
                 f"none in {type(model).__name__}",
                 "build it with throughtime.nn.RNN, LSTM or GRU",
             )
-        torch.autograd.grad(value, weights, allow_unused=True)
+        if value.requires_grad:
+            torch.autograd.grad(value, leaves, allow_unused=True)
     return tuple(_profile(record) for record in records)
 
 
 def _profile(record: Recorded) -> LagProfile:
     """Read phi from the tap of one layer: mean over the examples, norm over the joint state."""
     tap = record.tap
+    if tap.dh_TBH is None:
+        raise DataError(
+            "a loss that has a gradient through every layer of throughtime.nn",
+            f"none through {record.name or 'the model'!r}",
+            "pass inputs that are real numbers, or unfreeze the weights before that layer",
+        )
     h_0 = [] if tap.dh_0 is None else [tap.dh_0.unsqueeze(0)]
-    dh = torch.cat([*h_0, tap.dh_TBH]) if tap.dh_TBH is not None else torch.empty(0)
+    dh = torch.cat([*h_0, tap.dh_TBH])
     squared = dh.square().sum(-1)
     if tap.dc_TBH is not None and tap.dc_0 is not None:
         squared = squared + torch.cat([tap.dc_0.unsqueeze(0), tap.dc_TBH]).square().sum(-1)

@@ -20,6 +20,8 @@ from throughtime.forecasting.frequency import Stamps
 
 RowName = Callable[[int], str]
 
+LARGEST = 1e16  # nets compute in single precision, where a sum of larger squares is infinite
+
 _ISO = r"^\d{4}(-\d\d(-\d\d([ T]\d\d:\d\d(:\d\d)?)?)?)?$"
 _UNITS = {4: "Y", 7: "M", 10: "D", 16: "m", 19: "s"}  # by the number of characters
 _ISO_REMEDY = "write dates as 1949, 1949-01, 1949-01-31 or 1949-01-31 12:30"
@@ -90,7 +92,8 @@ def _mixed(column: nw.Series[Any], row: RowName) -> DataError:
 def numbers(column: nw.Series[Any], row: RowName) -> npt.NDArray[np.float64]:
     """Return a column of numbers as float64 with NaN where a cell is empty.
 
-    Raises `DataError` naming the first cell that is text or infinite.
+    Raises `DataError` naming the first cell that is text, infinite, or so large that a sum of
+    squares would be infinite.
     """
     name = column.name
     try:
@@ -106,11 +109,11 @@ def numbers(column: nw.Series[Any], row: RowName) -> npt.NDArray[np.float64]:
         y = np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     else:
         raise DataError(f"numbers in column {name!r}", str(array.type), "pass numbers")
-    infinite = np.flatnonzero(np.isinf(y))
-    if len(infinite):
+    large = np.flatnonzero(np.abs(y) > LARGEST)
+    if len(large):
         raise DataError(
-            f"finite numbers in column {name!r}",
-            f"{y[infinite[0]]} in {row(int(infinite[0]))}",
+            f"finite numbers in column {name!r}, none beyond {LARGEST:g}",
+            f"{y[large[0]]} in {row(int(large[0]))}",
             "correct that cell, or leave it empty",
         )
     return y

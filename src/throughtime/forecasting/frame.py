@@ -40,7 +40,8 @@ def read_frame(
     or integers. `freq` is the step between dates, found from them where None. Messages call row i
     of the table `{row_word} {i + first_row}`.
 
-    Raises `DataError` naming row and column where a cell does not fit.
+    Raises `DataError` naming row and column where a cell does not fit, and both steps where `freq`
+    is so much shorter than the dates' own that most of the grid would be gaps.
 
     >>> import pyarrow as pa
     >>> panel = read_frame(pa.table({"ds": ["1949-01", "1949-04", "1949-02"], "y": [1, 4, 2]}))
@@ -60,6 +61,8 @@ def read_frame(
 
     frequency = Frequency.infer(rows.ds, rows.offsets) if freq is None else Frequency.parse(freq)
     panel = _on_grid(rows, frequency)
+    if freq is not None and panel.n_gaps > len(panel.y) / 2:
+        _refuse_finer(frequency, rows, panel)
     notes += _counted(panel.n_gaps, "missing date filled as gap", "missing dates filled as gaps")
     notes += _counted(panel.n_missing, "empty value", "empty values")
     backend = table.implementation.name.lower()
@@ -163,6 +166,20 @@ def _on_grid(rows: _Rows, frequency: Frequency) -> Panel:
     y[offsets[rows.codes] + k] = rows.y
     n_gaps, n_missing = len(y) - len(k), int(np.isnan(rows.y).sum())
     return Panel(rows.ids, y, offsets, rows.ds[first], frequency, n_gaps, n_missing)
+
+
+def _refuse_finer(frequency: Frequency, rows: _Rows, panel: Panel) -> None:
+    """Refuse a stated frequency that makes a grid of gaps of dates that lie on a longer step."""
+    try:
+        own = Frequency.infer(rows.ds, rows.offsets)
+    except DataError:  # dates at no step of their own, which the stated one puts in order
+        return
+    if own != frequency:
+        raise DataError(
+            f"dates every {frequency.alias}, as freq={frequency.alias!r} says",
+            f"dates every {own.alias}, so that {panel.n_gaps} of {len(panel.y)} steps are gaps",
+            f"pass freq={own.alias!r}, or no freq",
+        )
 
 
 def _counted(n: int, one: str, many: str) -> list[str]:

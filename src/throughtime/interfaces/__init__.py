@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from throughtime._lazy import lazy
 
 if TYPE_CHECKING:
-    from throughtime.interfaces.report import ReportData, render, report_data
+    from throughtime.interfaces.report import ReportData as ReportData
+    from throughtime.interfaces.report import render as render
+    from throughtime.interfaces.report import report_data as report_data
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from stand_in import StandIn, sunspots
 
-from throughtime.interfaces.report import Learning, Reach, ReportData, render, report_data
+from throughtime.interfaces.page import render
+from throughtime.interfaces.report import Learning, Reach, ReportData, report_data
 
 NASTY = "</script><script>alert('x')</script>&\"<b>"
 

@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from throughtime.interfaces.page import render
 from throughtime.interfaces.words import unit
-
-__all__ = ["Learning", "Origin", "Reach", "ReportData", "ScoreRow", "View", "render", "report_data"]
 
 MOST_SERIES = 20
 MOST_POINTS = 5000

@@ -308,7 +308,8 @@ def _summary(
 def _report(
     options: Options, forecaster: Any, table: Any, reading: Reading, facts: dict[str, str]
 ) -> str:
-    from throughtime.interfaces.report import render, report_data
+    from throughtime.interfaces.page import render
+    from throughtime.interfaces.report import report_data
 
     data = report_data(
         forecaster,

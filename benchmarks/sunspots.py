@@ -7,8 +7,10 @@
     on 1921-55 and on 1956-79, beside persistence and AR(9), the classical yardsticks (Weigend,
     Huberman and Rumelhart 1990).
 
-The test years judge; settings are never chosen by them. Run with
-`python benchmarks/sunspots.py [--cells rnn,gru,lstm] [--seeds 0,1,2] [--part a|b]`.
+(c) Eleven years ahead within 1700-1920, the years that settings are to be chosen by: 22 origins
+    every four years, and eight of eleven years (only when asked for).
+
+Run with `python benchmarks/sunspots.py [--cells rnn,gru,lstm] [--seeds 0,1,2] [--part a|b|c]`.
 """
 
 from __future__ import annotations
@@ -61,6 +63,21 @@ def eleven_years_ahead(cells: Iterable[str], seeds: Iterable[int]) -> None:
     print(f"{'AR(9)':16}{np.mean(errors):8.2f}")
 
 
+def within_the_years_to_choose_by(cells: Iterable[str], seeds: Iterable[int]) -> None:
+    """Print part (c)."""
+    series = sunspots()
+    series = series.filter(pc.less_equal(series["ds"], LAST_LEARNT))
+    for n, step in ((22, 4), (ORIGINS, H)):
+        print(f"(c) {H} years ahead, {n} origins {step} years apart to {LAST_LEARNT}: MAE")
+        for cell in cells:
+            for seed in seeds:
+                # the first origins know too little to tell the cycle's length
+                forecaster = Forecaster(H, **options_of(cell, seed), season_length=H)
+                forecaster.cross_validation(series, n_windows=n, step_size=step)
+                scores = ", ".join(f"{s.model} {s.mae:.2f}" for s in forecaster.backtest.scores)
+                print(f"seed {seed}: {scores}")
+
+
 def one_year_ahead(cells: Iterable[str], seeds: Iterable[int]) -> None:
     """Print part (b)."""
     series = sunspots()
@@ -100,18 +117,23 @@ def show(name: str, years: npt.NDArray[np.int64], truth: Floats, made: Floats) -
 
 
 def forecaster_of(h: int, cell: str, seed: int) -> Forecaster:
-    options: dict[str, Any] = {"cell": cell, "seed": seed}
-    return Forecaster(h, **options)
+    return Forecaster(h, **options_of(cell, seed))
+
+
+def options_of(cell: str, seed: int) -> dict[str, Any]:
+    return {"cell": cell, "seed": seed}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Forecast the yearly sunspot numbers.")
     parser.add_argument("--cells", default="rnn,gru,lstm")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--part", choices=["a", "b"], help="only this part")
+    parser.add_argument("--part", choices=["a", "b", "c"], help="only this part")
     options = parser.parse_args()
     cells = options.cells.split(",")
     seeds = [int(seed) for seed in options.seeds.split(",")]
+    if options.part == "c":
+        return within_the_years_to_choose_by(cells, seeds)
     if options.part != "b":
         eleven_years_ahead(cells, seeds)
     if options.part != "a":

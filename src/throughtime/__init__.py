@@ -1,7 +1,8 @@
 """Recurrent networks for time series, trained through time.
 
-`import throughtime as tt`, then one of three doors: `tt.nn` (drop-in layers), `tt.diagnostics`
-(how gradients travel through time) and `tt.Forecaster` (from a table to forecasts).
+`import throughtime as tt`, then one of three doors: `tt.nn` (drop-in layers; `tt.accelerate(model)`
+puts them into any model), `tt.diagnostics` (how gradients travel through time) and `tt.Forecaster`
+(from a table to forecasts).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.backtest import Backtest as Backtest
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
     from throughtime.forecasting.storage import load as load
+    from throughtime.nn.acceleration import accelerate as accelerate
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ __getattr__, __dir__, __all__ = lazy(
     {
         "Backtest": "throughtime.forecasting.backtest",
         "Forecaster": "throughtime.forecasting.forecaster",
+        "accelerate": "throughtime.nn.acceleration",
         "load": "throughtime.forecasting.storage",
         "datasets": "throughtime.datasets",
         "diagnostics": "throughtime.diagnostics",

@@ -1,5 +1,6 @@
 """Floor 1. Parameters: layers, cells, initialisers, heads, the five shapes of sequence work."""
 
+from throughtime.nn.acceleration import Acceleration, RecurrentModule, accelerate
 from throughtime.nn.cells import GRUCell, LSTMCell, RNNCell
 from throughtime.nn.ensemble import Ensemble
 from throughtime.nn.heads import (
@@ -31,6 +32,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Acceleration",
     "ClassHead",
     "Ensemble",
     "GRUCell",
@@ -43,11 +45,13 @@ __all__ = [
     "RNNCell",
     "Recorded",
     "Recurrence",
+    "RecurrentModule",
     "SequenceInput",
     "SequenceOutput",
     "SequenceToSequence",
     "StudentTHead",
     "SyncedSequence",
+    "accelerate",
     "chrono_",
     "forget_bias_",
     "identity_",

@@ -269,5 +269,6 @@ def test_unknown_names_are_refused() -> None:
         Case("gru", options=(("reset", "never"),)).run(Case("gru").draw())
 
 
-def test_a_kernel_must_say_all_three() -> None:
-    assert Kernel.__abstractmethods__ == {"forward", "adjoint", "replay"}
+def test_a_kernel_must_say_all_of_it() -> None:
+    said = {"operator", "states", "forward", "blank", "adjoint", "replay"}
+    assert Kernel.__abstractmethods__ == said

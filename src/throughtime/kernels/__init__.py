@@ -1,5 +1,6 @@
 """Floor 0. Recurrences as pure functions on tensors, each with its hand-derived adjoint."""
 
+import throughtime.kernels.operators
 from throughtime.kernels.gru import gru
 from throughtime.kernels.lstm import lstm
 from throughtime.kernels.rnn import rnn

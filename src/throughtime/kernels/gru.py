@@ -80,13 +80,19 @@ def gru(
     tensor([0.5000, 0.2500, 0.1250])
     """
     one_of("reset", reset, ["after", "before"])
+    kernel = gru_kernel(x, reset)
     if reset == "before":
         b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-        h_TBH, h_n = run(GRUBefore(), tap, mask, x, h_0, W, b, U)
+        h_TBH, h_n = run(kernel, tap, mask, x, h_0, W, b, U)
         return h_TBH, h_n
     b, b_hn = _biases(b_ih, b_hh, U.shape[-1])
-    h_TBH, h_n = run(GRUAfter(), tap, mask, x, h_0, W, b, U, b_hn)
+    h_TBH, h_n = run(kernel, tap, mask, x, h_0, W, b, U, b_hn)
     return h_TBH, h_n
+
+
+def gru_kernel(x: Tensor, reset: Reset) -> Kernel:
+    """Return the fastest kernel there is for tensors like x."""
+    return GRUAfter() if reset == "after" else GRUBefore()
 
 
 def _biases(
@@ -254,6 +260,7 @@ def _common_coefficients(
 class GRUAfter(Kernel):
     """The reset-after form: inputs x, h_0, W, b, U, b_hn; residuals h, gates."""
 
+    operator = "gru_after"
     states: ClassVar[int] = 1
 
     def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
@@ -265,6 +272,13 @@ class GRUAfter(Kernel):
         project(x, W, b, out=gates[..., H:])
         forward_after(gates, h, U.roll(H, -2), mask)
         return h[1:].clone(), h[-1].clone(), h, gates
+
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Return h_TBH, h_n and the residuals."""
+        x, h_0, *_ = inputs
+        H, T = h_0.shape[-1], x.shape[0]
+        h = timeline(h_0, T + 1, H)
+        return h[1:].clone(), h[-1].clone(), h, timeline(h_0, T, 4 * H)
 
     def adjoint(
         self,
@@ -307,6 +321,7 @@ class GRUAfter(Kernel):
 class GRUBefore(Kernel):
     """The reset-before form: inputs x, h_0, W, b, U; residuals h, gates."""
 
+    operator = "gru_before"
     states: ClassVar[int] = 1
 
     def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
@@ -317,6 +332,13 @@ class GRUBefore(Kernel):
         gates = project(x, W, b, out=timeline(h_0, T, 3 * H))
         forward_before(gates, h, U, mask)
         return h[1:].clone(), h[-1].clone(), h, gates
+
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Return h_TBH, h_n and the residuals."""
+        x, h_0, *_ = inputs
+        H, T = h_0.shape[-1], x.shape[0]
+        h = timeline(h_0, T + 1, H)
+        return h[1:].clone(), h[-1].clone(), h, timeline(h_0, T, 3 * H)
 
     def adjoint(
         self,

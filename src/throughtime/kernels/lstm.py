@@ -82,8 +82,13 @@ def lstm(
     tensor([[0.2500]])
     """
     b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-    h_TBH, h_n, c_n = run(LSTM(), tap, mask, x, h_0, c_0, W, b, U, P)
+    h_TBH, h_n, c_n = run(lstm_kernel(x), tap, mask, x, h_0, c_0, W, b, U, P)
     return h_TBH, h_n, c_n
+
+
+def lstm_kernel(x: Tensor) -> Kernel:
+    """Return the fastest kernel there is for tensors like x."""
+    return LSTM()
 
 
 def step(
@@ -200,6 +205,7 @@ def _coefficients(d: Tensor, gates: Tensor, c: Tensor, skipped: Tensor | None) -
 class LSTM(Kernel):
     """The LSTM as a `Kernel`: inputs x, h_0, c_0, W, b, U, P; residuals h, c, gates (and m)."""
 
+    operator = "lstm"
     states: ClassVar[int] = 2
 
     def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
@@ -212,6 +218,15 @@ class LSTM(Kernel):
         gates = project(x, W.roll(H, -2), b, out=timeline(c_0, T, 4 * H))
         forward(gates, h, c, m, U.roll(H, -2), P, mask)
         residuals = (h, c, gates) if P is None else (h, c, gates, m)
+        return h[1:].clone(), h[-1].clone(), c[-1].clone(), *residuals
+
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Return h_TBH, h_n, c_n and the residuals."""
+        x, h_0, c_0, *_, P = inputs
+        H, T = c_0.shape[-1], x.shape[0]
+        h, c = timeline(h_0, T + 1, h_0.shape[-1]), timeline(c_0, T + 1, H)
+        gates = timeline(c_0, T, 4 * H)
+        residuals = (h, c, gates) if P is None else (h, c, gates, timeline(c_0, T, H))
         return h[1:].clone(), h[-1].clone(), c[-1].clone(), *residuals
 
     def adjoint(

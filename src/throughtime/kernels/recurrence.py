@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,14 +40,29 @@ CHUNK_ELEMENTS = 2**16  # coefficients of the adjoint computed at once: fewer ca
 class Kernel(ABC):
     """How one recurrence is computed; inputs are always x, the states, then the weights.
 
-    `states` is the number of states. Outputs are h_TBH and the last value of each state.
+    Outputs are h_TBH and the last value of each state.
     """
 
-    states: ClassVar[int]
+    @property
+    @abstractmethod
+    def states(self) -> int:
+        """Return the number of states."""
+
+    @property
+    @abstractmethod
+    def operator(self) -> str:
+        """Return the name of the registered operator that stands for the recurrence in a graph."""
 
     @abstractmethod
     def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Return the outputs, then the residuals that the adjoint needs (time first)."""
+
+    @abstractmethod
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Return tensors of the shapes and strides that `forward` returns, values aside.
+
+        It is asked with tensors that have no values and sizes that are symbols.
+        """
 
     @abstractmethod
     def adjoint(
@@ -59,7 +74,10 @@ class Kernel(ABC):
         inputs: Inputs,
         residuals: Tensors,
     ) -> Optionals:
-        """Return the gradient of every input that is needed, and fill the tap."""
+        """Return the gradient of every input that is needed, and fill the tap.
+
+        Gradients share no memory. They are contiguous, but for x̄, which is laid out as by `timeline`.
+        """
 
     @abstractmethod
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
@@ -72,11 +90,45 @@ def run(
     """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments."""
     if x.shape[0] == 0:
         raise SettingError("at least one time step", f"x of shape {tuple(x.shape)}", "pass T >= 1")
+    if torch.is_autocast_enabled(x.device.type):
+        return _without_autocast(kernel, tap, mask, x, *rest)
     if mask is not None:
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
         x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
-    results = _recur(kernel, tap, mask, x, *rest)
+    if not is_traced(x):
+        return _recur(kernel, tap, mask, x, *rest)[: 1 + kernel.states]
+    if tap is not None:
+        raise SettingError(
+            "a tap in eager mode", "a graph that is being traced", "record outside of the graph"
+        )
+    results: Tensors = getattr(torch.ops.throughtime, kernel.operator)(mask, x, *rest)
     return results[: 1 + kernel.states]
+
+
+def is_traced(x: Tensor) -> bool:
+    """Say whether x stands for the tensors of a graph that somebody records, or is recorded."""
+    return (
+        torch.compiler.is_compiling()
+        or type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__
+        or any(torch._C._get_dispatch_mode(mode) is not None for mode in _RECORDING_MODES)
+    )
+
+
+_RECORDING_MODES = (
+    torch._C._TorchDispatchModeKey.FAKE,
+    torch._C._TorchDispatchModeKey.PROXY,
+    torch._C._TorchDispatchModeKey.FUNCTIONAL,
+)
+
+
+def _without_autocast(
+    kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, x: Tensor, *rest: Any
+) -> Tensors:
+    """Run in the weights' precision: rounding would add up over time, and little would be won."""
+    W: Tensor = rest[kernel.states]
+    rest = tuple(tensor if tensor is None else tensor.to(W.dtype) for tensor in rest)
+    with torch.autocast(x.device.type, enabled=False):
+        return run(kernel, tap, mask, x.to(W.dtype), *rest)
 
 
 class Recurrence(torch.autograd.Function):
@@ -141,7 +193,7 @@ class Adjoint(torch.autograd.Function):
         *tensors: Tensor | None,
     ) -> Tensors:
         """Run the fast adjoint loop."""
-        d_outputs, inputs, residuals = _split(tensors, 1 + kernel.states, count)
+        d_outputs, inputs, residuals = split(tensors, 1 + kernel.states, count)
         grads = kernel.adjoint(needed, tap, mask, d_outputs, inputs, residuals)  # type: ignore[arg-type]
         return tuple(grad for grad in grads if grad is not None)
 
@@ -186,9 +238,10 @@ _adjoin: Callable[..., Tensors] = Adjoint.apply
 _vjp: Callable[..., Any] = torch.func.vjp
 
 
-def _split(
+def split(
     tensors: Sequence[Tensor | None], outputs: int, inputs: int
 ) -> tuple[Optionals, Optionals, Optionals]:
+    """Return as many outputs' gradients, then as many inputs, then what remains."""
     cut = outputs + inputs
     return tuple(tensors[:outputs]), tuple(tensors[outputs:cut]), tuple(tensors[cut:])
 
@@ -197,7 +250,7 @@ def _gradient_of_replay(ctx: Any, mask: Tensor | None) -> Callable[..., Tensors]
     """Return ȳ, x, s_0, θ -> the needed gradients, by autograd over `replay`."""
 
     def gradient(*tensors: Tensor | None) -> Tensors:
-        d_outputs, inputs, _ = _split(tensors, 1 + ctx.kernel.states, ctx.count)
+        d_outputs, inputs, _ = split(tensors, 1 + ctx.kernel.states, ctx.count)
         grads = _pull_back(lambda *given: ctx.kernel.replay(mask, given), inputs, d_outputs)
         return tuple(g for g, need in zip(grads, ctx.needed, strict=True) if g is not None and need)
 

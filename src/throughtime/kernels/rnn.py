@@ -70,8 +70,13 @@ def rnn(
     """
     one_of("phi", phi, ["tanh", "relu"])
     b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-    h_TBH, h_n = run(RNN(phi), tap, mask, x, h_0, W, b, U)
+    h_TBH, h_n = run(rnn_kernel(x, phi), tap, mask, x, h_0, W, b, U)
     return h_TBH, h_n
+
+
+def rnn_kernel(x: Tensor, phi: Phi) -> Kernel:
+    """Return the fastest kernel there is for tensors like x."""
+    return RNN(phi)
 
 
 def step(h: Tensor, a_t: Tensor, U: Tensor, phi: Phi = "tanh") -> Tensor:
@@ -142,12 +147,23 @@ class RNN(Kernel):
     phi: Phi
     states: ClassVar[int] = 1
 
+    @property
+    def operator(self) -> str:
+        """Return "rnn_tanh" or "rnn_relu"."""
+        return f"rnn_{self.phi}"
+
     def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Project the inputs, run the loop."""
         x, h_0, W, b, U = inputs
         h = started(h_0, x.shape[0])
         project(x, W, b, out=h[1:])
         forward(h, U, self.phi, mask)
+        return h[1:].clone(), h[-1].clone(), h
+
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Return h_TBH, h_n and h_0..h_T."""
+        x, h_0, *_ = inputs
+        h = timeline(h_0, x.shape[0] + 1, h_0.shape[-1])
         return h[1:].clone(), h[-1].clone(), h
 
     def adjoint(

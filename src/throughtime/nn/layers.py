@@ -2,9 +2,12 @@
 
 Each class is a subclass of the one it stands in for, so the constructor, the parameters and their
 names, the state_dict and every error message are PyTorch's. `forward` runs our kernels on a CPU, in
-float32 and float64. For anything else (another device, autocast, tracing, compiling, and arguments
-that do not fit) it hands over to PyTorch, whose answer or error it is then. `torch.jit.script` alone
-cannot compile these classes; for it, load the state_dict into PyTorch's.
+float32 and float64. For anything else (another device, torch.jit.trace, and arguments that do not fit)
+it hands over to PyTorch, whose answer or error it is then. `torch.jit.script` alone cannot compile
+these classes; for it, load the state_dict into PyTorch's.
+
+torch.compile and torch.export find our operators in the layers' place. Under autocast the layers take
+what they are given in the precision of their weights, and answer in it.
 
 `recording` shows the gradients at every state, exactly as the backward pass computed them.
 """
@@ -71,23 +74,15 @@ def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
 
 
 def on_our_ground(input: Tensor) -> bool:
-    """Say whether our kernels are at home with a tensor: on a CPU, eager, float32 or float64."""
+    """Say whether our kernels are at home with a tensor: on a CPU, float32 or float64.
+
+    torch.jit.trace would unroll their loops, and knows PyTorch's.
+    """
     return (
         input.device.type == "cpu"
         and input.dtype in (torch.float32, torch.float64)
-        and not (_autocast_on_cpu() or _tracing() or torch.compiler.is_compiling())
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     )
-
-
-def _tracing() -> bool:
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
-
-
-def _autocast_on_cpu() -> bool:
-    try:
-        return torch.is_autocast_enabled("cpu")
-    except TypeError:  # before torch 2.4
-        return torch.is_autocast_cpu_enabled()
 
 
 class _Layers(torch.nn.RNNBase):

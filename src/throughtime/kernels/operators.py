@@ -1,0 +1,214 @@
+"""The recurrences as operators of PyTorch: `torch.ops.throughtime.lstm` and its like.
+
+What records a graph instead of running it (torch.compile, torch.export, make_fx, FakeTensor) sees one
+node where an eager call would run a loop. Each recurrence is a pair of operators,
+
+    name          (mask, x, s_0, θ)                          to y, residuals
+    name_adjoint  (needed, mask, ȳ, x, s_0, θ, residuals)    to the needed ones of (x̄, s̄_0, θ̄)
+
+y being h_TBH and the last value of each state. They run the kernel that an eager call would choose,
+and choose when they run, not when they are recorded. The residuals are the kernel's own affair: how
+many, and of which shapes, it says in `Kernel.blank`.
+
+Their derivatives are those of eager calls: `Recurrence` and `Adjoint`, around a kernel that calls the
+operators. `torch.library.register_autograd` would not do: it answers forward mode with zeros and
+torch.func.grad with an error.
+
+A saved graph holds the operators' names. Whoever loads it imports `throughtime.kernels` first;
+otherwise PyTorch says that it does not know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
+
+from throughtime.kernels.gru import gru_kernel
+from throughtime.kernels.lstm import lstm_kernel
+from throughtime.kernels.recurrence import (
+    Adjoint,
+    Inputs,
+    Kernel,
+    Optionals,
+    Recurrence,
+    Tensors,
+    split,
+    timeline,
+)
+from throughtime.kernels.rnn import rnn_kernel
+from throughtime.kernels.tap import AdjointTap
+
+
+@dataclass(frozen=True)
+class Operator(Kernel):
+    """A recurrence as calls of its operators, which choose a kernel for x in their turn."""
+
+    name: str
+    outputs: Sequence[str]
+    inputs: Sequence[str]
+    choose: Callable[[Tensor], Kernel]
+
+    @property
+    def operator(self) -> str:
+        """Return the name."""
+        return self.name
+
+    @property
+    def states(self) -> int:
+        """Return the number of states; each has one output, beside h_TBH."""
+        return len(self.outputs) - 1
+
+    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Call the operator."""
+        *outputs, residuals = _call_below(self.name, mask, *inputs)
+        return *outputs, *residuals
+
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Ask the kernel."""
+        return self.choose(inputs[0]).blank(inputs)
+
+    def adjoint(
+        self,
+        needed: Sequence[bool],
+        tap: AdjointTap | None,
+        mask: Tensor | None,
+        d_outputs: Inputs,
+        inputs: Inputs,
+        residuals: Tensors,
+    ) -> Optionals:
+        """Call the adjoint operator; it knows no tap."""
+        given = list(needed), mask, *d_outputs, *inputs, list(residuals)
+        grads = iter(_call_below(f"{self.name}_adjoint", *given))
+        return tuple(next(grads) if need else None for need in needed)
+
+    def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Ask the kernel."""
+        return self.choose(inputs[0]).replay(mask, inputs)
+
+
+def _call_below(name: str, *arguments: Any) -> Any:
+    """Call an operator beneath the level of autograd that we are in.
+
+    Further levels of torch.func may lie beneath, and those want to differentiate, although a
+    Function's forward otherwise does not.
+    """
+    operator = getattr(torch.ops.throughtime, name)
+    with torch._C._AutoDispatchBelowAutograd():
+        if not torch._C._are_functorch_transforms_active():
+            return operator(*arguments)
+        with torch.enable_grad(), torch.autograd.forward_ad._set_fwd_grad_enabled(True):
+            return operator(*arguments)
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensors:
+    """Apply a function at this level of autograd alone, not once more at all of torch.func's."""
+    with enable_single_level_autograd_function():
+        results: Tensors = super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+    return results
+
+
+def _register(kernel: Operator) -> None:
+    """Define and implement a recurrence's operator."""
+    ends = len(kernel.outputs)
+
+    def packed(results: Any) -> Any:
+        return *results[:ends], list(results[ends:])
+
+    def run(mask: Tensor | None, *inputs: Any) -> Any:
+        return packed(kernel.choose(inputs[0]).forward(mask, inputs))
+
+    def fake(mask: Tensor | None, *inputs: Any) -> Any:
+        return packed(kernel.blank(inputs))
+
+    def differentiate(mask: Tensor | None, *inputs: Any) -> Any:
+        return packed(_apply(Recurrence, kernel, None, mask, *inputs))
+
+    def vmap(info: Any, in_dims: Any, *tensors: Any) -> Any:
+        results, axes = Recurrence.vmap(info, (None, None, *in_dims), kernel, None, *tensors)
+        return packed(results), packed(axes)
+
+    arguments = ", ".join(["Tensor? mask", *kernel.inputs])
+    results = ", ".join([*(f"Tensor {name}" for name in kernel.outputs), "Tensor[] residuals"])
+    _define(kernel.name, f"({arguments}) -> ({results})", run, fake, differentiate, vmap)
+
+
+def _register_adjoint(kernel: Operator) -> None:
+    """Define and implement the operator of a recurrence's adjoint."""
+    count = len(kernel.inputs)
+
+    def run(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
+        *given, residuals = tensors
+        d_outputs, inputs, _ = split(given, len(kernel.outputs), count)
+        x: Any = inputs[0]
+        grads = kernel.choose(x).adjoint(needed, None, mask, d_outputs, inputs, tuple(residuals))
+        return [grad for grad in grads if grad is not None]
+
+    def fake(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
+        x, h_0, *rest = tensors[-1 - count : -1]
+        grads = [timeline(h_0, x.shape[0], x.shape[-1]) if needed[0] else None]
+        for tensor, need in zip([h_0, *rest], needed[1:], strict=True):
+            grads.append(tensor.new_empty(tensor.shape) if need else None)
+        return [grad for grad in grads if grad is not None]
+
+    def differentiate(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
+        *given, residuals = tensors
+        return list(_apply(Adjoint, kernel, None, needed, count, mask, *given, *residuals))
+
+    def vmap(info: Any, in_dims: Any, needed: Any, *tensors: Any) -> Any:
+        *given, residuals = tensors
+        *dims, residual_dims = in_dims[1:]
+        grads, axes = Adjoint.vmap(
+            info,
+            (*[None] * 4, *dims, *residual_dims),
+            kernel,
+            None,
+            needed,
+            count,
+            *given,
+            *residuals,
+        )
+        return list(grads), list(axes)
+
+    d_outputs = (f"Tensor? d_{name}" for name in kernel.outputs)
+    tensors = ["Tensor? mask", *d_outputs, *kernel.inputs, "Tensor[] residuals"]
+    schema = f"(bool[] needed, {', '.join(tensors)}) -> Tensor[]"
+    _define(f"{kernel.name}_adjoint", schema, run, fake, differentiate, vmap)
+
+
+def _define(name: str, schema: str, run: Any, fake: Any, differentiate: Any, vmap: Any) -> None:
+    def in_single_precision(*arguments: Any) -> Any:
+        with torch.autocast("cpu", enabled=False):
+            return getattr(torch.ops.throughtime, name)(*map(_at_least_single, arguments))
+
+    _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _library.impl(name, run, "CompositeExplicitAutograd")
+    _library.impl(name, differentiate, "Autograd")
+    _library.impl(name, in_single_precision, "AutocastCPU")
+    torch.library.register_fake(f"throughtime::{name}", fake, lib=_library)
+    torch.library.register_vmap(f"throughtime::{name}", vmap, lib=_library)
+
+
+def _at_least_single(argument: Any) -> Any:
+    if isinstance(argument, list):
+        return list(map(_at_least_single, argument))
+    halved = isinstance(argument, Tensor) and argument.dtype in (torch.bfloat16, torch.float16)
+    return argument.float() if halved else argument
+
+
+_library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
+_H, _HC, _W = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor W", "Tensor? b", "Tensor U"]
+_x, _b_hn, _P = ["Tensor x", "Tensor h_0"], ["Tensor? b_hn"], ["Tensor? P"]
+for _kernel in [
+    Operator("rnn_tanh", _H, [*_x, *_W], lambda x: rnn_kernel(x, "tanh")),
+    Operator("rnn_relu", _H, [*_x, *_W], lambda x: rnn_kernel(x, "relu")),
+    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lstm_kernel),
+    Operator("gru_after", _H, [*_x, *_W, *_b_hn], lambda x: gru_kernel(x, "after")),
+    Operator("gru_before", _H, [*_x, *_W], lambda x: gru_kernel(x, "before")),
+]:
+    _register(_kernel)
+    _register_adjoint(_kernel)

@@ -3,6 +3,7 @@
 ThroughtimeError
  ├── DataError (ValueError)          a table, a file or a series is not what is needed
  ├── SettingError (ValueError)       an argument or an option is out of its range
+ ├── TensorError (RuntimeError)      a tensor has not the shape, precision or device it should have
  ├── NotFittedError (RuntimeError)   a result was asked for before there was one
  ├── ModelFileError (ValueError)     a model file or a checkpoint is damaged or foreign
  ├── DivergedError (ArithmeticError) training met a loss or a gradient that is not finite
@@ -35,6 +36,10 @@ class DataError(ThroughtimeError, ValueError):
 
 class SettingError(ThroughtimeError, ValueError):
     """An argument or an option is out of its range."""
+
+
+class TensorError(ThroughtimeError, RuntimeError):
+    """A tensor has not the shape, the precision or the device that it should have."""
 
 
 class NotFittedError(ThroughtimeError, RuntimeError):

@@ -31,14 +31,17 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import one_of
+from throughtime.kernels.compiled import fastest
 from throughtime.kernels.recurrence import (
     Inputs,
     Kernel,
     Optionals,
     Tensors,
     add_product_for,
+    affine,
     arriving,
     chunks_back,
+    limit,
     outer,
     project,
     rows,
@@ -46,6 +49,7 @@ from throughtime.kernels.recurrence import (
     scratch,
     started,
     timeline,
+    together,
     unproject,
 )
 from throughtime.kernels.scan import scan
@@ -64,6 +68,8 @@ def gru(
     *,
     reset: Reset = "after",
     mask: Tensor | None = None,
+    reverse: bool = False,
+    state_grad_clip: float = 0.0,
     tap: AdjointTap | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run the GRU over time; the equations are at the top of this module.
@@ -80,19 +86,14 @@ def gru(
     tensor([0.5000, 0.2500, 0.1250])
     """
     one_of("reset", reset, ["after", "before"])
-    kernel = gru_kernel(x, reset)
-    if reset == "before":
-        b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-        h_TBH, h_n = run(kernel, tap, mask, x, h_0, W, b, U)
-        return h_TBH, h_n
-    b, b_hn = _biases(b_ih, b_hh, U.shape[-1])
-    h_TBH, h_n = run(kernel, tap, mask, x, h_0, W, b, U, b_hn)
+    kernel = gru_kernel(x, reset, state_grad_clip)
+    h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh)
     return h_TBH, h_n
 
 
-def gru_kernel(x: Tensor, reset: Reset) -> Kernel:
+def gru_kernel(x: Tensor, reset: Reset, clip: float = 0.0) -> Kernel:
     """Return the fastest kernel there is for tensors like x."""
-    return GRUAfter() if reset == "after" else GRUBefore()
+    return fastest(GRUAfter(clip) if reset == "after" else GRUBefore(clip), x)
 
 
 def _biases(
@@ -173,6 +174,7 @@ def adjoint_after(
     h: Tensor,
     U: Tensor,
     mask: Tensor | None,
+    clip: float,
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return dq, da_r, da_z, da_n side by side [T, B, 4H], and dh_0.
@@ -193,6 +195,7 @@ def adjoint_after(
         torch.mul(d_n, r, out=d_q)
         torch.addcmul(d_q, d_q, r, value=-1, out=d_r).mul_(q)
         for t in reversed(range(start, stop)):
+            limit(clip, dh)
             if totals is not None:
                 totals[t] = dh
             d_t[t].mul_(dh.unsqueeze(-2))
@@ -208,6 +211,7 @@ def adjoint_before(
     h: Tensor,
     U: Tensor,
     mask: Tensor | None,
+    clip: float,
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return da_r, da_z, da_n side by side [T, B, 3H], and dh_0; as above."""
@@ -226,6 +230,7 @@ def adjoint_before(
         carry_t = _common_coefficients(d_z, d_n, z, n, h[start:stop], skipped).unbind(0)
         torch.addcmul(r, r, r, value=-1, out=d_r).mul_(h[start:stop])
         for t in reversed(range(start, stop)):
+            limit(clip, dh)
             if totals is not None:
                 totals[t] = dh
             dzn_t[t].mul_(dh.unsqueeze(-2))
@@ -258,15 +263,17 @@ def _common_coefficients(
 
 @dataclass(frozen=True)
 class GRUAfter(Kernel):
-    """The reset-after form: inputs x, h_0, W, b, U, b_hn; residuals h, gates."""
+    """The reset-after form: inputs x, h_0, W, U, b_ih, b_hh; residuals h, gates."""
 
     operator = "gru_after"
+    clip: float = 0.0
     states: ClassVar[int] = 1
 
-    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+    def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
-        x, h_0, W, b, U, b_hn = inputs
+        x, h_0, W, U, b_ih, b_hh = inputs
         H, T = h_0.shape[-1], x.shape[0]
+        b, b_hn = _biases(b_ih, b_hh, H)
         h, gates = started(h_0, T), timeline(h_0, T, 4 * H)
         gates[..., :H] = 0.0 if b_hn is None else b_hn.unsqueeze(-2)
         project(x, W, b, out=gates[..., H:])
@@ -290,46 +297,48 @@ class GRUAfter(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back, then one product per gradient."""
-        x, _, W, _, U, _ = inputs
+        x, _, W, U, _, _ = inputs
         h, gates = residuals
         H = h.shape[-1]
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        d, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), mask, totals)
+        d, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), mask, self.clip, totals)
         dqrz, da = d[..., : 3 * H], d[..., H:]
-        if tap is not None:
-            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
-        x_needed, h_0_needed, W_needed, b_needed, U_needed, b_hn_needed = needed
+        if tap is not None and totals is not None:
+            tap.fill(totals, dh_0)
+        x_needed, h_0_needed, W_needed, U_needed, b_ih_needed, b_hh_needed = needed
         return (
             unproject(da, W) if x_needed else None,
             dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
-            rows(da).sum(-2) if b_needed else None,
             outer(dqrz, h[:-1]).roll(-H, -2) if U_needed else None,
-            rows(d[..., :H]).sum(-2) if b_hn_needed else None,
+            rows(da).sum(-2) if b_ih_needed else None,
+            rows(dqrz).sum(-2).roll(-H, -1) if b_hh_needed else None,
         )
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Scan `step`."""
-        x, h_0, W, b, U, b_hn = inputs
-        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        x, h_0, W, U, b_ih, b_hh = inputs
+        b, b_hn = _biases(b_ih, b_hh, h_0.shape[-1])
+        a = affine(x, W, b)
         (h_TBH,), (h_n,) = scan(lambda h, a_t: (step(h, a_t, U, b_hn),), (h_0,), [a], mask)
         return h_TBH, h_n
 
 
 @dataclass(frozen=True)
 class GRUBefore(Kernel):
-    """The reset-before form: inputs x, h_0, W, b, U; residuals h, gates."""
+    """The reset-before form: inputs x, h_0, W, U, b_ih, b_hh; residuals h, gates."""
 
     operator = "gru_before"
+    clip: float = 0.0
     states: ClassVar[int] = 1
 
-    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+    def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
-        x, h_0, W, b, U = inputs
+        x, h_0, W, U, b_ih, b_hh = inputs
         H, T = h_0.shape[-1], x.shape[0]
         h = started(h_0, T)
-        gates = project(x, W, b, out=timeline(h_0, T, 3 * H))
+        gates = project(x, W, together(b_ih, b_hh), out=timeline(h_0, T, 3 * H))
         forward_before(gates, h, U, mask)
         return h[1:].clone(), h[-1].clone(), h, gates
 
@@ -350,26 +359,26 @@ class GRUBefore(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back, then one product per gradient."""
-        x, _, W, _, U = inputs
+        x, _, W, U, _, _ = inputs
         h, gates = residuals
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, mask, totals)
-        if tap is not None:
-            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
-        x_needed, h_0_needed, W_needed, b_needed, U_needed = needed
+        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, mask, self.clip, totals)
+        if tap is not None and totals is not None:
+            tap.fill(totals, dh_0)
+        x_needed, h_0_needed, W_needed, U_needed, *b_needed = needed
         return (
             unproject(da, W) if x_needed else None,
             dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
-            rows(da).sum(-2) if b_needed else None,
             _d_recurrent_before(da, gates, h) if U_needed else None,
+            *(rows(da).sum(-2) if need else None for need in b_needed),
         )
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Scan `step`."""
-        x, h_0, W, b, U = inputs
-        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        x, h_0, W, U, b_ih, b_hh = inputs
+        a = affine(x, W, together(b_ih, b_hh))
         (h_TBH,), (h_n,) = scan(
             lambda h, a_t: (step(h, a_t, U, reset="before"),), (h_0,), [a], mask
         )

@@ -34,14 +34,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from throughtime.kernels.compiled import fastest
 from throughtime.kernels.recurrence import (
     Inputs,
     Kernel,
     Optionals,
     Tensors,
     add_product_for,
+    affine,
     arriving,
     chunks_back,
+    limit,
     outer,
     project,
     rows,
@@ -49,6 +52,7 @@ from throughtime.kernels.recurrence import (
     scratch,
     started,
     timeline,
+    together,
     unproject,
 )
 from throughtime.kernels.scan import scan
@@ -66,6 +70,8 @@ def lstm(
     P: Tensor | None = None,
     *,
     mask: Tensor | None = None,
+    reverse: bool = False,
+    state_grad_clip: float = 0.0,
     tap: AdjointTap | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the LSTM over time; the equations are at the top of this module.
@@ -81,14 +87,14 @@ def lstm(
     >>> c_n  # σ(0) = 1/2 is forgotten, twice
     tensor([[0.2500]])
     """
-    b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-    h_TBH, h_n, c_n = run(lstm_kernel(x), tap, mask, x, h_0, c_0, W, b, U, P)
+    inputs = x, h_0, c_0, W, U, b_ih, b_hh, P
+    h_TBH, h_n, c_n = run(lstm_kernel(x, state_grad_clip), tap, mask, reverse, *inputs)
     return h_TBH, h_n, c_n
 
 
-def lstm_kernel(x: Tensor) -> Kernel:
+def lstm_kernel(x: Tensor, clip: float = 0.0) -> Kernel:
     """Return the fastest kernel there is for tensors like x."""
-    return LSTM()
+    return fastest(LSTM(clip), x)
 
 
 def step(
@@ -143,6 +149,7 @@ def adjoint(
     U: Tensor,
     P: Tensor | None,
     mask: Tensor | None,
+    clip: float,
     totals: Tensor | None,
     held: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,6 +173,7 @@ def adjoint(
         to_c_t = to_c.unbind(0)
         passed_t = None if skipped is None else skipped.to(dh.dtype).unbind(0)
         for t in reversed(range(start, stop)):
+            limit(clip, dh, dc_t[t + 1])
             if totals is not None:
                 totals[t] = dh
             if held is not None:
@@ -203,17 +211,19 @@ def _coefficients(d: Tensor, gates: Tensor, c: Tensor, skipped: Tensor | None) -
 
 @dataclass(frozen=True)
 class LSTM(Kernel):
-    """The LSTM as a `Kernel`: inputs x, h_0, c_0, W, b, U, P; residuals h, c, gates (and m)."""
+    """The LSTM as a `Kernel`: inputs x, h_0, c_0, W, U, b_ih, b_hh, P; residuals h, c, gates (and m)."""
 
     operator = "lstm"
+    clip: float = 0.0
     states: ClassVar[int] = 2
 
-    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+    def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
-        x, h_0, c_0, W, b, U, P = inputs
+        x, h_0, c_0, W, U, b_ih, b_hh, P = inputs
         H, T = c_0.shape[-1], x.shape[0]
         h, c = started(h_0, T), started(c_0, T)
         m = h[1:] if P is None else timeline(c_0, T, H)
+        b = together(b_ih, b_hh)
         b = None if b is None else b.roll(H, -1)
         gates = project(x, W.roll(H, -2), b, out=timeline(c_0, T, 4 * H))
         forward(gates, h, c, m, U.roll(H, -2), P, mask)
@@ -239,7 +249,7 @@ class LSTM(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back, then one product per gradient."""
-        x, _, _, W, _, U, P = inputs
+        x, _, _, W, U, _, _, P = inputs
         h, c, gates, *_ = residuals
         d_h, d_h_n, d_c_n = d_outputs
         H = c.shape[-1]
@@ -248,25 +258,26 @@ class LSTM(Kernel):
         totals = torch.empty_like(h[1:]) if P_needed or tap is not None else None
         U_oifg = U.roll(H, -2)
         held = None if tap is None else torch.empty_like(c[1:])
-        da, dc_0, dh_0 = adjoint(d_h, d_h_n, dc_n, gates, h, c, U_oifg, P, mask, totals, held)
-        if tap is not None:
-            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
-            tap.dc_TBH, tap.dc_0 = held, dc_0.clone()
-        x_needed, h_0_needed, c_0_needed, W_needed, b_needed, U_needed, _ = needed
+        da, dc_0, dh_0 = adjoint(
+            d_h, d_h_n, dc_n, gates, h, c, U_oifg, P, mask, self.clip, totals, held
+        )
+        if tap is not None and totals is not None:
+            tap.fill(totals, dh_0, held, dc_0)
+        x_needed, h_0_needed, c_0_needed, W_needed, U_needed, *b_needed, _ = needed
         return (
             unproject(da, W.roll(H, -2)) if x_needed else None,
             dh_0 if h_0_needed else None,
             dc_0.clone() if c_0_needed else None,
             outer(da, x).roll(-H, -2) if W_needed else None,
-            rows(da).sum(-2).roll(-H, -1) if b_needed else None,
             outer(da, h[:-1]).roll(-H, -2) if U_needed else None,
+            *(rows(da).sum(-2).roll(-H, -1) if need else None for need in b_needed),
             _d_projection(totals, residuals[3], mask) if totals is not None and P_needed else None,
         )
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Scan `step`."""
-        x, h_0, c_0, W, b, U, P = inputs
-        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        x, h_0, c_0, W, U, b_ih, b_hh, P = inputs
+        a = affine(x, W, together(b_ih, b_hh))
         (h_TBH, _), (h_n, c_n) = scan(
             lambda h, c, a_t: step(h, c, a_t, U, P), (h_0, c_0), [a], mask
         )

@@ -52,6 +52,7 @@ class Operator(Kernel):
     outputs: Sequence[str]
     inputs: Sequence[str]
     choose: Callable[[Tensor], Kernel]
+    clip: float = 0.0
 
     @property
     def operator(self) -> str:
@@ -63,7 +64,7 @@ class Operator(Kernel):
         """Return the number of states; each has one output, beside h_TBH."""
         return len(self.outputs) - 1
 
-    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+    def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Call the operator."""
         *outputs, residuals = _call_below(self.name, mask, *inputs)
         return *outputs, *residuals
@@ -201,13 +202,13 @@ def _at_least_single(argument: Any) -> Any:
 
 
 _library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
-_H, _HC, _W = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor W", "Tensor? b", "Tensor U"]
-_x, _b_hn, _P = ["Tensor x", "Tensor h_0"], ["Tensor? b_hn"], ["Tensor? P"]
+_H, _HC, _x = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor x", "Tensor h_0"]
+_W, _P = ["Tensor W", "Tensor U", "Tensor? b_ih", "Tensor? b_hh"], ["Tensor? P"]
 for _kernel in [
     Operator("rnn_tanh", _H, [*_x, *_W], lambda x: rnn_kernel(x, "tanh")),
     Operator("rnn_relu", _H, [*_x, *_W], lambda x: rnn_kernel(x, "relu")),
     Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lstm_kernel),
-    Operator("gru_after", _H, [*_x, *_W, *_b_hn], lambda x: gru_kernel(x, "after")),
+    Operator("gru_after", _H, [*_x, *_W], lambda x: gru_kernel(x, "after")),
     Operator("gru_before", _H, [*_x, *_W], lambda x: gru_kernel(x, "before")),
 ]:
     _register(_kernel)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,8 +41,11 @@ CHUNK_ELEMENTS = 2**16  # coefficients of the adjoint computed at once: fewer ca
 class Kernel(ABC):
     """How one recurrence is computed; inputs are always x, the states, then the weights.
 
-    Outputs are h_TBH and the last value of each state.
+    Outputs are h_TBH and the last value of each state. `clip` limits the norm of the gradient of
+    every state, row by row, on its way back through time; 0 is no limit.
     """
+
+    clip: float
 
     @property
     @abstractmethod
@@ -53,9 +57,17 @@ class Kernel(ABC):
     def operator(self) -> str:
         """Return the name of the registered operator that stands for the recurrence in a graph."""
 
+    @property
+    def reverse(self) -> Kernel:
+        """Return the kernel that runs from the last time step to the first."""
+        return Reverse(self)
+
     @abstractmethod
-    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
-        """Return the outputs, then the residuals that the adjoint needs (time first)."""
+    def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
+        """Return the outputs, then the residuals that the adjoint needs (time first).
+
+        Without `keep` the residuals are not asked for, and may be missing.
+        """
 
     @abstractmethod
     def blank(self, inputs: Inputs) -> Tensors:
@@ -85,24 +97,55 @@ class Kernel(ABC):
 
 
 def run(
-    kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, x: Tensor, *rest: Tensor | None
+    kernel: Kernel,
+    tap: AdjointTap | None,
+    mask: Tensor | None,
+    backwards: bool,
+    x: Tensor,
+    *rest: Tensor | None,
 ) -> Tensors:
     """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments."""
     if x.shape[0] == 0:
         raise SettingError("at least one time step", f"x of shape {tuple(x.shape)}", "pass T >= 1")
     if torch.is_autocast_enabled(x.device.type):
-        return _without_autocast(kernel, tap, mask, x, *rest)
+        return _without_autocast(kernel, tap, mask, backwards, x, *rest)
     if mask is not None:
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
         x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
-    if not is_traced(x):
+    if is_traced(x):
+        return _run_traced(kernel, tap, mask, backwards, x, *rest)
+    kernel = kernel.reverse if backwards else kernel
+    if _is_transformed():
         return _recur(kernel, tap, mask, x, *rest)[: 1 + kernel.states]
-    if tap is not None:
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *rest)):
+        return _recur_eagerly(kernel, tap, mask, x, *rest)
+    return kernel.forward(mask, (x, *rest), keep=False)[: 1 + kernel.states]
+
+
+def _run_traced(
+    kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, backwards: bool, *inputs: Any
+) -> Tensors:
+    if tap is not None or kernel.clip:
         raise SettingError(
-            "a tap in eager mode", "a graph that is being traced", "record outside of the graph"
+            "no tap and no clipping of state gradients in a graph",
+            "a graph that is being traced",
+            "use them in eager mode",
         )
-    results: Tensors = getattr(torch.ops.throughtime, kernel.operator)(mask, x, *rest)
-    return results[: 1 + kernel.states]
+    operator = getattr(torch.ops.throughtime, kernel.operator)
+    ends = 1 + kernel.states
+    if not backwards:
+        results: Tensors = operator(mask, *inputs)
+        return results[:ends]
+    x, *rest = inputs
+    h_TBH, *others = operator(None if mask is None else mask.flip(0), x.flip(0), *rest)
+    return h_TBH.flip(0), *others[: ends - 1]
+
+
+def _is_transformed() -> bool:
+    """Say whether torch.func or forward mode is at work."""
+    return (
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 def is_traced(x: Tensor) -> bool:
@@ -122,13 +165,18 @@ _RECORDING_MODES = (
 
 
 def _without_autocast(
-    kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, x: Tensor, *rest: Any
+    kernel: Kernel,
+    tap: AdjointTap | None,
+    mask: Tensor | None,
+    backwards: bool,
+    x: Tensor,
+    *rest: Any,
 ) -> Tensors:
     """Run in the weights' precision: rounding would add up over time, and little would be won."""
     W: Tensor = rest[kernel.states]
     rest = tuple(tensor if tensor is None else tensor.to(W.dtype) for tensor in rest)
     with torch.autocast(x.device.type, enabled=False):
-        return run(kernel, tap, mask, x.to(W.dtype), *rest)
+        return run(kernel, tap, mask, backwards, x.to(W.dtype), *rest)
 
 
 class Recurrence(torch.autograd.Function):
@@ -157,8 +205,19 @@ class Recurrence(torch.autograd.Function):
         """Hand over to `Adjoint`, which can itself be differentiated."""
         needed = ctx.needs_input_grad[3:]
         mask, *tensors = ctx.saved_tensors
-        d_outputs = d_results[: 1 + ctx.kernel.states]
-        grads = iter(_adjoin(ctx.kernel, ctx.tap, needed, ctx.inputs, mask, *d_outputs, *tensors))
+        kernel: Kernel = ctx.kernel
+        d_outputs = d_results[: 1 + kernel.states]
+        if not torch.is_grad_enabled() and not _is_transformed():
+            inputs, residuals = tensors[: ctx.inputs], tuple(tensors[ctx.inputs :])
+            found = kernel.adjoint(needed, ctx.tap, mask, d_outputs, inputs, residuals)  # type: ignore[arg-type]
+            return None, None, None, *found
+        if kernel.clip:
+            raise SettingError(
+                "a gradient that is not differentiated again",
+                "clipping of state gradients, after which it is the gradient of no loss",
+                "leave out create_graph=True, or the clipping",
+            )
+        grads = iter(_adjoin(kernel, ctx.tap, needed, ctx.inputs, mask, *d_outputs, *tensors))
         return None, None, None, *(next(grads) if need else None for need in needed)
 
     @staticmethod
@@ -178,6 +237,24 @@ class Recurrence(torch.autograd.Function):
         results = _recur(kernel, tap, *lifted.tensors)
         ends = 1 + kernel.states
         return lifted.lower(results, [1, *[0] * kernel.states, *[1] * (len(results) - ends)])
+
+
+class EagerRecurrence(torch.autograd.Function):
+    """`Recurrence` where no transform of torch.func is at work: as much as is needed, no more."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, *inputs: Any
+    ) -> Tensors:
+        """Run the fast forward loop, and keep what the adjoint reads."""
+        results = kernel.forward(mask, inputs)
+        ends = 1 + kernel.states
+        ctx.kernel, ctx.tap, ctx.inputs = kernel, tap, len(inputs)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(mask, *inputs, *results[ends:])
+        return results[:ends]
+
+    backward = Recurrence.backward
 
 
 class Adjoint(torch.autograd.Function):
@@ -234,6 +311,7 @@ class Adjoint(torch.autograd.Function):
 
 
 _recur: Callable[..., Tensors] = Recurrence.apply
+_recur_eagerly: Callable[..., Tensors] = EagerRecurrence.apply
 _adjoin: Callable[..., Tensors] = Adjoint.apply
 _vjp: Callable[..., Any] = torch.func.vjp
 
@@ -301,6 +379,63 @@ def _restricted(
     return restricted, [arguments[i] for i in moving]
 
 
+@dataclass(frozen=True)
+class Reverse(Kernel):
+    """A kernel that runs another one from the last time step to the first."""
+
+    kernel: Kernel
+
+    @property
+    def states(self) -> int:
+        """Return the number of states."""
+        return self.kernel.states
+
+    @property
+    def operator(self) -> str:
+        """Return the operator of the one that it runs."""
+        return self.kernel.operator
+
+    @property
+    def clip(self) -> float:  # type: ignore[override]
+        """Return the limit of the gradient of a state."""
+        return self.kernel.clip
+
+    def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
+        """Turn x round, and then h_TBH."""
+        h_TBH, *others = self.kernel.forward(_flip(mask), (_flip(inputs[0]), *inputs[1:]), keep)
+        return h_TBH.flip(0), *others
+
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Ask the other one."""
+        return self.kernel.blank(inputs)
+
+    def adjoint(
+        self,
+        needed: Sequence[bool],
+        tap: AdjointTap | None,
+        mask: Tensor | None,
+        d_outputs: Inputs,
+        inputs: Inputs,
+        residuals: Tensors,
+    ) -> Optionals:
+        """Turn round x and what the loss sends to h_TBH, and then x's gradient and the tap."""
+        d_outputs = _flip(d_outputs[0]), *d_outputs[1:]
+        inputs = _flip(inputs[0]), *inputs[1:]
+        grads = self.kernel.adjoint(needed, tap, _flip(mask), d_outputs, inputs, residuals)
+        if tap is not None:
+            tap.flip()
+        return _flip(grads[0]), *grads[1:]
+
+    def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+        """Turn x round, and then h_TBH."""
+        h_TBH, *ends = self.kernel.replay(_flip(mask), (_flip(inputs[0]), *inputs[1:]))
+        return h_TBH.flip(0), *ends
+
+
+def _flip(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.flip(0)
+
+
 class _Lifted:
     """Tensors with a mapped axis moved to the members' axis; merged with one that is there."""
 
@@ -360,6 +495,25 @@ def arriving(h: Tensor, d_h: Tensor | None, d_h_n: Tensor | None) -> tuple[Tenso
 def rows(values: Tensor) -> Tensor:
     """See values [T, (E,) B, F] as matrices of T*B rows, [(E,) T*B, F]."""
     return values.movedim(0, -3).flatten(-3, -2)
+
+
+def limit(clip: float, *state: Tensor) -> None:
+    """Limit, in place, the norm of every row of the gradient of a state, given in its parts."""
+    if clip:
+        norm = torch.stack([part.square().sum(-1, keepdim=True) for part in state]).sum(0).sqrt()
+        factor = (clip / norm).clamp(max=1.0).nan_to_num(nan=1.0)
+        for part in state:
+            part.mul_(factor)
+
+
+def together(b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
+    """Return the sum of the two biases, of which either may be missing."""
+    return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
+
+
+def affine(x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
+    """Return x W' + b, differentiable."""
+    return x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
 
 
 def project(x: Tensor, W: Tensor, b: Tensor | None, out: Tensor) -> Tensor:

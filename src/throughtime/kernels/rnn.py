@@ -21,14 +21,17 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import one_of
+from throughtime.kernels.compiled import fastest
 from throughtime.kernels.recurrence import (
     Inputs,
     Kernel,
     Optionals,
     Tensors,
     add_product_for,
+    affine,
     arriving,
     chunks_back,
+    limit,
     outer,
     project,
     rows,
@@ -36,6 +39,7 @@ from throughtime.kernels.recurrence import (
     scratch,
     started,
     timeline,
+    together,
     unproject,
 )
 from throughtime.kernels.scan import scan
@@ -54,6 +58,8 @@ def rnn(
     *,
     phi: Phi = "tanh",
     mask: Tensor | None = None,
+    reverse: bool = False,
+    state_grad_clip: float = 0.0,
     tap: AdjointTap | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run h_t = φ(W x_t + U h_{t-1} + b_ih + b_hh) over time.
@@ -69,14 +75,14 @@ def rnn(
     tensor([1., 2., 3.])
     """
     one_of("phi", phi, ["tanh", "relu"])
-    b = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-    h_TBH, h_n = run(rnn_kernel(x, phi), tap, mask, x, h_0, W, b, U)
+    kernel = rnn_kernel(x, phi, state_grad_clip)
+    h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh)
     return h_TBH, h_n
 
 
-def rnn_kernel(x: Tensor, phi: Phi) -> Kernel:
+def rnn_kernel(x: Tensor, phi: Phi, clip: float = 0.0) -> Kernel:
     """Return the fastest kernel there is for tensors like x."""
-    return RNN(phi)
+    return fastest(RNN(phi, clip), x)
 
 
 def step(h: Tensor, a_t: Tensor, U: Tensor, phi: Phi = "tanh") -> Tensor:
@@ -108,6 +114,7 @@ def adjoint(
     U: Tensor,
     phi: Phi,
     mask: Tensor | None,
+    clip: float,
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return da [T, B, H] and dh_0 [B, H].
@@ -131,6 +138,7 @@ def adjoint(
             slope.masked_fill_(skipped, 0.0)
             passed = skipped.to(h.dtype)
         for t in reversed(range(start, stop)):
+            limit(clip, dh)
             if totals is not None:
                 totals[t] = dh
             add_product(e[t], da_t[t].mul_(dh), U, out=dh_before)
@@ -142,9 +150,10 @@ def adjoint(
 
 @dataclass(frozen=True)
 class RNN(Kernel):
-    """The vanilla recurrence as a `Kernel`: inputs x, h_0, W, b, U; residual h_0..h_T."""
+    """The vanilla recurrence as a `Kernel`: inputs x, h_0, W, U, b_ih, b_hh; residual h_0..h_T."""
 
     phi: Phi
+    clip: float = 0.0
     states: ClassVar[int] = 1
 
     @property
@@ -152,11 +161,11 @@ class RNN(Kernel):
         """Return "rnn_tanh" or "rnn_relu"."""
         return f"rnn_{self.phi}"
 
-    def forward(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
+    def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
-        x, h_0, W, b, U = inputs
+        x, h_0, W, U, b_ih, b_hh = inputs
         h = started(h_0, x.shape[0])
-        project(x, W, b, out=h[1:])
+        project(x, W, together(b_ih, b_hh), out=h[1:])
         forward(h, U, self.phi, mask)
         return h[1:].clone(), h[-1].clone(), h
 
@@ -176,25 +185,25 @@ class RNN(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back, then one product per gradient."""
-        x, _, W, _, U = inputs
+        x, _, W, U, _, _ = inputs
         (h,) = residuals
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        da, dh_0 = adjoint(d_h, d_h_n, h, U, self.phi, mask, totals)
-        if tap is not None:
-            tap.dh_TBH, tap.dh_0 = totals, dh_0.clone()
-        x_needed, h_0_needed, W_needed, b_needed, U_needed = needed
+        da, dh_0 = adjoint(d_h, d_h_n, h, U, self.phi, mask, self.clip, totals)
+        if tap is not None and totals is not None:
+            tap.fill(totals, dh_0)
+        x_needed, h_0_needed, W_needed, U_needed, *b_needed = needed
         return (
             unproject(da, W) if x_needed else None,
             dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
-            rows(da).sum(-2) if b_needed else None,
             outer(da, h[:-1]) if U_needed else None,
+            *(rows(da).sum(-2) if need else None for need in b_needed),
         )
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Scan `step`."""
-        x, h_0, W, b, U = inputs
-        a = x @ W.mT if b is None else x @ W.mT + b.unsqueeze(-2)
+        x, h_0, W, U, b_ih, b_hh = inputs
+        a = affine(x, W, together(b_ih, b_hh))
         (h_TBH,), (h_n,) = scan(lambda h, a_t: (step(h, a_t, U, self.phi),), (h_0,), [a], mask)
         return h_TBH, h_n

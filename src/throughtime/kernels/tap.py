@@ -20,8 +20,9 @@ class AdjointTap:
     """The gradients with respect to the states, filled when backward has run.
 
     `dh_TBH` is dL/dh_t for t = 1..T and `dh_0` the one of the initial state; `dc_TBH` and `dc_0`
-    are the other half for an LSTM, dL/dc_t with h_t held, and None for other recurrences. With members the
-    axes are T, E, B, H. Every backward pass fills the record anew.
+    are the other half for an LSTM, dL/dc_t with h_t held, and None for other recurrences.
+    `dh_norm_TB` and `dc_norm_TB` are the norms over H; with `whole=False` they are all that is kept
+    of a step. With members the axes are T, E, B, H. Every backward pass fills the record anew.
 
     >>> import torch
     >>> from throughtime.kernels import rnn
@@ -33,7 +34,25 @@ class AdjointTap:
     [0.25, 0.5, 1.0]
     """
 
+    whole: bool = True
     dh_TBH: Tensor | None = None
     dc_TBH: Tensor | None = None
+    dh_norm_TB: Tensor | None = None
+    dc_norm_TB: Tensor | None = None
     dh_0: Tensor | None = None
     dc_0: Tensor | None = None
+
+    def fill(
+        self, dh: Tensor, dh_0: Tensor, dc: Tensor | None = None, dc_0: Tensor | None = None
+    ) -> None:
+        """Record the gradients of h_1..h_T and h_0, and of the other half of the state."""
+        self.dh_TBH, self.dc_TBH = (dh, dc) if self.whole else (None, None)
+        self.dh_norm_TB = dh.norm(dim=-1)
+        self.dc_norm_TB = None if dc is None else dc.norm(dim=-1)
+        self.dh_0, self.dc_0 = dh_0.clone(), None if dc_0 is None else dc_0.clone()
+
+    def flip(self) -> None:
+        """Turn the record round in time."""
+        for name in ("dh_TBH", "dc_TBH", "dh_norm_TB", "dc_norm_TB"):
+            record = getattr(self, name)
+            setattr(self, name, None if record is None else record.flip(0))

@@ -33,8 +33,8 @@ States = tuple[Tensor, ...]
 class Recorded(NamedTuple):
     """One direction of one layer that ran forward, and the tap that its backward pass fills.
 
-    `name` is the module's name in the model; `direction` is 1 for the reverse direction, whose tap
-    follows the time in which the states were computed: its first entry is the last time step.
+    `name` is the module's name in the model; `direction` is 1 for the reverse direction. The tap's
+    entries follow the time of the series in both.
     """
 
     name: str
@@ -108,9 +108,7 @@ class _Layers(torch.nn.RNNBase):
         names, records = _recording.get() or ({}, [])
         return (names[self], records) if self in names else None
 
-    def _recur(
-        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
-    ) -> States:
+    def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         raise TypeError("a layer says which recurrence it runs")
 
     def _widths(self) -> list[int]:
@@ -202,11 +200,7 @@ class _Layers(torch.nn.RNNBase):
         suffix = f"_l{layer}" + "_reverse" * direction
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         weights = [getattr(self, name + suffix, None) for name in names]
-        if direction == 0:
-            return self._recur(x, states, weights, mask, tap)
-        flipped = None if mask is None else mask.flip(0)
-        output, *ends = self._recur(x.flip(0), states, weights, flipped, tap)
-        return output.flip(0), *ends
+        return self._recur(x, states, weights, mask=mask, reverse=direction == 1, tap=tap)
 
 
 def _each(states: Any, method: str) -> Any:
@@ -227,11 +221,9 @@ class RNN(_Layers, torch.nn.RNN):
     (torch.Size([10, 3, 16]), torch.Size([4, 3, 8]))
     """
 
-    def _recur(
-        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
-    ) -> States:
+    def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         phi: Any = self.mode.removeprefix("RNN_").lower()
-        return rnn(x, *states, *weights[:4], phi=phi, mask=mask, tap=tap)
+        return rnn(x, *states, *weights[:4], phi=phi, **how)
 
 
 class LSTM(_Layers, torch.nn.LSTM):
@@ -248,10 +240,8 @@ class LSTM(_Layers, torch.nn.LSTM):
     def _widths(self) -> list[int]:
         return [self.proj_size or self.hidden_size, self.hidden_size]
 
-    def _recur(
-        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
-    ) -> States:
-        return lstm(x, *states, *weights, mask=mask, tap=tap)
+    def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
+        return lstm(x, *states, *weights, **how)
 
 
 class GRU(_Layers, torch.nn.GRU):
@@ -286,11 +276,9 @@ class GRU(_Layers, torch.nn.GRU):
     def _is_ours(self, data: Tensor) -> bool:
         return self.reset == "before" or super()._is_ours(data)
 
-    def _recur(
-        self, x: Tensor, states: States, weights: list[Any], mask: Tensor | None, tap: Any
-    ) -> States:
+    def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         reset: Any = self.reset
-        return gru(x, *states, *weights[:4], reset=reset, mask=mask, tap=tap)
+        return gru(x, *states, *weights[:4], reset=reset, **how)
 
     def extra_repr(self) -> str:
         """Name the form of the reset gate where it is not PyTorch's."""

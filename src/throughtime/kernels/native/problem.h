@@ -1,0 +1,66 @@
+// What is asked of a kernel, and the door to those of each processor.
+
+#pragma once
+
+#include <cstdint>
+
+namespace throughtime {
+
+// How many numbers lie between one time step, member, row of the batch and the next.
+struct Strides {
+  int64_t t, e, b;
+};
+
+// A recurrence over x [T, E, B, I]; numbers within the last axis are contiguous, and so is every
+// tensor without strides of its own. An address may be null where the comment says "or none".
+// Every field is eight bytes wide: Python fills the struct as a row of integers.
+struct Problem {
+  int64_t threads, T, E, B, I, H, reversed;  // reversed: from the last step to the first
+  const void* x;
+  Strides x_at;
+  const void *h_0, *c_0;          // [E, B, H] or none (zeros)
+  const void *W, *U, *b_ih, *b_hh;  // [E, GH, I], [E, GH, H], [E, GH] or none
+  const void* mask;               // bytes [T, E, B] or none; 0: the states are carried unchanged
+  Strides mask_at;
+  void* residual;  // what the adjoint reads; or none, if there will be no adjoint
+  void* h;         // [T, E, B, H], written by the forward pass
+  Strides h_at;
+  void *h_n, *c_n;  // [E, B, H], written by the forward pass
+  // The adjoint reads these ...
+  const void* d_h;  // [T, E, B, H] or none
+  Strides d_h_at;
+  const void *d_h_n, *d_c_n;  // [E, B, H] or none
+  // ... and writes these, each or none
+  void* dx;
+  Strides dx_at;
+  void *dh_0, *dc_0, *dW, *dU, *db_ih, *db_hh;
+  void *all_dh, *all_dc;      // [T, E, B, H]: the gradient of every state
+  void *norm_dh, *norm_dc;    // [T, E, B]: its norm
+  double clip;  // the norm to which the gradient of a state (h_t, c_t) is limited; 0: no limit
+};
+
+enum Recurrence { RNN_TANH, RNN_RELU, LSTM, GRU_AFTER, GRU_BEFORE, RECURRENCES };
+enum Precision { FLOAT, DOUBLE, PRECISIONS };
+
+using Kernel = void (*)(const Problem&);
+using Elementwise = void (*)(const void* from, void* to, int64_t count);
+
+// The kernels for one kind of processor.
+struct Kernels {
+  int64_t vector_bytes;
+  Kernel forward[RECURRENCES][PRECISIONS], adjoint[RECURRENCES][PRECISIONS];
+  Elementwise sigmoid[PRECISIONS], tanh[PRECISIONS];
+};
+
+extern const Kernels portable_kernels, avx2_kernels, avx512_kernels;
+
+// Rows of the batch that one thread takes through time. It depends on the problem alone, so that the
+// order of summation, and with it every number, is the same for any number of threads.
+inline int64_t rows_together(const Problem& p) {
+  if (p.T * p.B <= 4) return 1;
+  if (p.B >= 96) return 24;
+  int64_t units = p.B < 6 ? 1 : p.B < 24 ? (p.B + 5) / 6 : 4;
+  return (p.B + units - 1) / units;
+}
+
+}  // namespace throughtime

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd.forward_ad import unpack_dual
 
+from throughtime._errors import SettingError
 from throughtime.kernels.gru import gru_kernel
 from throughtime.kernels.lstm import lstm_kernel
 from throughtime.kernels.recurrence import (
@@ -141,6 +142,12 @@ def _register(kernel: Operator) -> None:
     def differentiate(mask: Tensor | None, *inputs: Any) -> Any:
         if not _have_tangents(inputs):
             return packed(_apply(Recurrence, kernel, None, mask, *inputs))
+        if torch._guards.TracingContext.try_get() is not None:
+            raise SettingError(
+                "forward mode (jvp, jacfwd, hessian) in eager mode",
+                f"torch.ops.throughtime.{kernel.name} in a graph that is being compiled",
+                "leave it out of torch.compile",
+            )
         residuals = kernel.forward(mask, inputs)[ends:]
         return packed((*kernel.replay(mask, inputs), *residuals))
 

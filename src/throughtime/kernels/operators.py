@@ -27,7 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd.forward_ad import unpack_dual
 
+from throughtime._errors import SettingError
 from throughtime.kernels.gru import gru_kernel
 from throughtime.kernels.lstm import lstm_kernel
 from throughtime.kernels.recurrence import (
@@ -37,6 +39,8 @@ from throughtime.kernels.recurrence import (
     Optionals,
     Recurrence,
     Tensors,
+    adjoin_mapped,
+    recur_mapped,
     split,
     timeline,
 )
@@ -92,13 +96,23 @@ class Operator(Kernel):
         return self.choose(inputs[0]).replay(mask, inputs)
 
 
+def _operator(name: str) -> Any:
+    return getattr(torch.ops.throughtime, name)
+
+
+def _have_tangents(inputs: Sequence[Tensor | None]) -> bool:
+    """Say whether inputs move in forward mode, which a Function within an operator cannot follow."""
+    tangents = (unpack_dual(x).tangent for x in inputs if x is not None)  # type: ignore[no-untyped-call]
+    return any(tangent is not None for tangent in tangents)
+
+
 def _call_below(name: str, *arguments: Any) -> Any:
     """Call an operator beneath the level of autograd that we are in.
 
     Further levels of torch.func may lie beneath, and those want to differentiate, although a
     Function's forward otherwise does not.
     """
-    operator = getattr(torch.ops.throughtime, name)
+    operator = _operator(name)
     with torch._C._AutoDispatchBelowAutograd():
         if not torch._C._are_functorch_transforms_active():
             return operator(*arguments)
@@ -127,11 +141,24 @@ def _register(kernel: Operator) -> None:
         return packed(kernel.blank(inputs))
 
     def differentiate(mask: Tensor | None, *inputs: Any) -> Any:
-        return packed(_apply(Recurrence, kernel, None, mask, *inputs))
+        if not _have_tangents(inputs):
+            return packed(_apply(Recurrence, kernel, None, mask, *inputs))
+        if torch._guards.TracingContext.try_get() is not None:
+            raise SettingError(
+                "forward mode (jvp, jacfwd, hessian) in eager mode",
+                f"torch.ops.throughtime.{kernel.name} in a graph that is being compiled",
+                "leave it out of torch.compile",
+            )
+        residuals = kernel.forward(mask, inputs)[ends:]
+        return packed((*kernel.replay(mask, inputs), *residuals))
 
     def vmap(info: Any, in_dims: Any, *tensors: Any) -> Any:
-        results, axes = Recurrence.vmap(info, (None, None, *in_dims), kernel, None, *tensors)
-        return packed(results), packed(axes)
+        def recur(*lifted: Tensor | None) -> Tensors:
+            *outputs, residuals = _operator(kernel.name)(*lifted)
+            return *outputs, *residuals
+
+        mapped = recur_mapped(recur, kernel.states, info.batch_size, in_dims, tensors)
+        return tuple(map(packed, mapped))
 
     arguments = ", ".join(["Tensor? mask", *kernel.inputs])
     results = ", ".join([*(f"Tensor {name}" for name in kernel.outputs), "Tensor[] residuals"])
@@ -140,7 +167,7 @@ def _register(kernel: Operator) -> None:
 
 def _register_adjoint(kernel: Operator) -> None:
     """Define and implement the operator of a recurrence's adjoint."""
-    count = len(kernel.inputs)
+    name, count = f"{kernel.name}_adjoint", len(kernel.inputs)
 
     def run(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
         *given, residuals = tensors
@@ -163,28 +190,31 @@ def _register_adjoint(kernel: Operator) -> None:
     def vmap(info: Any, in_dims: Any, needed: Any, *tensors: Any) -> Any:
         *given, residuals = tensors
         *dims, residual_dims = in_dims[1:]
-        grads, axes = Adjoint.vmap(
-            info,
-            (*[None] * 4, *dims, *residual_dims),
-            kernel,
-            None,
+
+        def adjoin(*lifted: Tensor | None) -> Tensors:
+            cut = 1 + len(given)
+            return tuple(_operator(name)(needed, *lifted[:cut], list(lifted[cut:])))
+
+        mapped = adjoin_mapped(
+            adjoin,
+            kernel.states,
             needed,
-            count,
-            *given,
-            *residuals,
+            info.batch_size,
+            [*dims, *residual_dims],
+            [*given, *residuals],
         )
-        return list(grads), list(axes)
+        return tuple(map(list, mapped))
 
     d_outputs = (f"Tensor? d_{name}" for name in kernel.outputs)
     tensors = ["Tensor? mask", *d_outputs, *kernel.inputs, "Tensor[] residuals"]
     schema = f"(bool[] needed, {', '.join(tensors)}) -> Tensor[]"
-    _define(f"{kernel.name}_adjoint", schema, run, fake, differentiate, vmap)
+    _define(name, schema, run, fake, differentiate, vmap)
 
 
 def _define(name: str, schema: str, run: Any, fake: Any, differentiate: Any, vmap: Any) -> None:
     def in_single_precision(*arguments: Any) -> Any:
         with torch.autocast("cpu", enabled=False):
-            return getattr(torch.ops.throughtime, name)(*map(_at_least_single, arguments))
+            return _operator(name)(*map(_at_least_single, arguments))
 
     _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _library.impl(name, run, "CompositeExplicitAutograd")

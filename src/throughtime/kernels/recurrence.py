@@ -23,6 +23,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def run(
     """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments."""
     if x.shape[0] == 0:
         raise SettingError("at least one time step", f"x of shape {tuple(x.shape)}", "pass T >= 1")
-    if torch.is_autocast_enabled(x.device.type):
+    if autocasts(x):
         return _without_autocast(kernel, tap, mask, backwards, x, *rest)
     if mask is not None:
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
@@ -153,7 +154,10 @@ def is_traced(x: Tensor) -> bool:
     return (
         torch.compiler.is_compiling()
         or type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__
-        or any(torch._C._get_dispatch_mode(mode) is not None for mode in _RECORDING_MODES)
+        or (
+            torch._C._len_torch_dispatch_stack() > 0
+            and any(torch._C._get_dispatch_mode(mode) is not None for mode in _RECORDING_MODES)
+        )
     )
 
 
@@ -162,6 +166,16 @@ _RECORDING_MODES = (
     torch._C._TorchDispatchModeKey.PROXY,
     torch._C._TorchDispatchModeKey.FUNCTIONAL,
 )
+
+
+def autocasts(x: Tensor) -> bool:
+    """Say whether autocast is on for the device of x."""
+    device = x.device.type
+    return (
+        torch._C._is_any_autocast_enabled()
+        and torch.amp.is_autocast_available(device)
+        and torch.is_autocast_enabled(device)
+    )
 
 
 def _without_autocast(
@@ -177,6 +191,19 @@ def _without_autocast(
     rest = tuple(tensor if tensor is None else tensor.to(W.dtype) for tensor in rest)
     with torch.autocast(x.device.type, enabled=False):
         return run(kernel, tap, mask, backwards, x.to(W.dtype), *rest)
+
+
+def _in_full_precision(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn autocast off where somebody calls backward within it."""
+
+    def wrapped(ctx: Any, *d_results: Tensor | None) -> Any:
+        given = [d for d in d_results if d is not None]
+        if not (given and autocasts(given[0])):
+            return backward(ctx, *d_results)
+        with torch.autocast(given[0].device.type, enabled=False):
+            return backward(ctx, *d_results)
+
+    return wrapped
 
 
 class Recurrence(torch.autograd.Function):
@@ -201,6 +228,7 @@ class Recurrence(torch.autograd.Function):
         ctx.save_for_forward(mask, *tensors)
 
     @staticmethod
+    @_in_full_precision
     def backward(ctx: Any, *d_results: Tensor | None) -> Any:
         """Hand over to `Adjoint`, which can itself be differentiated."""
         needed = ctx.needs_input_grad[3:]
@@ -232,11 +260,8 @@ class Recurrence(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
         """Move the mapped axis to the members' axis and make one call."""
         kernel, tap, *tensors = arguments
-        axes = [1, 1, *[0] * (len(tensors) - 2)]
-        lifted = _Lifted(info.batch_size, tensors[1], in_dims[3], tensors, in_dims[2:], axes)
-        results = _recur(kernel, tap, *lifted.tensors)
-        ends = 1 + kernel.states
-        return lifted.lower(results, [1, *[0] * kernel.states, *[1] * (len(results) - ends)])
+        recur = partial(_recur, kernel, tap)
+        return recur_mapped(recur, kernel.states, info.batch_size, in_dims[2:], tensors)
 
 
 class EagerRecurrence(torch.autograd.Function):
@@ -284,6 +309,7 @@ class Adjoint(torch.autograd.Function):
         ctx.save_for_forward(mask, *tensors[: ctx.kept])
 
     @staticmethod
+    @_in_full_precision
     def backward(ctx: Any, *dd: Tensor) -> Any:
         """Differentiate the gradient of `replay`."""
         mask, *tensors = ctx.saved_tensors
@@ -300,14 +326,37 @@ class Adjoint(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
         """Move the mapped axis to the members' axis and make one call."""
         kernel, tap, needed, count, *tensors = arguments
-        x = 1 + 1 + kernel.states
-        states = [0] * kernel.states
-        residuals = len(tensors) - x - count
-        axes = [1, 1, *states, 1, *[0] * (count - 1), *[1] * residuals]
-        lifted = _Lifted(info.batch_size, tensors[x], in_dims[4 + x], tensors, in_dims[4:], axes)
-        grads = _adjoin(kernel, tap, needed, count, *lifted.tensors)
-        axes = [1, *[0] * (count - 1)]
-        return lifted.lower(grads, [axis for axis, need in zip(axes, needed, strict=True) if need])
+        adjoin = partial(_adjoin, kernel, tap, needed, count)
+        return adjoin_mapped(adjoin, kernel.states, needed, info.batch_size, in_dims[4:], tensors)
+
+
+def recur_mapped(
+    recur: Callable[..., Tensors], states: int, size: int, dims: Any, tensors: Sequence[Any]
+) -> tuple[Tensors, Any]:
+    """Call `recur` once with a mapped axis of mask, x, s_0, θ among the members."""
+    axes = [1, 1, *[0] * (len(tensors) - 2)]
+    lifted = _Lifted(size, tensors[1], dims[1], tensors, dims, axes)
+    results = recur(*lifted.tensors)
+    residuals = len(results) - 1 - states
+    return lifted.lower(results, [1, *[0] * states, *[1] * residuals])
+
+
+def adjoin_mapped(
+    adjoin: Callable[..., Tensors],
+    states: int,
+    needed: Sequence[bool],
+    size: int,
+    dims: Any,
+    tensors: Sequence[Any],
+) -> tuple[Tensors, Any]:
+    """Call `adjoin` once with a mapped axis of mask, ȳ, x, s_0, θ, residuals among the members."""
+    x, count = 1 + 1 + states, len(needed)
+    residuals = len(tensors) - x - count
+    axes = [1, 1, *[0] * states, 1, *[0] * (count - 1), *[1] * residuals]
+    lifted = _Lifted(size, tensors[x], dims[x], tensors, dims, axes)
+    grads = adjoin(*lifted.tensors)
+    axes = [1, *[0] * (count - 1)]
+    return lifted.lower(grads, [axis for axis, need in zip(axes, needed, strict=True) if need])
 
 
 _recur: Callable[..., Tensors] = Recurrence.apply

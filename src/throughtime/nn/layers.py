@@ -14,6 +14,7 @@ what they are given in the precision of their weights, and answer in it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ from torch.nn.utils.rnn import PackedSequence
 from throughtime._checks import one_of
 from throughtime._errors import SettingError
 from throughtime.kernels import AdjointTap, gru, lstm, rnn
+from throughtime.kernels.recurrence import autocasts
 
 States = tuple[Tensor, ...]
 
@@ -45,6 +47,7 @@ class Recorded(NamedTuple):
 
 _Recording = tuple[dict[torch.nn.Module, str], list[Recorded]]
 _recording: ContextVar[_Recording | None] = ContextVar("recording", default=None)
+_open: list[str] = []  # one entry a recording, in any thread; torch.compile reads no ContextVar
 
 
 @contextmanager
@@ -67,9 +70,11 @@ def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
     }
     records: list[Recorded] = []
     token = _recording.set((names, records))
+    _open.append("open")
     try:
         yield records
     finally:
+        _open.pop()
         _recording.reset(token)
 
 
@@ -90,6 +95,11 @@ class _Layers(torch.nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output of the last layer and the last states, as PyTorch's layer does."""
+        if _open and "torch._dynamo" in sys.modules:  # what it compiles has no room for a record
+            return torch.compiler.disable(self._forward)(input, hx)  # type: ignore[no-untyped-call]
+        return self._forward(input, hx)
+
+    def _forward(self, input: Any, hx: Any) -> Any:
         packed = isinstance(input, PackedSequence)
         data = input.data if packed else input
         if not (
@@ -102,9 +112,13 @@ class _Layers(torch.nn.RNNBase):
         return super().forward(input, hx)  # the sibling in torch.nn
 
     def _is_ours(self, data: Tensor) -> bool:
-        return on_our_ground(data) or self._record() is not None
+        weight: Any = self.weight_ih_l0
+        at_home = data.device.type == "cpu" and on_our_ground(weight)
+        return at_home or self._record() is not None
 
     def _record(self) -> tuple[str, list[Recorded]] | None:
+        if not _open:
+            return None
         names, records = _recording.get() or ({}, [])
         return (names[self], records) if self in names else None
 
@@ -119,7 +133,7 @@ class _Layers(torch.nn.RNNBase):
         """Say whether the arguments are in order; where not, PyTorch finds the words."""
         if data.dim() not in ((2,) if batch_sizes is not None else (2, 3)) or data.numel() == 0:
             return False
-        if data.shape[-1] != self.input_size or data.dtype != self.weight_ih_l0.dtype:
+        if data.shape[-1] != self.input_size or not self._takes(data):
             return False
         if hx is None:
             return True
@@ -132,9 +146,14 @@ class _Layers(torch.nn.RNNBase):
             batch = [data.shape[0 if self.batch_first else 1]] if data.dim() == 3 else []
         depth = self.num_layers * (1 + self.bidirectional)
         return all(
-            s.dtype == data.dtype and list(s.shape) == [depth, *batch, width]
+            self._takes(s) and list(s.shape) == [depth, *batch, width]
             for s, width in zip(states, self._widths(), strict=True)
         )
+
+    def _takes(self, tensor: Tensor) -> bool:
+        """Say whether a tensor has the weights' precision, or autocast may give it that."""
+        fits = tensor.dtype == self.weight_ih_l0.dtype
+        return fits or (tensor.is_floating_point() and autocasts(tensor))
 
     def _run_padded(self, input: Tensor, hx: Any) -> Any:
         batched, batch_axis = input.dim() == 3, 0 if self.batch_first else 1

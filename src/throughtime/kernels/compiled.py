@@ -10,6 +10,7 @@ loops of PyTorch's operations, which also serve where there was no compiler.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError, TensorError
-from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, timeline
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 
@@ -156,20 +157,20 @@ class Compiled(Kernel):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
-        if self._is_foreign(inputs):
-            return self._plain.forward(mask, inputs, keep)
         problem = _Problem(self, mask, inputs)
         outputs = problem.outputs()
-        residual = workspace(problem.residual_size, problem.x) if keep else None
+        if not keep:
+            problem.solve(None, outputs)
+            return outputs
+        shape = problem.residual_shape
+        residual = workspace(math.prod(shape), problem.x).view(shape)
         problem.solve(residual, outputs)
-        return outputs if residual is None else (*outputs, residual)
+        return *outputs, residual
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, the last states, and the residual."""
-        if self._is_foreign(inputs):
-            return self._plain.blank(inputs)
         problem = _Problem(self, None, inputs)
-        return *problem.outputs(), problem.x.new_empty(problem.residual_size)
+        return *problem.outputs(), problem.x.new_empty(problem.residual_shape)
 
     def adjoint(
         self,
@@ -181,15 +182,13 @@ class Compiled(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back."""
-        if self._is_foreign(inputs):
-            return self._plain.adjoint(needed, tap, mask, d_outputs, inputs, residuals)
         problem = _Problem(self, mask, inputs)
         states = range(1, 1 + self.states)
         gradients = [
             problem.gradient(i) if need or (tap is not None and i in states) else None
             for i, need in enumerate(needed)
         ]
-        problem.solve_back(residuals[0], d_outputs, gradients, tap)
+        problem.solve_back(residuals[0].contiguous(), d_outputs, gradients, tap)
         return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
@@ -199,10 +198,6 @@ class Compiled(Kernel):
     @property
     def _plain(self) -> Kernel:
         return self.plain.reverse if self.backwards else self.plain
-
-    def _is_foreign(self, inputs: Inputs) -> bool:
-        """Say whether it is the projected LSTM, which there is no C++ for."""
-        return self.plain.operator == "lstm" and inputs[-1] is not None
 
 
 class _Problem:
@@ -237,39 +232,34 @@ class _Problem:
         return tensor.contiguous()
 
     @property
-    def residual_size(self) -> int:
-        """Return how many numbers the adjoint will need."""
-        (T, E, B, _, H), kernel = self.sizes, self.kernel
+    def residual_shape(self) -> tuple[int, ...]:
+        """Return how many numbers the adjoint will need of each member; the first axis is one."""
+        (T, _, B, _, H), kernel = self.sizes, self.kernel
         L = kernel.processor.vector_bytes // self.x.element_size()
         padded = -(-H // L) * L
-        return E * B * padded * ((T + 1) * kernel.states + T * kernel.form.kept)
+        size = B * padded * ((T + 1) * kernel.states + T * kernel.form.kept)
+        return 1, *self.members, size
 
     def outputs(self) -> Tensors:
-        """Return h_TBH, and the last states, to be written."""
-        h_0 = self.inputs[1]
-        assert h_0 is not None
-        return self._timeline(self.sizes[4]), *(
-            torch.empty_like(h_0) for _ in range(self.kernel.states)
-        )
+        """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
+
+        None is a view of another tensor: a user may write into them.
+        """
+        T, E, B, _, H = self.sizes
+        if self.members:
+            strides = (B * H, T * B * H, H, 1)
+        else:
+            batch_first = self.x.stride(0) < self.x.stride(1)
+            strides = (H, T * H, 1) if batch_first else (B * H, H, 1)
+        h_TBH = self.x.new_empty_strided((T, *self.members, B, H), strides)
+        ends = (self.x.new_empty((*self.members, B, H)) for _ in range(self.kernel.states))
+        return h_TBH, *ends
 
     def gradient(self, index: int) -> Tensor:
         """Return a tensor for the gradient of an input, to be written."""
         like = self.inputs[index]
         assert like is not None
-        return torch.empty_like(like) if index > 0 else self._timeline(self.sizes[3])
-
-    def _timeline(self, features: int) -> Tensor:
-        """Return an empty [T, (E,) B, features], members first in memory, or laid out as x is.
-
-        It is no view of another tensor: a user may write into h_TBH.
-        """
-        T, E, B, _, _ = self.sizes
-        if self.members:
-            shape, strides = (T, E, B, features), (B * features, T * B * features, features, 1)
-            return self.x.new_empty_strided(shape, strides)
-        if self.x.stride(0) < self.x.stride(1):
-            return self.x.new_empty_strided((T, B, features), (features, T * features, 1))
-        return self.x.new_empty((T, B, features))
+        return torch.empty_like(like) if index > 0 else timeline(like[0], len(like), like.shape[-1])
 
     def solve(self, residual: Tensor | None, outputs: Tensors) -> None:
         """Run the forward loop."""

@@ -55,7 +55,7 @@ class Operator(Kernel):
     name: str
     outputs: Sequence[str]
     inputs: Sequence[str]
-    choose: Callable[[Tensor], Kernel]
+    choose: Callable[..., Kernel]
     clip: float = 0.0
 
     @property
@@ -75,7 +75,7 @@ class Operator(Kernel):
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Ask the kernel."""
-        return self.choose(inputs[0]).blank(inputs)
+        return self.choose(*inputs).blank(inputs)
 
     def adjoint(
         self,
@@ -93,7 +93,7 @@ class Operator(Kernel):
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Ask the kernel."""
-        return self.choose(inputs[0]).replay(mask, inputs)
+        return self.choose(*inputs).replay(mask, inputs)
 
 
 def _operator(name: str) -> Any:
@@ -135,7 +135,7 @@ def _register(kernel: Operator) -> None:
         return *results[:ends], list(results[ends:])
 
     def run(mask: Tensor | None, *inputs: Any) -> Any:
-        return packed(kernel.choose(inputs[0]).forward(mask, inputs))
+        return packed(kernel.choose(*inputs).forward(mask, inputs))
 
     def fake(mask: Tensor | None, *inputs: Any) -> Any:
         return packed(kernel.blank(inputs))
@@ -172,8 +172,9 @@ def _register_adjoint(kernel: Operator) -> None:
     def run(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
         *given, residuals = tensors
         d_outputs, inputs, _ = split(given, len(kernel.outputs), count)
-        x: Any = inputs[0]
-        grads = kernel.choose(x).adjoint(needed, None, mask, d_outputs, inputs, tuple(residuals))
+        grads = kernel.choose(*inputs).adjoint(
+            needed, None, mask, d_outputs, inputs, tuple(residuals)
+        )
         return [grad for grad in grads if grad is not None]
 
     def fake(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
@@ -235,11 +236,11 @@ _library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore
 _H, _HC, _x = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor x", "Tensor h_0"]
 _W, _P = ["Tensor W", "Tensor U", "Tensor? b_ih", "Tensor? b_hh"], ["Tensor? P"]
 for _kernel in [
-    Operator("rnn_tanh", _H, [*_x, *_W], lambda x: rnn_kernel(x, "tanh")),
-    Operator("rnn_relu", _H, [*_x, *_W], lambda x: rnn_kernel(x, "relu")),
-    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lstm_kernel),
-    Operator("gru_after", _H, [*_x, *_W], lambda x: gru_kernel(x, "after")),
-    Operator("gru_before", _H, [*_x, *_W], lambda x: gru_kernel(x, "before")),
+    Operator("rnn_tanh", _H, [*_x, *_W], lambda x, *_: rnn_kernel(x, "tanh")),
+    Operator("rnn_relu", _H, [*_x, *_W], lambda x, *_: rnn_kernel(x, "relu")),
+    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lambda x, *_: lstm_kernel(x, _[-1])),
+    Operator("gru_after", _H, [*_x, *_W], lambda x, *_: gru_kernel(x, "after")),
+    Operator("gru_before", _H, [*_x, *_W], lambda x, *_: gru_kernel(x, "before")),
 ]:
     _register(_kernel)
     _register_adjoint(_kernel)

@@ -10,10 +10,9 @@ loops of PyTorch's operations, which also serve where there was no compiler.
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError, TensorError
-from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, timeline
+from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 
@@ -81,6 +80,11 @@ _processor = _named(os.environ.get("THROUGHTIME_KERNELS"))
 _missing_said = _native is not None or os.environ.get("THROUGHTIME_KERNELS") == "torch"
 
 
+def processor() -> Processor | None:
+    """Return the kind of kernels in use; None for those of PyTorch's operations."""
+    return _processor
+
+
 def fastest(plain: Kernel, x: Tensor) -> Kernel:
     """Return the fastest kernel for tensors like x that does what `plain` does."""
     if _processor is None:
@@ -126,6 +130,10 @@ def _compiled(plain: Kernel, processor: Processor, backwards: bool) -> Kernel:
     return Compiled(plain, processor, FORMS[plain.operator], backwards)
 
 
+run_forward: Callable[..., None] = getattr(_native, "forward", None)  # type: ignore[assignment]
+addresses: Callable[..., list[int] | None] = getattr(_native, "addresses", None)  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Compiled(Kernel):
     """A recurrence in C++; `plain` is the same one in PyTorch's operations."""
@@ -158,14 +166,18 @@ class Compiled(Kernel):
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
         problem = _Problem(self, mask, inputs)
+        problem.check(inputs)
         outputs = problem.outputs()
-        if not keep:
-            problem.solve(None, outputs)
-            return outputs
-        shape = problem.residual_shape
-        residual = workspace(math.prod(shape), problem.x).view(shape)
-        problem.solve(residual, outputs)
-        return *outputs, residual
+        residual = workspace(problem.residual_size, problem.x) if keep else None
+        h_TBH, *ends = outputs
+        _native.forward(
+            *problem.fields(residual),
+            h_TBH.data_ptr(),
+            *_strides(h_TBH),
+            *_pair(ends),
+            *NO_ADJOINT,
+        )
+        return outputs if residual is None else (*outputs, residual.view(problem.residual_shape))
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, the last states, and the residual."""
@@ -181,15 +193,37 @@ class Compiled(Kernel):
         inputs: Inputs,
         residuals: Tensors,
     ) -> Optionals:
-        """Run the loop back."""
-        problem = _Problem(self, mask, inputs)
-        states = range(1, 1 + self.states)
-        gradients = [
-            problem.gradient(i) if need or (tap is not None and i in states) else None
+        """Run the loop back: write the gradients, fill the tap."""
+        problem, states = _Problem(self, mask, inputs), self.states
+        d_h = d_outputs[0]
+        if d_h is not None and d_h.stride(-1) != 1:
+            d_h = d_h.contiguous()
+        d_ends = [d if d is None else d.contiguous() for d in d_outputs[1:]]
+        dx, *others = [
+            torch.empty_like(problem.inputs[i], memory_format=torch.contiguous_format)
+            if need
+            else None
             for i, need in enumerate(needed)
         ]
-        problem.solve_back(residuals[0].contiguous(), d_outputs, gradients, tap)
-        return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
+        if tap is not None:
+            others[:states] = [torch.empty_like(h) for h in problem.inputs[1 : 1 + states]]
+        _native.adjoint(
+            *problem.fields(residuals[0].contiguous()),
+            *_NO_OUTPUTS,
+            _address(d_h),
+            *_strides(d_h),
+            *_pair(d_ends),
+            _address(dx),
+            *_strides(dx),
+            *_pair(others[:states]),
+            *map(_address, others[states : states + 4]),
+            *((0, 0, 0, 0) if tap is None else problem.records(tap)),
+            float(self.clip),
+        )
+        if tap is not None:
+            d_states = [d if d is None else d.clone() for d in others[:states]]
+            tap.dh_0, tap.dc_0 = d_states[0], d_states[1] if states == 2 else None
+        return dx, *(d if need else None for d, need in zip(others, needed[1:], strict=True))
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Ask the plain one."""
@@ -201,164 +235,105 @@ class Compiled(Kernel):
 
 
 class _Problem:
-    """The inputs of one call, checked and laid out, since the C++ reads at bare addresses."""
+    """The inputs of one call, laid out as the C++ reads them: at addresses and strides."""
 
     def __init__(self, kernel: Compiled, mask: Tensor | None, inputs: Inputs) -> None:
         x, U = inputs[0], inputs[2 + kernel.states]
-        T, *E, B, I = x.shape  # noqa: E741
-        H, G = U.shape[-1], kernel.form.gates * U.shape[-1]
-        self.kernel, self.dtype, self.mask = kernel, x.dtype, mask
-        self.members, self.sizes = tuple(E), (T, E[0] if E else 1, B, I, H)
-        shapes = (
-            *((*E, B, H),) * kernel.states,
-            (*E, G, I),
-            (*E, G, H),
-            (*E, G),
-            (*E, G),
-        )
+        T, *members, B, I = x.shape  # noqa: E741
+        E = members[0] if members else 1
+        self.kernel, self.mask, self.members = kernel, mask, members
+        self.sizes = T, E, B, I, U.shape[-1]
         self.x = x if x.stride(-1) == 1 or I == 1 else x.contiguous()
-        rest = map(self._checked, _NAMES[kernel.states], inputs[1:], shapes)
-        self.inputs = (self.x, *rest)
+        self.inputs = self.x, *(i if i is None else i.contiguous() for i in inputs[1:7])
 
-    def _checked(self, name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
-        if tensor is None:
-            return None
-        if tensor.shape != shape or tensor.dtype != self.dtype:
-            raise TensorError(
-                f"{name} of shape {list(shape)} and {self.dtype}",
-                f"shape {list(tensor.shape)} and {tensor.dtype}",
-                "its sizes and its precision follow those of x and U",
-            )
-        return tensor.contiguous()
+    def check(self, inputs: Inputs) -> None:
+        """Raise TensorError unless everything has the sizes and the precision it should have."""
+        kernel, dtype, members = self.kernel, self.x.dtype, self.members
+        (_, _, B, I, H), gates = self.sizes, kernel.form.gates  # noqa: E741
+        weights = (*members, gates * H, I), (*members, gates * H, H), *((*members, gates * H),) * 2
+        shapes = *((*members, B, H),) * kernel.states, *weights
+        for index, (tensor, shape) in enumerate(zip(inputs[1:7], shapes, strict=False)):
+            if tensor is not None and (tensor.shape != shape or tensor.dtype is not dtype):
+                raise TensorError(
+                    f"{_NAMES[kernel.states][index]} of shape {list(shape)} and {dtype}",
+                    f"shape {list(tensor.shape)} and {tensor.dtype}",
+                    "its sizes and its precision follow those of x and U",
+                )
+
+    @property
+    def residual_size(self) -> int:
+        """Return how many numbers the adjoint will need."""
+        (T, E, B, _, H), kernel = self.sizes, self.kernel
+        L = kernel.processor.vector_bytes // self.x.element_size()
+        return E * B * (-(-H // L) * L) * ((T + 1) * kernel.states + T * kernel.form.kept)
 
     @property
     def residual_shape(self) -> tuple[int, ...]:
-        """Return how many numbers the adjoint will need of each member; the first axis is one."""
-        (T, _, B, _, H), kernel = self.sizes, self.kernel
-        L = kernel.processor.vector_bytes // self.x.element_size()
-        padded = -(-H // L) * L
-        size = B * padded * ((T + 1) * kernel.states + T * kernel.form.kept)
-        return 1, *self.members, size
+        """Return the residual's shape: members second, as vmap wants them."""
+        return 1, *self.members, self.residual_size // self.sizes[1]
 
     def outputs(self) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
 
         None is a view of another tensor: a user may write into them.
         """
-        T, E, B, _, H = self.sizes
+        T, _, B, _, H = self.sizes
+        x, ends = self.x, (*self.members, B, H)
         if self.members:
             strides = (B * H, T * B * H, H, 1)
+            h_TBH = x.new_empty_strided((T, *ends), strides)
+        elif x.stride(0) < x.stride(1):
+            h_TBH = x.new_empty_strided((T, B, H), (H, T * H, 1))
         else:
-            batch_first = self.x.stride(0) < self.x.stride(1)
-            strides = (H, T * H, 1) if batch_first else (B * H, H, 1)
-        h_TBH = self.x.new_empty_strided((T, *self.members, B, H), strides)
-        ends = (self.x.new_empty((*self.members, B, H)) for _ in range(self.kernel.states))
-        return h_TBH, *ends
+            h_TBH = x.new_empty((T, B, H))
+        return h_TBH, *(x.new_empty(ends) for _ in range(self.kernel.states))
 
-    def gradient(self, index: int) -> Tensor:
-        """Return a tensor for the gradient of an input, to be written."""
-        like = self.inputs[index]
-        assert like is not None
-        return torch.empty_like(like) if index > 0 else timeline(like[0], len(like), like.shape[-1])
-
-    def solve(self, residual: Tensor | None, outputs: Tensors) -> None:
-        """Run the forward loop."""
-        h_TBH, *ends = outputs
-        _native.forward(
-            *self._common(residual),
-            h_TBH.data_ptr(),
-            *_strides(h_TBH),
-            *_addresses(ends, 2),
-            *(0,) * 20,  # what the adjoint reads and writes
-            0.0,
-        )
-
-    def solve_back(
-        self,
-        residual: Tensor,
-        d_outputs: Inputs,
-        gradients: Sequence[Tensor | None],
-        tap: AdjointTap | None,
-    ) -> None:
-        """Run the loop back: write the gradients, fill the tap."""
-        states = self.kernel.states
-        d_h = None if d_outputs[0] is None else _dense(d_outputs[0])
-        d_ends = [None if d is None else d.contiguous() for d in d_outputs[1:]]
-        dx, *others = gradients
-        records = [None] * 4 if tap is None else self._records(tap)
-        _native.adjoint(
-            *self._common(residual),
-            *(0,) * 6,  # the outputs
-            _address(d_h),
-            *_strides(d_h),
-            *_addresses(d_ends, 2),
-            _address(dx),
-            *_strides(dx),
-            *_addresses(others[:states], 2),
-            *map(_address, others[states : states + 4]),
-            *map(_address, records),
-            self.kernel.clip,
-        )
-        if tap is not None:
-            d_states = [None if d is None else d.clone() for d in others[:states]]
-            tap.dh_0, tap.dc_0 = d_states[0], d_states[1] if states == 2 else None
-
-    def _records(self, tap: AdjointTap) -> list[Tensor | None]:
+    def records(self, tap: AdjointTap) -> list[int]:
+        """Return the addresses of the tap's records, made anew."""
         T, _, B, _, H = self.sizes
-        each = (T, *self.members, B)
-        whole, pair = tap.whole, self.kernel.states == 2
-        tap.dh_TBH = self.x.new_empty((*each, H)) if whole else None
-        tap.dc_TBH = self.x.new_empty((*each, H)) if whole and pair else None
-        tap.dh_norm_TB = self.x.new_empty(each)
-        tap.dc_norm_TB = self.x.new_empty(each) if pair else None
-        return [tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB]
+        new, each, both = self.x.new_empty, (T, *self.members, B), self.kernel.states == 2
+        tap.dh_TBH = new((*each, H)) if tap.whole else None
+        tap.dc_TBH = new((*each, H)) if tap.whole and both else None
+        tap.dh_norm_TB = new(each)
+        tap.dc_norm_TB = new(each) if both else None
+        return [*map(_address, (tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB))]
 
-    def _common(self, residual: Tensor | None) -> tuple[Any, ...]:
+    def fields(self, residual: Tensor | None) -> tuple[Any, ...]:
         """Return the first fields of the problem, up to the residual."""
-        kernel, (T, E, B, I, H) = self.kernel, self.sizes  # noqa: E741
-        states = self.inputs[1 : 1 + kernel.states]
+        kernel, (x, *rest) = self.kernel, self.inputs
         return (
             kernel.processor.number,
             kernel.form.number,
-            PRECISIONS[self.dtype],
+            PRECISIONS[x.dtype],
             torch.get_num_threads(),
-            T,
-            E,
-            B,
-            I,
-            H,
+            *self.sizes,
             kernel.backwards,
-            self.x.data_ptr(),
-            *_strides(self.x),
-            *_addresses(states, 2),
-            *map(_address, self.inputs[1 + kernel.states : 5 + kernel.states]),
+            x.data_ptr(),
+            *_strides(x),
+            *_pair(rest[: kernel.states]),
+            *map(_address, rest[kernel.states :]),
             _address(self.mask),
-            *_strides(self.mask, 0),
+            *((0, 0, 0) if self.mask is None else _strides(self.mask, self.mask.dim())),
             _address(residual),
         )
 
 
 _NAMES = {1: ("h_0", "W", "U", "b_ih", "b_hh"), 2: ("h_0", "c_0", "W", "U", "b_ih", "b_hh")}
+_NO_OUTPUTS, NO_ADJOINT = (0,) * 6, (*(0,) * 20, 0.0)
 
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _addresses(tensors: Sequence[Tensor | None], count: int) -> tuple[int, ...]:
-    """Return as many addresses, none for what is missing at the end."""
-    return (*map(_address, tensors), *(0,) * (count - len(tensors)))
+def _pair(states: Sequence[Tensor | None]) -> tuple[int, int]:
+    """Return the addresses of h and c, if there is one."""
+    return _address(states[0]), _address(states[1]) if len(states) == 2 else 0
 
 
-def _strides(tensor: Tensor | None, features: int = 1) -> tuple[int, int, int]:
-    """Return the strides of time, members and batch; a last axis of features has none."""
+def _strides(tensor: Tensor | None, axes: int = 0) -> tuple[int, int, int]:
+    """Return the strides of time, members and batch of [T, (E,) B, features], or of the first axes."""
     if tensor is None:
         return 0, 0, 0
-    strides = tensor.stride()
-    if tensor.dim() == 2 + features:
-        return strides[0], 0, strides[1]
-    return strides[0], strides[1], strides[2]
-
-
-def _dense(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+    strides = tensor.stride()[: axes or -1]
+    return strides if len(strides) == 3 else (strides[0], 0, strides[1])

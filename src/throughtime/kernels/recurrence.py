@@ -119,7 +119,7 @@ def run(
     if _is_transformed():
         return _recur(kernel, tap, mask, x, *rest)[: 1 + kernel.states]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *rest)):
-        return _recur_eagerly(kernel, tap, mask, x, *rest)
+        return recur_eagerly(kernel, tap, mask, x, *rest)
     return kernel.forward(mask, (x, *rest), keep=False)[: 1 + kernel.states]
 
 
@@ -360,7 +360,7 @@ def adjoin_mapped(
 
 
 _recur: Callable[..., Tensors] = Recurrence.apply
-_recur_eagerly: Callable[..., Tensors] = EagerRecurrence.apply
+recur_eagerly: Callable[..., Tensors] = EagerRecurrence.apply
 _adjoin: Callable[..., Tensors] = Adjoint.apply
 _vjp: Callable[..., Any] = torch.func.vjp
 

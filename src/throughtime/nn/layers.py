@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,11 @@ from torch.nn.utils.rnn import PackedSequence
 from throughtime._checks import one_of
 from throughtime._errors import SettingError
 from throughtime.kernels import AdjointTap, gru, lstm, rnn
-from throughtime.kernels.recurrence import autocasts
+from throughtime.kernels.gru import gru_kernel
+from throughtime.kernels.lstm import lstm_kernel
+from throughtime.kernels.recurrence import Kernel, autocasts
+from throughtime.kernels.rnn import rnn_kernel
+from throughtime.nn.express import answer
 
 States = tuple[Tensor, ...]
 
@@ -93,8 +97,28 @@ def on_our_ground(input: Tensor) -> bool:
 class _Layers(torch.nn.RNNBase):
     """Stacked layers in one or two directions; a subclass says which recurrence they run."""
 
+    STATES: ClassVar[int] = 1
+    GATES: ClassVar[int]
+
+    def kernel(self, x: Tensor) -> Kernel:
+        """Return the kernel for tensors like x."""
+        raise TypeError("a layer says which recurrence it runs")
+
+    @property
+    def form(self) -> int:
+        """Return the number of the recurrence in C++."""
+        raise TypeError("a layer says which recurrence it runs")
+
+    def _split(self, hx: Any) -> Any:
+        """Return the given states one by one."""
+        return () if hx is None else (hx,)
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output of the last layer and the last states, as PyTorch's layer does."""
+        if not _open:
+            quick = answer(self, input, hx)
+            if quick is not None:
+                return quick
         if _open and "torch._dynamo" in sys.modules:  # what it compiles has no room for a record
             return torch.compiler.disable(self._forward)(input, hx)  # type: ignore[no-untyped-call]
         return self._forward(input, hx)
@@ -240,6 +264,17 @@ class RNN(_Layers, torch.nn.RNN):
     (torch.Size([10, 3, 16]), torch.Size([4, 3, 8]))
     """
 
+    GATES = 1
+
+    def kernel(self, x: Tensor) -> Kernel:
+        """Return the kernel for tensors like x."""
+        return rnn_kernel(x, "tanh" if self.mode == "RNN_TANH" else "relu")
+
+    @property
+    def form(self) -> int:
+        """Return the number of the recurrence in C++."""
+        return 0 if self.mode == "RNN_TANH" else 1
+
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         phi: Any = self.mode.removeprefix("RNN_").lower()
         return rnn(x, *states, *weights[:4], phi=phi, **how)
@@ -255,6 +290,16 @@ class LSTM(_Layers, torch.nn.LSTM):
     >>> output.shape, h_n.shape, c_n.shape
     (torch.Size([2, 10, 3]), torch.Size([1, 2, 3]), torch.Size([1, 2, 8]))
     """
+
+    STATES, GATES = 2, 4
+    form = 2
+
+    def kernel(self, x: Tensor) -> Kernel:
+        """Return the kernel for tensors like x."""
+        return lstm_kernel(x, None)
+
+    def _split(self, hx: Any) -> Any:
+        return () if hx is None else hx
 
     def _widths(self) -> list[int]:
         return [self.proj_size or self.hidden_size, self.hidden_size]
@@ -277,7 +322,18 @@ class GRU(_Layers, torch.nn.GRU):
     GRU(4, 8, reset=before)
     """
 
+    GATES = 3
     reset: str = "after"  # also for a torch.nn.GRU whose class was changed
+
+    def kernel(self, x: Tensor) -> Kernel:
+        """Return the kernel for tensors like x."""
+        reset: Any = self.reset
+        return gru_kernel(x, reset)
+
+    @property
+    def form(self) -> int:
+        """Return the number of the recurrence in C++."""
+        return 3 if self.reset == "after" else 4
 
     def __init__(self, *args: Any, reset: str = "after", **kwargs: Any) -> None:
         one_of("reset", reset, ["after", "before"])

@@ -128,7 +128,11 @@ struct GruBeforeCell : Plain<GruBeforeCell> {
     forward_row<GruBeforeCell, T>(p, s, u, step, x, parts);
     T* a_n = step.spare + s.padded;
     const T* U_n = offset<T>(p.U, (u.e * GATES + 2) * s.H * s.H);
-    for (int64_t i = 0; i < s.H; ++i) a_n[i] += dot(U_n + i * s.H, step.spare, s.H);
+    for (int64_t j = 0; j < s.blocks; ++j) {
+      int64_t height = least(L, s.H - j * L), beyond = (s.H - j * L - height) * s.H;
+      const T* rows = U_n + j * L * s.H;
+      store(a_n + j * L, load(a_n + j * L) + dots(rows, height, beyond, step.spare, s.H));
+    }
     for (int64_t j = 0; j < s.blocks; ++j)
       finish<T>(load(a_n + j * L), step, place(s, 1, j, 0));
   }

@@ -120,6 +120,70 @@ PyObject* tanh(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return apply(&Kernels::tanh, args, count);
 }
 
+// The names that tensors are asked by, made once.
+struct Names {
+  PyObject *dtype, *is_cpu, *numel, *is_contiguous, *data_ptr;
+} names;
+
+bool make_names() {
+  names = {PyUnicode_InternFromString("dtype"), PyUnicode_InternFromString("is_cpu"),
+           PyUnicode_InternFromString("numel"), PyUnicode_InternFromString("is_contiguous"),
+           PyUnicode_InternFromString("data_ptr")};
+  return names.dtype && names.is_cpu && names.numel && names.is_contiguous && names.data_ptr;
+}
+
+// Say whether an attribute of a tensor, or the answer of a method, is the one expected.
+bool is(PyObject* tensor, PyObject* name, PyObject* expected) {
+  PyObject* found = PyObject_GetAttr(tensor, name);
+  Py_XDECREF(found);
+  return found == expected;
+}
+
+bool holds(PyObject* tensor, PyObject* question) {
+  PyObject* answer = PyObject_CallMethodObjArgs(tensor, question, nullptr);
+  Py_XDECREF(answer);
+  return answer == Py_True;
+}
+
+bool ask(PyObject* tensor, PyObject* question, int64_t& number) {
+  PyObject* answer = PyObject_CallMethodObjArgs(tensor, question, nullptr);
+  bool known = answer && read_long(answer, number);
+  Py_XDECREF(answer);
+  return known;
+}
+
+// addresses(types, dtype, tensors, counts): where the numbers of each tensor lie, 0 for None; or
+// None, unless all are of one of two types, of the dtype, on the CPU, contiguous, of these counts.
+PyObject* addresses(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 4 || !PyTuple_Check(args[0]) || PyTuple_Size(args[0]) != 2 ||
+      !PyList_Check(args[2]) || !PyTuple_Check(args[3]) ||
+      PyList_Size(args[2]) != PyTuple_Size(args[3]))
+    return PyErr_Format(PyExc_TypeError, "expected two types, a dtype, a list and as many counts");
+  PyTypeObject* types[] = {reinterpret_cast<PyTypeObject*>(PyTuple_GetItem(args[0], 0)),
+                           reinterpret_cast<PyTypeObject*>(PyTuple_GetItem(args[0], 1))};
+  PyObject* found = PyList_New(0);
+  for (Py_ssize_t i = 0; found && i < PyList_Size(args[2]); ++i) {
+    PyObject* tensor = PyList_GetItem(args[2], i);
+    int64_t numbers, expected, address = 0;
+    if (tensor != Py_None) {
+      bool fits = (Py_TYPE(tensor) == types[0] || Py_TYPE(tensor) == types[1]) &&
+                  read_long(PyTuple_GetItem(args[3], i), expected) &&
+                  is(tensor, names.dtype, args[1]) && is(tensor, names.is_cpu, Py_True) &&
+                  holds(tensor, names.is_contiguous) && ask(tensor, names.numel, numbers) &&
+                  numbers == expected && ask(tensor, names.data_ptr, address);
+      if (!fits) {
+        Py_DECREF(found);
+        if (PyErr_Occurred()) return nullptr;
+        Py_RETURN_NONE;
+      }
+    }
+    PyObject* number = PyLong_FromLongLong(address);
+    if (!number || PyList_Append(found, number) < 0) Py_CLEAR(found);
+    Py_XDECREF(number);
+  }
+  return found;
+}
+
 // [(number, name, bytes of a vector)] of the kernels that run on this processor, the fastest first.
 PyObject* available(PyObject*, PyObject*) {
   PyObject* found = PyList_New(0);
@@ -141,6 +205,7 @@ PyMethodDef methods[] = {
     TT_FAST(adjoint),
     TT_FAST(sigmoid),
     TT_FAST(tanh),
+    TT_FAST(addresses),
     {"available", available, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -153,5 +218,5 @@ PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", nullptr, -1, methods
 
 PyMODINIT_FUNC PyInit__native() {
   using namespace throughtime;
-  return PyModule_Create(&definition);
+  return make_names() ? PyModule_Create(&definition) : nullptr;
 }

@@ -145,24 +145,6 @@ void add_outer_all(T* C, int64_t ldc, int64_t M, int64_t N, int64_t steps, int64
   }
 }
 
-// b[m] for a row of a matrix-vector product with rows of w as they are: few rows, no packing.
-template <class T>
-TT_INLINE T dot(const T* w, const T* a, int64_t K) {
-  constexpr int L = LANES<T>;
-  Vec<T> even = {}, odd = {};
-  int64_t k = 0;
-  for (; k + 2 * L <= K; k += 2 * L) {
-    even += load(w + k) * load(a + k);
-    odd += load(w + k + L) * load(a + k + L);
-  }
-  if (k + L <= K) {
-    even += load(w + k) * load(a + k);
-    k += L;
-  }
-  if (k < K) odd += load_part(w + k, K - k) * load_part(a + k, K - k);
-  return sum<T>(even + odd);
-}
-
 // Transpose a square of LANES x LANES, by interleaving halves.
 template <class T>
 TT_INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
@@ -193,6 +175,38 @@ TT_INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i) v[i] = w[i];
   }
+}
+
+// Products of LANES rows of w [.., K] with a, without packing; rows from `height` on are none.
+//
+// `beyond` says how many numbers may be read behind the last row: a vector may end in the next row.
+template <class T>
+TT_INLINE Vec<T> dots(const T* w, int64_t height, int64_t beyond, const T* a, int64_t K) {
+  constexpr int L = LANES<T>;
+  Vec<T> acc[L] = {};
+  int64_t k = 0;
+  if (height == L) {
+    for (; k + L <= K; k += L) {
+      Vec<T> values = load(a + k);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; ++l) acc[l] += load(w + l * K + k) * values;
+    }
+  }
+  for (; k < K; k += L) {
+    int width = least(L, K - k);
+    Bits<T> inside;
+    for (int l = 0; l < L; ++l) inside[l] = l < width ? -1 : 0;
+    Vec<T> values = load_part(a + k, width);
+    for (int l = 0; l < height; ++l) {
+      bool whole = L - width <= beyond + (height - 1 - l) * K;
+      Vec<T> row = whole ? load(w + l * K + k) : load_part(w + l * K + k, width);
+      acc[l] += (inside ? row : Vec<T>{}) * values;
+    }
+  }
+  transpose<T>(acc);
+  for (int width = L / 2; width > 0; width /= 2)
+    for (int l = 0; l < width; ++l) acc[l] += acc[l + width];
+  return acc[0];
 }
 
 // Pack blocks of LANES rows of `gates` gates of W [.., K], so that to.. [k][slot][lane] is contiguous:

@@ -173,6 +173,14 @@ void pack_bias(const Shape<T>& s, const T* b_ih, const T* b_hh, T* to) {
     }
 }
 
+// As many threads as there may be and work is for; one, where it is done before another has started.
+template <class Cell, class T>
+int64_t workers_for(const Problem& p, const Shape<T>& s) {
+  constexpr int64_t activation = 40, worth_a_thread = 4000000;  // in multiplications
+  int64_t work = s.T_ * s.E * s.B * s.padded * Cell::PARTS * (s.H + s.I + activation);
+  return work < worth_a_thread ? 1 : least(p.threads, s.units);
+}
+
 // ---- forward ---------------------------------------------------------------------------------
 
 // Weights of one member, packed for `multiply`: for each tile of blocks, W then U.
@@ -255,11 +263,16 @@ void forward_step(const Shape<T>& s, const Packed<Cell, T>& w, const Step<T>& st
   }
 }
 
+// Add the products of a gate's rows with a to a part of [block][part][lane]; gates follow each other.
 template <class Cell, class T>
-void add_dots(const Shape<T>& s, const T* w, const T* a, int64_t K, int part, T* parts) {
+void add_dots(const Shape<T>& s, const T* W, int gate, const T* a, int64_t K, T* parts) {
   constexpr int64_t L = LANES<T>;
-  for (int64_t i = 0; i < s.H; ++i)
-    parts[(i / L * Cell::PARTS + part) * L + i % L] += dot(w + i * K, a, K);
+  const T* w = W + gate * s.H * K;
+  for (int64_t j = 0; j < s.blocks; ++j, w += L * K, parts += Cell::PARTS * L) {
+    int64_t height = least(L, s.H - j * L);
+    int64_t beyond = ((Cell::GATES - gate) * s.H - j * L - height) * K;
+    store(parts, load(parts) + dots(w, height, beyond, a, K));
+  }
 }
 
 // The pre-activations of one row, with the weights as they are: [block][part][lane].
@@ -268,11 +281,11 @@ void sum_parts(const Problem& p, const Shape<T>& s, const Unit& u, const T* h, c
   pack_bias<Cell, T>(s, offset<T>(p.b_ih, u.e * Cell::GATES * s.H),
                      offset<T>(p.b_hh, u.e * Cell::GATES * s.H), parts);
   for (int g = 0; g < Cell::X; ++g)
-    add_dots<Cell, T>(s, offset<T>(p.W, (u.e * Cell::GATES + Cell::x_gates[g]) * s.H * s.I), x, s.I,
-                      Cell::X_FIRST + g, parts);
+    add_dots<Cell, T>(s, offset<T>(p.W, u.e * Cell::GATES * s.H * s.I), Cell::x_gates[g], x, s.I,
+                      parts + (Cell::X_FIRST + g) * LANES<T>);
   for (int g = 0; g < Cell::HP; ++g)
-    add_dots<Cell, T>(s, offset<T>(p.U, (u.e * Cell::GATES + Cell::h_gates[g]) * s.H * s.H), h, s.H,
-                      Cell::H_FIRST + g, parts);
+    add_dots<Cell, T>(s, offset<T>(p.U, u.e * Cell::GATES * s.H * s.H), Cell::h_gates[g], h, s.H,
+                      parts + (Cell::H_FIRST + g) * LANES<T>);
 }
 
 template <class Cell, class T>
@@ -345,7 +358,7 @@ struct Forward {
 
   void run() {
     if (s.units == 0) return;
-    int64_t workers = least(p.threads, s.units);
+    int64_t workers = workers_for<Cell>(p, s);
     int64_t packed_size = packed ? s.E * Packed<Cell, T>::size(s) : 0;
     expect_writes(p.residual, s.E * s.B * Slots<Cell, T>::of_row(s) * sizeof(T));
     expect_writes(p.h, (extent(p.h_at, s) + s.H) * sizeof(T));
@@ -634,7 +647,7 @@ struct Adjoint {
 
   void run() {
     if (s.units == 0) return clear();
-    int64_t workers = least(p.threads, s.units);
+    int64_t workers = workers_for<Cell>(p, s);
     expect_writes(p.dx, p.dx ? (extent(p.dx_at, s) + s.I) * sizeof(T) : 0);
     Scratch memory((s.E * (U_size + W_size) + workers * per_worker) * sizeof(T));
     U_packed = reinterpret_cast<T*>(memory.data());

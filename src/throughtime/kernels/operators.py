@@ -40,6 +40,7 @@ from throughtime.kernels.recurrence import (
     Recurrence,
     Tensors,
     adjoin_mapped,
+    in_forward_mode,
     recur_mapped,
     split,
     timeline,
@@ -100,7 +101,9 @@ def _operator(name: str) -> Any:
 
 
 def _have_tangents(inputs: Sequence[Tensor | None]) -> bool:
-    """Say whether inputs move in forward mode, which a Function within an operator cannot follow."""
+    """Say whether inputs move in forward mode, where a Function would lose the second of two levels."""
+    if not in_forward_mode():
+        return False
     tangents = (unpack_dual(x).tangent for x in inputs if x is not None)  # type: ignore[no-untyped-call]
     return any(tangent is not None for tangent in tangents)
 
@@ -119,8 +122,13 @@ def _call_below(name: str, *arguments: Any) -> Any:
             return operator(*arguments)
 
 
-def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensors:
+def _apply(function: type[Recurrence] | type[Adjoint], *arguments: Any) -> Tensors:
     """Apply a function at this level of autograd alone, not once more at all of torch.func's."""
+    wanted = torch.is_grad_enabled() and any(
+        isinstance(argument, Tensor) and argument.requires_grad for argument in arguments
+    )
+    if not (wanted or in_forward_mode()):
+        return function.forward(*arguments)  # the same, with nothing to remember
     with enable_single_level_autograd_function():
         results: Tensors = super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
     return results

@@ -97,6 +97,8 @@ def run(
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
         x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
     if not is_traced(x):
+        if tap is None and in_forward_mode():
+            return kernel.replay(mask, (x, *rest))
         return _recur(kernel, tap, mask, x, *rest)[: 1 + kernel.states]
     if tap is not None:
         raise SettingError(
@@ -104,6 +106,14 @@ def run(
         )
     results: Tensors = getattr(torch.ops.throughtime, kernel.operator)(mask, x, *rest)
     return results[: 1 + kernel.states]
+
+
+def in_forward_mode() -> bool:
+    """Say whether somebody pushes tangents forward.
+
+    Of two nested levels (jacfwd of jacfwd) PyTorch loses one at every Function, and says nothing.
+    """
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 def is_traced(x: Tensor) -> bool:

@@ -258,8 +258,12 @@ def test_reset_before_never_falls_back_to_another_net() -> None:
     x = torch.randn(5, 2, INPUT)
     with torch.autocast("cpu", torch.bfloat16):
         assert_same(flat(layer(x.bfloat16())), flat(layer(x.bfloat16().float())))
-    with pytest.raises(SettingError, match="dtype of the weights"):
+    with pytest.raises(ValueError, match="does not match weight dtype"):
         layer(x.bfloat16())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer, "_fits", lambda *_: False)
+        with pytest.raises(SettingError, match="no such GRU"):
+            layer(x)
     assert layer.bfloat16()(x.bfloat16())[0].dtype == torch.bfloat16
     with pytest.raises(SettingError, match="reset"):
         tt_nn.GRU(INPUT, HIDDEN, reset="sometimes")

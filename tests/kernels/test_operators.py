@@ -191,7 +191,14 @@ def test_a_recorded_gradient_holds_one_node_each_way(case: Case) -> None:
     nodes = [str(node.target) for node in graph.graph.nodes if "throughtime" in str(node.target)]
     name = captured(case, values)[0].operator
     assert nodes == [f"throughtime.{name}.default", f"throughtime.{name}_adjoint.default"]
-    assert worst([graph(2 * values["x"])], [gradient(2 * values["x"])]) == 0.0
+    x = 2 * values["x"]
+    assert worst([graph(x)], [gradient(x)]) == 0.0
+    twice, expected = (grad(lambda x: f(x).square().sum())(x) for f in (graph, gradient))
+    assert worst([twice], [expected]) < 1e-10
+    both = torch.stack([x, values["x"]])
+    assert worst([vmap(graph)(both)], [vmap(gradient)(both)]) < 1e-12
+    with pytest.raises(SettingError, match="forward mode"):
+        jvp(graph, (x,), (x,))
 
 
 def test_a_recording_is_not_for_graphs() -> None:

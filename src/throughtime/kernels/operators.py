@@ -108,6 +108,14 @@ def _have_tangents(inputs: Sequence[Tensor | None]) -> bool:
     return any(tangent is not None for tangent in tangents)
 
 
+def _no_forward_mode(name: str) -> SettingError:
+    return SettingError(
+        "forward mode (jvp, jacfwd, hessian) in eager mode",
+        f"torch.ops.throughtime.{name} in a graph",
+        "leave it out of torch.compile and make_fx",
+    )
+
+
 def _call_below(name: str, *arguments: Any) -> Any:
     """Call an operator beneath the level of autograd that we are in.
 
@@ -151,11 +159,7 @@ def _register(kernel: Operator) -> None:
         if not _have_tangents(inputs):
             return packed(_apply(Recurrence, kernel, None, mask, *inputs))
         if torch._guards.TracingContext.try_get() is not None:
-            raise SettingError(
-                "forward mode (jvp, jacfwd, hessian) in eager mode",
-                f"torch.ops.throughtime.{kernel.name} in a graph that is being compiled",
-                "leave it out of torch.compile",
-            )
+            raise _no_forward_mode(kernel.name)
         residuals = kernel.forward(mask, inputs)[ends:]
         return packed((*kernel.replay(mask, inputs), *residuals))
 
@@ -192,6 +196,8 @@ def _register_adjoint(kernel: Operator) -> None:
 
     def differentiate(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
         *given, residuals = tensors
+        if torch._C._are_functorch_transforms_active() and _have_tangents(given):
+            raise _no_forward_mode(name)
         return list(_apply(Adjoint, kernel, None, needed, count, mask, *given, *residuals))
 
     def vmap(info: Any, in_dims: Any, needed: Any, *tensors: Any) -> Any:

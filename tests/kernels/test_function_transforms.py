@@ -150,7 +150,8 @@ def test_forward_and_reverse_mode_agree(case: Case) -> None:
         return function(U).square().sum()
 
     by_autograd = torch.autograd.functional.hessian(loss, U)
-    torch.testing.assert_close(hessian(loss)(U), by_autograd, atol=1e-11, rtol=0)
+    for second in (hessian(loss), jacfwd(jacfwd(loss)), jacrev(jacfwd(loss)), jacrev(jacrev(loss))):
+        torch.testing.assert_close(second(U), by_autograd, atol=1e-11, rtol=0)
 
 
 @pytest.mark.parametrize("case", KINDS, ids=str)

@@ -223,13 +223,20 @@ def test_what_we_do_not_run_torch_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_autocast_is_torchs(name: str) -> None:
-    ours, theirs = pair(name, {})
-    ours, theirs = ours.float(), theirs.float()
-    x = torch.randn(5, 2, INPUT)
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_autocast_leaves_the_weights_precision(name: str, precision: torch.dtype) -> None:
+    layer = pair(name, {"num_layers": 2, "bidirectional": True})[0].to(precision)
+    x, hx = torch.randn(5, 2, INPUT).bfloat16(), draw_hx(layer, 2)
+    packed = pack_padded_sequence(x, [5, 3])
+    states = [h.detach().bfloat16() for h in flat(hx)]
+    half = tuple(states) if layer.mode == "LSTM" else states[0]
+    full = tuple(h.to(precision) for h in states) if layer.mode == "LSTM" else half.to(precision)
+    expected = [flat(layer(y.to(precision), full)) for y in (x, packed)]
     with torch.autocast("cpu", torch.bfloat16):
-        mine, other = flat(ours(x)), flat(theirs(x))
-    assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+        found = [flat(layer(y, half)) for y in (x, packed)]
+    for ours, exact in zip(found, expected, strict=True):
+        assert all(o.dtype == precision for o in ours)
+        assert_same(ours, exact)
 
 
 def test_reset_before_is_another_net_with_the_same_parameters() -> None:
@@ -250,9 +257,13 @@ def test_reset_before_never_falls_back_to_another_net() -> None:
     layer = tt_nn.GRU(INPUT, HIDDEN, reset="before")
     x = torch.randn(5, 2, INPUT)
     with torch.autocast("cpu", torch.bfloat16):
-        assert_same(flat(layer(x)), flat(layer(x)))
-        with pytest.raises(SettingError, match="dtype of the weights"):
-            layer(x.bfloat16())
+        assert_same(flat(layer(x.bfloat16())), flat(layer(x.bfloat16().float())))
+    with pytest.raises(ValueError, match="does not match weight dtype"):
+        layer(x.bfloat16())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer, "_fits", lambda *_: False)
+        with pytest.raises(SettingError, match="no such GRU"):
+            layer(x)
     assert layer.bfloat16()(x.bfloat16())[0].dtype == torch.bfloat16
     with pytest.raises(SettingError, match="reset"):
         tt_nn.GRU(INPUT, HIDDEN, reset="sometimes")

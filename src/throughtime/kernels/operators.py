@@ -40,6 +40,7 @@ from throughtime.kernels.recurrence import (
     Recurrence,
     Tensors,
     adjoin_mapped,
+    in_forward_mode,
     recur_mapped,
     split,
     timeline,
@@ -101,9 +102,19 @@ def _operator(name: str) -> Any:
 
 
 def _have_tangents(inputs: Sequence[Tensor | None]) -> bool:
-    """Say whether inputs move in forward mode, which a Function within an operator cannot follow."""
+    """Say whether inputs move in forward mode, where a Function would lose the second of two levels."""
+    if not in_forward_mode():
+        return False
     tangents = (unpack_dual(x).tangent for x in inputs if x is not None)  # type: ignore[no-untyped-call]
     return any(tangent is not None for tangent in tangents)
+
+
+def _no_forward_mode(name: str) -> SettingError:
+    return SettingError(
+        "forward mode (jvp, jacfwd, hessian) in eager mode",
+        f"torch.ops.throughtime.{name} in a graph",
+        "leave it out of torch.compile and make_fx",
+    )
 
 
 def _call_below(name: str, *arguments: Any) -> Any:
@@ -120,8 +131,13 @@ def _call_below(name: str, *arguments: Any) -> Any:
             return operator(*arguments)
 
 
-def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensors:
+def _apply(function: type[Recurrence] | type[Adjoint], *arguments: Any) -> Tensors:
     """Apply a function at this level of autograd alone, not once more at all of torch.func's."""
+    wanted = torch.is_grad_enabled() and any(
+        isinstance(argument, Tensor) and argument.requires_grad for argument in arguments
+    )
+    if not (wanted or in_forward_mode()):
+        return function.forward(*arguments)  # the same, with nothing to remember
     with enable_single_level_autograd_function():
         results: Tensors = super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
     return results
@@ -144,11 +160,7 @@ def _register(kernel: Operator) -> None:
         if not _have_tangents(inputs):
             return packed(_apply(Recurrence, kernel, None, mask, *inputs))
         if torch._guards.TracingContext.try_get() is not None:
-            raise SettingError(
-                "forward mode (jvp, jacfwd, hessian) in eager mode",
-                f"torch.ops.throughtime.{kernel.name} in a graph that is being compiled",
-                "leave it out of torch.compile",
-            )
+            raise _no_forward_mode(kernel.name)
         residuals = kernel.forward(mask, inputs)[ends:]
         return packed((*kernel.replay(mask, inputs), *residuals))
 
@@ -186,6 +198,8 @@ def _register_adjoint(kernel: Operator) -> None:
 
     def differentiate(needed: Any, mask: Tensor | None, *tensors: Any) -> Any:
         *given, residuals = tensors
+        if torch._C._are_functorch_transforms_active() and _have_tangents(given):
+            raise _no_forward_mode(name)
         return list(_apply(Adjoint, kernel, None, needed, count, mask, *given, *residuals))
 
     def vmap(info: Any, in_dims: Any, needed: Any, *tensors: Any) -> Any:

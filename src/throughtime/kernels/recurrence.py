@@ -116,6 +116,8 @@ def run(
     if is_traced(x):
         return _run_traced(kernel, tap, mask, backwards, x, *rest)
     kernel = kernel.reverse if backwards else kernel
+    if tap is None and in_forward_mode():
+        return kernel.replay(mask, (x, *rest))
     if _is_transformed():
         return _recur(kernel, tap, mask, x, *rest)[: 1 + kernel.states]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *rest)):
@@ -147,6 +149,14 @@ def _is_transformed() -> bool:
     return (
         torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     )
+
+
+def in_forward_mode() -> bool:
+    """Say whether somebody pushes tangents forward.
+
+    Of two nested levels (jacfwd of jacfwd) PyTorch loses one at every Function, and says nothing.
+    """
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 def is_traced(x: Tensor) -> bool:

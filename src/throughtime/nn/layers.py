@@ -115,7 +115,7 @@ class _Layers(torch.nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output of the last layer and the last states, as PyTorch's layer does."""
-        if not _open:
+        if not _open and not torch.compiler.is_compiling():
             quick = answer(self, input, hx)
             if quick is not None:
                 return quick

@@ -87,6 +87,8 @@ def processor() -> Processor | None:
 
 def fastest(plain: Kernel, x: Tensor) -> Kernel:
     """Return the fastest kernel for tensors like x that does what `plain` does."""
+    if torch.compiler.is_dynamo_compiling():
+        return plain  # its operator stands in the graph, and chooses when it runs
     if _processor is None:
         if not _missing_said:
             _say_what_is_missing()

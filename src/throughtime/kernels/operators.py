@@ -205,7 +205,7 @@ def _register_adjoint(kernel: Operator) -> None:
         *dims, residual_dims = in_dims[1:]
 
         def adjoin(*lifted: Tensor | None) -> Tensors:
-            cut = 1 + len(given)
+            cut = len(given)
             return tuple(_operator(name)(needed, *lifted[:cut], list(lifted[cut:])))
 
         mapped = adjoin_mapped(

@@ -234,7 +234,8 @@ def _define(name: str, schema: str, run: Any, fake: Any, differentiate: Any, vma
     _library.impl(name, differentiate, "Autograd")
     _library.impl(name, in_single_precision, "AutocastCPU")
     torch.library.register_fake(f"throughtime::{name}", fake, lib=_library)
-    torch.library.register_vmap(f"throughtime::{name}", vmap, lib=_library)
+    if hasattr(torch.library, "register_vmap"):  # from torch 2.5; before it, graphs are not mapped
+        torch.library.register_vmap(f"throughtime::{name}", vmap, lib=_library)
 
 
 def _at_least_single(argument: Any) -> Any:

@@ -207,7 +207,7 @@ def _register_adjoint(kernel: Operator) -> None:
         *dims, residual_dims = in_dims[1:]
 
         def adjoin(*lifted: Tensor | None) -> Tensors:
-            cut = 1 + len(given)
+            cut = len(given)
             return tuple(_operator(name)(needed, *lifted[:cut], list(lifted[cut:])))
 
         mapped = adjoin_mapped(
@@ -236,7 +236,8 @@ def _define(name: str, schema: str, run: Any, fake: Any, differentiate: Any, vma
     _library.impl(name, differentiate, "Autograd")
     _library.impl(name, in_single_precision, "AutocastCPU")
     torch.library.register_fake(f"throughtime::{name}", fake, lib=_library)
-    torch.library.register_vmap(f"throughtime::{name}", vmap, lib=_library)
+    if hasattr(torch.library, "register_vmap"):  # from torch 2.5; before it, graphs are not mapped
+        torch.library.register_vmap(f"throughtime::{name}", vmap, lib=_library)
 
 
 def _at_least_single(argument: Any) -> Any:

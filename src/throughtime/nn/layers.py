@@ -6,8 +6,12 @@ float32 and float64. For anything else (another device, torch.jit.trace, and arg
 it hands over to PyTorch, whose answer or error it is then. `torch.jit.script` alone cannot compile
 these classes; for it, load the state_dict into PyTorch's.
 
-torch.compile and torch.export find our operators in the layers' place. Under autocast the layers take
-what they are given in the precision of their weights, and answer in it.
+Graphs (torch.export, make_fx, torch.compile) hold our operators in the layers' place. torch.compile
+breaks its graph at whatever descends from PyTorch's recurrent layers and runs it as it is; to compile
+a model as a whole, set `torch._dynamo.config.allow_rnn = True`. A saved program runs where
+`throughtime.kernels` is imported before it is loaded.
+
+Under autocast the layers take what they are given in the precision of their weights, and answer in it.
 
 `recording` shows the gradients at every state, exactly as the backward pass computed them.
 """
@@ -60,7 +64,8 @@ def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
 
     Yields a list that grows by one `Recorded(name, layer, direction, tap)` for each layer and
     direction; after backward, `tap.dh_TBH` holds dL/dh_t for every t (and `tap.dc_TBH` dL/dc_t).
-    Within, layers run our kernels on every device, because PyTorch's leave no record.
+    Within, layers run our kernels on every device, because PyTorch's leave no record, and outside of
+    compiled graphs, which have no place for one (with `fullgraph=True` torch.compile raises).
 
     >>> model = torch.nn.Sequential(GRU(1, 2))
     >>> with recording(model) as records:

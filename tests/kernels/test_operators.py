@@ -35,11 +35,11 @@ def captured(case: Case, tensors: dict[str, Tensor]) -> tuple[Kernel, Any, list[
 
         def spy(kernel: Kernel, tap: Any, mask: Any, *inputs: Any) -> Any:
             seen.append((kernel, mask, [None if t is None else t.detach() for t in inputs]))
-            return kernel.forward(mask, inputs)
+            with torch.no_grad():
+                return kernel.forward(mask, inputs)[: 1 + kernel.states]
 
-        patch.setattr(recurrence, "_recur", spy)
-        with torch.no_grad():
-            case.run(tensors)
+        patch.setattr(recurrence, "recur_eagerly", spy)
+        case.run({name: tensor.detach().requires_grad_() for name, tensor in tensors.items()})
     return seen[0]
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError, TensorError
-from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, timeline
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 
@@ -33,6 +33,9 @@ except ImportError:  # there was no compiler when we were installed
     _native = None  # type: ignore[assignment]
 else:
     _native.set_up(TensorError, getattr(Tensor, "__dlpack_c_exchange_api__", None))
+
+
+PRECISIONS = torch.float32, torch.float64
 
 
 class Processor(NamedTuple):
@@ -86,15 +89,15 @@ def processor() -> Processor | None:
     return _processor
 
 
-def fastest(plain: Kernel, x: Tensor) -> Kernel:
-    """Return the fastest kernel for tensors like x that does what `plain` does."""
+def fastest(plain: Kernel, W: Tensor) -> Kernel:
+    """Return the fastest kernel for weights like W that does what `plain` does."""
     if torch.compiler.is_dynamo_compiling():
         return plain  # its operator stands in the graph, and chooses when it runs
     if _processor is None:
         if not _missing_said:
             _say_what_is_missing()
         return plain
-    if x.dtype not in (torch.float32, torch.float64) or x.device.type != "cpu":
+    if W.dtype not in PRECISIONS or W.device.type != "cpu":
         return plain
     return _compiled(plain, _processor, False)
 
@@ -196,6 +199,9 @@ class Compiled(Kernel):
             torch.empty_like(i, memory_format=torch.contiguous_format) if want else None
             for i, want in zip(inputs, wanted, strict=True)
         ]
+        if wanted[0]:
+            x: Any = inputs[0]
+            gradients[0] = timeline(x[0], len(x), x.shape[-1])
         _native.adjoint(
             *self._numbers(),
             *given,

@@ -251,11 +251,11 @@ _library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore
 _H, _HC, _x = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor x", "Tensor h_0"]
 _W, _P = ["Tensor W", "Tensor U", "Tensor? b_ih", "Tensor? b_hh"], ["Tensor? P"]
 for _kernel in [
-    Operator("rnn_tanh", _H, [*_x, *_W], lambda x, *_: rnn_kernel(x, "tanh")),
-    Operator("rnn_relu", _H, [*_x, *_W], lambda x, *_: rnn_kernel(x, "relu")),
-    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lambda x, *_: lstm_kernel(x, _[-1])),
-    Operator("gru_after", _H, [*_x, *_W], lambda x, *_: gru_kernel(x, "after")),
-    Operator("gru_before", _H, [*_x, *_W], lambda x, *_: gru_kernel(x, "before")),
+    Operator("rnn_tanh", _H, [*_x, *_W], lambda *i: rnn_kernel(i[2], "tanh")),
+    Operator("rnn_relu", _H, [*_x, *_W], lambda *i: rnn_kernel(i[2], "relu")),
+    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lambda *i: lstm_kernel(i[3], i[-1])),
+    Operator("gru_after", _H, [*_x, *_W], lambda *i: gru_kernel(i[2], "after")),
+    Operator("gru_before", _H, [*_x, *_W], lambda *i: gru_kernel(i[2], "before")),
 ]:
     _register(_kernel)
     _register_adjoint(_kernel)

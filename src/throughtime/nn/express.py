@@ -17,6 +17,7 @@ from torch.nn import Parameter
 
 from throughtime._errors import TensorError
 from throughtime.kernels import compiled
+from throughtime.kernels.compiled import PRECISIONS
 from throughtime.kernels.recurrence import recur_eagerly
 
 _is_dispatched = torch._C._len_torch_dispatch_stack
@@ -50,6 +51,10 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     ]
     states = (None,) * layer.STATES if hx is None else hx if both else (hx,)
     if len(states) != layer.STATES or type(W) is not Parameter or type(U) is not Parameter:
+        return None
+    if shape[2] != layer.input_size or input.dtype is not W.dtype or not input.is_cpu:
+        return None
+    if input.dtype not in PRECISIONS:
         return None
     if layer.bias and (type(b_ih) is not Parameter or type(b_hh) is not Parameter):
         return None
@@ -85,7 +90,9 @@ def _differentiable(layer: Any, input: Tensor, states: Any, weights: Any) -> Any
     else:
         states = [state.squeeze(0) for state in states]
     projection = (None,) * (layer.STATES == 2)
-    output, *ends = recur_eagerly(layer.kernel(x), None, None, x, *states, *weights, *projection)
+    output, *ends = recur_eagerly(
+        layer.kernel(weights[0]), None, None, x, *states, *weights, *projection
+    )
     last = tuple(end.unsqueeze(0) for end in ends)
     return output.transpose(0, 1) if layer.batch_first else output, (
         last if layer.STATES == 2 else last[0]

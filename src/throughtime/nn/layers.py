@@ -105,8 +105,8 @@ class _Layers(torch.nn.RNNBase):
     STATES: ClassVar[int] = 1
     GATES: ClassVar[int]
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
         raise TypeError("a layer says which recurrence it runs")
 
     @property
@@ -271,9 +271,9 @@ class RNN(_Layers, torch.nn.RNN):
 
     GATES = 1
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
-        return rnn_kernel(x, "tanh" if self.mode == "RNN_TANH" else "relu")
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
+        return rnn_kernel(W, "tanh" if self.mode == "RNN_TANH" else "relu")
 
     @property
     def form(self) -> int:
@@ -299,9 +299,9 @@ class LSTM(_Layers, torch.nn.LSTM):
     STATES, GATES = 2, 4
     form = 2
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
-        return lstm_kernel(x, None)
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
+        return lstm_kernel(W, None)
 
     def _split(self, hx: Any) -> Any:
         return () if hx is None else hx
@@ -330,10 +330,10 @@ class GRU(_Layers, torch.nn.GRU):
     GATES = 3
     reset: str = "after"  # also for a torch.nn.GRU whose class was changed
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
         reset: Any = self.reset
-        return gru_kernel(x, reset)
+        return gru_kernel(W, reset)
 
     @property
     def form(self) -> int:

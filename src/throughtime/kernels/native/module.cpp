@@ -144,6 +144,8 @@ class Reader {
 
   bool is_contiguous(Part part) {
     const Tensor& t = tensors_[part];
+    for (int i = 0; i < t.axes; ++i)
+      if (t.shape[i] == 0) return true;
     int64_t stride = 1;
     for (int i = t.axes - 1; i >= 0; --i) {
       if (t.shape[i] > 1 && t.strides[i] != stride)

@@ -10,13 +10,16 @@ loops of PyTorch's operations, which also serve where there was no compiler.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -27,12 +30,26 @@ from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, t
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 
+
+def _parallel_for() -> int:
+    """Return the address of torch_parallel_for, by which we run on PyTorch's threads; 0: none."""
+    name = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}.get(
+        sys.platform, "libtorch_cpu.so"
+    )
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
+        return ctypes.cast(library.torch_parallel_for, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError):  # before torch 2.10
+        return 0
+
+
 try:
     from throughtime.kernels import _native
 except ImportError:  # there was no compiler when we were installed
     _native = None  # type: ignore[assignment]
 else:
-    _native.set_up(TensorError, getattr(Tensor, "__dlpack_c_exchange_api__", None))
+    _exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+    _native.set_up(TensorError, _exchange, _parallel_for())
 
 
 PRECISIONS = torch.float32, torch.float64

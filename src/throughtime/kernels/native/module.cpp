@@ -8,6 +8,7 @@
 #include <string>
 
 #include "problem.h"
+#include "team.h"
 #include "tensors.h"
 
 namespace throughtime {
@@ -256,10 +257,12 @@ PyObject* adjoint(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return solve(&Kernels::adjoint, args, count, D_H, PARTS);
 }
 
-// set_up(TensorError, torch.Tensor.__dlpack_c_exchange_api__ or None)
+// set_up(TensorError, torch.Tensor.__dlpack_c_exchange_api__ or None, address of torch_parallel_for)
 PyObject* set_up(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 2) return PyErr_Format(PyExc_TypeError, "expected 2 arguments, got %zd", count);
-  if (!set_exchange(args[1])) return nullptr;
+  if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
+  void* parallel_for = PyLong_AsVoidPtr(args[2]);
+  if (PyErr_Occurred() || !set_exchange(args[1])) return nullptr;
+  use_parallel_for(parallel_for);
   Py_INCREF(args[0]);
   Py_XDECREF(tensor_error);
   tensor_error = args[0];

@@ -24,6 +24,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def shown(value: object) -> str:
 
 def main() -> None:
     options = read_options()
-    cells, parts, quick = options.cells.split(","), options.parts.split(","), options.quick
+    cells, parts, quick = options.cells, options.parts, options.quick
     if options.threads:
         torch.set_num_threads(options.threads)
     whole = cells == list(CELLS) and parts == list(PARTS) and not quick
@@ -122,11 +123,23 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time our kernels against those of torch.nn.")
     parser.add_argument("--quick", action="store_true", help="a few points of each part")
-    parser.add_argument("--cells", default=",".join(CELLS))
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--cells", type=some_of(CELLS), default=list(CELLS))
+    parser.add_argument("--parts", type=some_of(PARTS), default=list(PARTS))
     parser.add_argument("--threads", type=int, help="default: as many as PyTorch takes")
     parser.add_argument("--out", type=Path, help="folder for kernels.json and kernels.md")
     return parser.parse_args()
+
+
+def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what reads names with commas between them, and refuses those it does not know."""
+
+    def read(words: str) -> list[str]:
+        names = words.split(",")
+        if strange := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{strange[0]!r} is none of {', '.join(known)}")
+        return names
+
+    return read
 
 
 if __name__ == "__main__":

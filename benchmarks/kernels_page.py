@@ -25,7 +25,7 @@ def machine(results: dict[str, Any]) -> str:
     return (
         "# The kernels, measured\n\n"
         f"Commit {results['commit']}, {results['date']}, `python benchmarks/kernels.py`. "
-        f"{is_['processor']}, {is_['cores']} cores, {is_['threads']} threads; "
+        f"{is_['processor']}, cores: {is_['cores']}, threads: {is_['threads']}; "
         f"torch {is_['torch']}; our kernels: {is_['kernels']}. "
         f"PyTorch multiplies matrices of 2048 x 2048 in float32 at {is_['peak_gflops']:.0f} GFLOP/s "
         "at best, the peak below.\n\n"
@@ -114,12 +114,13 @@ def ensembles(results: dict[str, Any]) -> str:
 
 def memory(results: dict[str, Any]) -> str:
     rows = results["memory"]
-    worst = max(rows, key=lambda row: float(row["share"]))
+    large = [row for row in rows if row["torch_mib"] > 1] or rows
+    worst = max(large, key=lambda row: float(row["share"]))
     lines = [
         [
             row["cell"],
             where(row),
-            *(f"{row[name]:.1f}" for name in ("torch_mib", "ours_mib")),
+            *(f"{row[name]:.3g}" for name in ("torch_mib", "ours_mib")),
             f"{row['share']:.2f}",
         ]
         for row in rows
@@ -127,7 +128,8 @@ def memory(results: dict[str, Any]) -> str:
     heads = ["cell", "where", "torch.nn MiB", "ours MiB", "ours / torch.nn"]
     return (
         "## Peak memory of training\n\nBeyond what the process held before its first update. "
-        f"Largest share: {worst['share']:.2f} ({worst['cell']} {where(worst)}).\n\n"
+        f"Largest share: {worst['share']:.2f} ({worst['cell']} {where(worst)}), "
+        "of those where torch.nn takes over 1 MiB; below, a few pages decide.\n\n"
     ) + table(heads, lines)
 
 

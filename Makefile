@@ -5,18 +5,24 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+CXX    ?= g++
+NATIVE := setup.py $(wildcard src/throughtime/kernels/native/*)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types doors unit bench format clean
+.PHONY: help demo test compiler native sanitize lint types doors unit bench format clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-$(VENV)/.demo: pyproject.toml constraints.txt
+compiler:
+	@command -v $(firstword $(CXX)) > /dev/null || echo "No C++ compiler ($(CXX)) found: the layers will be several times slower. On Debian: apt install g++; then: make native"
+
+$(VENV)/.demo: pyproject.toml constraints.txt $(NATIVE) | compiler
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing throughtime into $(VENV) (a minute the first time) ..."
 	@$(PIP) -e '.[report]' && touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt
+$(VENV)/.test: pyproject.toml constraints.txt $(NATIVE) | compiler
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -e '.[test]' && touch $@ $(VENV)/.demo
 
@@ -24,6 +30,9 @@ demo: $(VENV)/.demo  ## install into .venv and forecast the sunspots 11 years ah
 	@$(BIN)/throughtime forecast sunspots --h 11 --out sunspots-forecast.csv --report sunspots-report.html
 
 test: lint types doors unit  ## everything CI runs
+
+native: $(VENV)/.demo  ## build the C++ kernels again, in place
+	@$(PIP) --no-deps -e .
 
 lint: $(VENV)/.test  ## linter and formatter check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

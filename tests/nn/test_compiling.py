@@ -88,13 +88,12 @@ def operators(graph: torch.fx.Graph) -> list[str]:
 
 @pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize(("name", "options"), LAYERS, ids=str)
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_a_model_compiles_as_a_whole(name: str, options: dict[str, Any], backend: str) -> None:
+def test_a_model_compiles_as_a_whole(name: str, options: dict[str, Any]) -> None:
     model = Model(name, **options)
-    assert_runs_as(torch.compile(model, backend=backend, fullgraph=True), model, draw())
+    assert_runs_as(torch.compile(model, backend="aot_eager", fullgraph=True), model, draw())
 
 
-@pytest.mark.parametrize(("name", "options"), LAYERS, ids=str)
+@pytest.mark.parametrize(("name", "options"), LAYERS[3:], ids=str)
 def test_a_model_compiles_around_our_layers(name: str, options: dict[str, Any]) -> None:
     model = Model(name, **options)
     assert_runs_as(torch.compile(model, backend="aot_eager"), model, draw())
@@ -233,8 +232,11 @@ def test_autocast_within_a_graph(name: str) -> None:
     assert_same([found, *ours], [expected, *gradients(layer, expected.square().sum())])
 
 
-@pytest.mark.parametrize(("name", "options"), LAYERS, ids=str)
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("name", "options", "strict"),
+    [*((*layer, False) for layer in LAYERS), *((*layer, True) for layer in LAYERS[-3:])],
+    ids=str,
+)
 def test_export_for_all_sizes(
     name: str, options: dict[str, Any], strict: bool, tmp_path: Path
 ) -> None:

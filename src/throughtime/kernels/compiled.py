@@ -10,28 +10,49 @@ loops of PyTorch's operations, which also serve where there was no compiler.
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError, TensorError
-from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, timeline
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
+
+
+def _parallel_for() -> int:
+    """Return the address of torch_parallel_for, by which we run on PyTorch's threads; 0: none."""
+    name = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}.get(
+        sys.platform, "libtorch_cpu.so"
+    )
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
+        return ctypes.cast(library.torch_parallel_for, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError):  # before torch 2.10
+        return 0
+
 
 try:
     from throughtime.kernels import _native
 except ImportError:  # there was no compiler when we were installed
     _native = None  # type: ignore[assignment]
+else:
+    _exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+    _native.set_up(TensorError, _exchange, _parallel_for())
 
-PRECISIONS = {torch.float32: 0, torch.float64: 1}
+
+PRECISIONS = torch.float32, torch.float64
 
 
 class Processor(NamedTuple):
@@ -85,15 +106,15 @@ def processor() -> Processor | None:
     return _processor
 
 
-def fastest(plain: Kernel, x: Tensor) -> Kernel:
-    """Return the fastest kernel for tensors like x that does what `plain` does."""
+def fastest(plain: Kernel, W: Tensor) -> Kernel:
+    """Return the fastest kernel for weights like W that does what `plain` does."""
     if torch.compiler.is_dynamo_compiling():
         return plain  # its operator stands in the graph, and chooses when it runs
     if _processor is None:
         if not _missing_said:
             _say_what_is_missing()
         return plain
-    if x.dtype not in PRECISIONS or x.device.type != "cpu":
+    if W.dtype not in PRECISIONS or W.device.type != "cpu":
         return plain
     return _compiled(plain, _processor, False)
 
@@ -111,19 +132,18 @@ def _say_what_is_missing() -> None:
 
 
 class Form(NamedTuple):
-    """What the C++ calls a recurrence: its number; its gates; numbers kept for each hidden unit."""
+    """What the C++ calls a recurrence: its number; and how much it keeps of each hidden unit."""
 
     number: int
-    gates: int
     kept: int
 
 
 FORMS = {
-    "rnn_tanh": Form(0, 1, 0),
-    "rnn_relu": Form(1, 1, 0),
-    "lstm": Form(2, 4, 4),
-    "gru_after": Form(3, 3, 4),
-    "gru_before": Form(4, 3, 3),
+    "rnn_tanh": Form(0, 0),
+    "rnn_relu": Form(1, 0),
+    "lstm": Form(2, 4),
+    "gru_after": Form(3, 4),
+    "gru_before": Form(4, 3),
 }
 
 
@@ -133,7 +153,6 @@ def _compiled(plain: Kernel, processor: Processor, backwards: bool) -> Kernel:
 
 
 run_forward: Callable[..., None] = getattr(_native, "forward", None)  # type: ignore[assignment]
-addresses: Callable[..., list[int] | None] = getattr(_native, "addresses", None)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -167,24 +186,17 @@ class Compiled(Kernel):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
-        problem = _Problem(self, mask, inputs)
-        problem.check(inputs)
-        outputs = problem.outputs()
-        residual = workspace(problem.residual_size, problem.x) if keep else None
-        h_TBH, *ends = outputs
-        _native.forward(
-            *problem.fields(residual),
-            h_TBH.data_ptr(),
-            *_strides(h_TBH),
-            *_pair(ends),
-            *NO_ADJOINT,
-        )
-        return outputs if residual is None else (*outputs, residual.view(problem.residual_shape))
+        given = self._laid_out(inputs)
+        h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states])
+        shape = self._residual_shape(inputs) if keep else ()
+        residual = workspace(math.prod(shape), given[0]).view(shape) if keep else None
+        _native.forward(*self._numbers(), *given, mask, residual, h_TBH, *_pair(ends))
+        return outputs if residual is None else (*outputs, residual)
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, the last states, and the residual."""
-        problem = _Problem(self, None, inputs)
-        return *problem.outputs(), problem.x.new_empty(problem.residual_shape)
+        x = _dense(inputs[0])
+        return *self._outputs(x, inputs[2 + self.states]), x.new_empty(self._residual_shape(inputs))
 
     def adjoint(
         self,
@@ -196,146 +208,86 @@ class Compiled(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back: write the gradients, fill the tap."""
-        problem, states = _Problem(self, mask, inputs), self.states
-        d_h = d_outputs[0]
-        if d_h is not None and d_h.stride(-1) != 1:
-            d_h = d_h.contiguous()
-        d_ends = [d if d is None else d.contiguous() for d in d_outputs[1:]]
-        dx, *others = [
-            torch.empty_like(problem.inputs[i], memory_format=torch.contiguous_format)
-            if need
-            else None
-            for i, need in enumerate(needed)
+        states = self.states
+        given = self._laid_out(inputs)
+        d_h, *d_ends = d_outputs
+        wanted = [need or (tap is not None and 0 < i <= states) for i, need in enumerate(needed)]
+        gradients = [
+            torch.empty_like(i, memory_format=torch.contiguous_format) if want else None
+            for i, want in zip(inputs, wanted, strict=True)
         ]
-        if tap is not None:
-            others[:states] = [torch.empty_like(h) for h in problem.inputs[1 : 1 + states]]
+        if wanted[0]:
+            x: Any = inputs[0]
+            gradients[0] = timeline(x[0], len(x), x.shape[-1])
         _native.adjoint(
-            *problem.fields(residuals[0].contiguous()),
-            *_NO_OUTPUTS,
-            _address(d_h),
-            *_strides(d_h),
-            *_pair(d_ends),
-            _address(dx),
-            *_strides(dx),
-            *_pair(others[:states]),
-            *map(_address, others[states : states + 4]),
-            *((0, 0, 0, 0) if tap is None else problem.records(tap)),
-            float(self.clip),
+            *self._numbers(),
+            *given,
+            mask,
+            residuals[0].contiguous(),
+            None if d_h is None else _dense(d_h),
+            *_pair([None if d is None else d.contiguous() for d in d_ends]),
+            gradients[0],
+            *_pair(gradients[1 : 1 + states]),
+            *gradients[1 + states : 5 + states],
+            *((None,) * 4 if tap is None else self._records(tap, *given[:2])),
         )
         if tap is not None:
-            d_states = [d if d is None else d.clone() for d in others[:states]]
-            tap.dh_0, tap.dc_0 = d_states[0], d_states[1] if states == 2 else None
-        return dx, *(d if need else None for d, need in zip(others, needed[1:], strict=True))
+            tap.dh_0, tap.dc_0 = (
+                d if d is None else d.clone() for d in _pair(gradients[1 : 1 + states])
+            )
+        return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Ask the plain one."""
-        return self._plain.replay(mask, inputs)
+        plain = self.plain.reverse if self.backwards else self.plain
+        return plain.replay(mask, inputs)
 
-    @property
-    def _plain(self) -> Kernel:
-        return self.plain.reverse if self.backwards else self.plain
+    def _numbers(self) -> tuple[Any, ...]:
+        threads = torch.get_num_threads()
+        return self.processor.number, self.form.number, threads, self.backwards, float(self.clip)
 
+    def _laid_out(self, inputs: Inputs) -> list[Tensor | None]:
+        """Return x, h_0, c_0, W, U, b_ih, b_hh as the C++ reads them."""
+        rest = [None if i is None else i.contiguous() for i in inputs[1 : 5 + self.states]]
+        return [_dense(inputs[0]), *_pair(rest[: self.states]), *rest[self.states :]]
 
-class _Problem:
-    """The inputs of one call, laid out as the C++ reads them: at addresses and strides."""
-
-    def __init__(self, kernel: Compiled, mask: Tensor | None, inputs: Inputs) -> None:
-        x, U = inputs[0], inputs[2 + kernel.states]
-        T, *members, B, I = x.shape  # noqa: E741
-        E = members[0] if members else 1
-        self.kernel, self.mask, self.members = kernel, mask, members
-        self.sizes = T, E, B, I, U.shape[-1]
-        self.x = x if x.stride(-1) == 1 or I == 1 else x.contiguous()
-        self.inputs = self.x, *(i if i is None else i.contiguous() for i in inputs[1:7])
-
-    def check(self, inputs: Inputs) -> None:
-        """Raise TensorError unless everything has the sizes and the precision it should have."""
-        kernel, dtype, members = self.kernel, self.x.dtype, self.members
-        (_, _, B, I, H), gates = self.sizes, kernel.form.gates  # noqa: E741
-        weights = (*members, gates * H, I), (*members, gates * H, H), *((*members, gates * H),) * 2
-        shapes = *((*members, B, H),) * kernel.states, *weights
-        for index, (tensor, shape) in enumerate(zip(inputs[1:7], shapes, strict=False)):
-            if tensor is not None and (tensor.shape != shape or tensor.dtype is not dtype):
-                raise TensorError(
-                    f"{_NAMES[kernel.states][index]} of shape {list(shape)} and {dtype}",
-                    f"shape {list(tensor.shape)} and {tensor.dtype}",
-                    "its sizes and its precision follow those of x and U",
-                )
-
-    @property
-    def residual_size(self) -> int:
-        """Return how many numbers the adjoint will need."""
-        (T, E, B, _, H), kernel = self.sizes, self.kernel
-        L = kernel.processor.vector_bytes // self.x.element_size()
-        return E * B * (-(-H // L) * L) * ((T + 1) * kernel.states + T * kernel.form.kept)
-
-    @property
-    def residual_shape(self) -> tuple[int, ...]:
-        """Return the residual's shape: members second, as vmap wants them."""
-        return 1, *self.members, self.residual_size // self.sizes[1]
-
-    def outputs(self) -> Tensors:
+    def _outputs(self, x: Tensor, U: Tensor) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
 
         None is a view of another tensor: a user may write into them.
         """
-        T, _, B, _, H = self.sizes
-        x, ends = self.x, (*self.members, B, H)
-        if self.members:
-            strides = (B * H, T * B * H, H, 1)
-            h_TBH = x.new_empty_strided((T, *ends), strides)
-        elif x.stride(0) < x.stride(1):
-            h_TBH = x.new_empty_strided((T, B, H), (H, T * H, 1))
+        T, *members, B, _ = x.shape
+        H = U.shape[-1]
+        if members:
+            strides = B * H, T * B * H, H, 1
         else:
-            h_TBH = x.new_empty((T, B, H))
-        return h_TBH, *(x.new_empty(ends) for _ in range(self.kernel.states))
+            strides = (H, T * H, 1) if x.stride(0) < x.stride(1) else (B * H, H, 1)
+        h_TBH = x.new_empty_strided((T, *members, B, H), strides)
+        return h_TBH, *(x.new_empty((*members, B, H)) for _ in range(self.states))
 
-    def records(self, tap: AdjointTap) -> list[int]:
-        """Return the addresses of the tap's records, made anew."""
-        T, _, B, _, H = self.sizes
-        new, each, both = self.x.new_empty, (T, *self.members, B), self.kernel.states == 2
-        tap.dh_TBH = new((*each, H)) if tap.whole else None
-        tap.dc_TBH = new((*each, H)) if tap.whole and both else None
-        tap.dh_norm_TB = new(each)
-        tap.dc_norm_TB = new(each) if both else None
-        return [*map(_address, (tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB))]
+    def _residual_shape(self, inputs: Inputs) -> tuple[int, ...]:
+        """Return how much the adjoint will need: members second, as vmap wants them."""
+        T, *members, B, _ = inputs[0].shape
+        L = self.processor.vector_bytes // inputs[0].element_size()
+        padded = -(-inputs[2 + self.states].shape[-1] // L) * L
+        return 1, *members, B * padded * ((T + 1) * self.states + T * self.form.kept)
 
-    def fields(self, residual: Tensor | None) -> tuple[Any, ...]:
-        """Return the first fields of the problem, up to the residual."""
-        kernel, (x, *rest) = self.kernel, self.inputs
-        return (
-            kernel.processor.number,
-            kernel.form.number,
-            PRECISIONS[x.dtype],
-            torch.get_num_threads(),
-            *self.sizes,
-            kernel.backwards,
-            x.data_ptr(),
-            *_strides(x),
-            *_pair(rest[: kernel.states]),
-            *map(_address, rest[kernel.states :]),
-            _address(self.mask),
-            *((0, 0, 0) if self.mask is None else _strides(self.mask, self.mask.dim())),
-            _address(residual),
-        )
+    def _records(self, tap: AdjointTap, x: Tensor, h: Tensor) -> Optionals:
+        """Return the tap's records, made anew."""
+        each, H = x.shape[:-1], h.shape[-1]
+        pair = self.states == 2
+        tap.dh_TBH = x.new_empty((*each, H)) if tap.whole else None
+        tap.dc_TBH = x.new_empty((*each, H)) if tap.whole and pair else None
+        tap.dh_norm_TB = x.new_empty(each)
+        tap.dc_norm_TB = x.new_empty(each) if pair else None
+        return tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB
 
 
-_NAMES = {1: ("h_0", "W", "U", "b_ih", "b_hh"), 2: ("h_0", "c_0", "W", "U", "b_ih", "b_hh")}
-_NO_OUTPUTS, NO_ADJOINT = (0,) * 6, (*(0,) * 20, 0.0)
+def _dense(tensor: Tensor) -> Tensor:
+    """Return the tensor, or a copy whose last axis is dense."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _pair(states: Sequence[Tensor | None]) -> tuple[int, int]:
-    """Return the addresses of h and c, if there is one."""
-    return _address(states[0]), _address(states[1]) if len(states) == 2 else 0
-
-
-def _strides(tensor: Tensor | None, axes: int = 0) -> tuple[int, int, int]:
-    """Return the strides of time, members and batch of [T, (E,) B, features], or of the first axes."""
-    if tensor is None:
-        return 0, 0, 0
-    strides = tensor.stride()[: axes or -1]
-    return strides if len(strides) == 3 else (strides[0], 0, strides[1])
+def _pair(states: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    """Return what belongs to h and c; c has nothing where there is only h."""
+    return states if len(states) == 2 else (states[0], None)

@@ -86,14 +86,14 @@ def gru(
     tensor([0.5000, 0.2500, 0.1250])
     """
     one_of("reset", reset, ["after", "before"])
-    kernel = gru_kernel(x, reset, state_grad_clip)
+    kernel = gru_kernel(W, reset, state_grad_clip)
     h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh)
     return h_TBH, h_n
 
 
-def gru_kernel(x: Tensor, reset: Reset, clip: float = 0.0) -> Kernel:
-    """Return the fastest kernel there is for tensors like x."""
-    return fastest(GRUAfter(clip) if reset == "after" else GRUBefore(clip), x)
+def gru_kernel(W: Tensor, reset: Reset, clip: float = 0.0) -> Kernel:
+    """Return the fastest kernel there is for weights like W."""
+    return fastest(GRUAfter(clip) if reset == "after" else GRUBefore(clip), W)
 
 
 def _biases(

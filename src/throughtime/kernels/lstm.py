@@ -88,13 +88,13 @@ def lstm(
     tensor([[0.2500]])
     """
     inputs = x, h_0, c_0, W, U, b_ih, b_hh, P
-    h_TBH, h_n, c_n = run(lstm_kernel(x, P, state_grad_clip), tap, mask, reverse, *inputs)
+    h_TBH, h_n, c_n = run(lstm_kernel(W, P, state_grad_clip), tap, mask, reverse, *inputs)
     return h_TBH, h_n, c_n
 
 
-def lstm_kernel(x: Tensor, P: Tensor | None, clip: float = 0.0) -> Kernel:
-    """Return the fastest kernel there is for tensors like x; no C++ knows the projection."""
-    return LSTM(clip) if P is not None else fastest(LSTM(clip), x)
+def lstm_kernel(W: Tensor, P: Tensor | None, clip: float = 0.0) -> Kernel:
+    """Return the fastest kernel there is for weights like W; no C++ knows the projection."""
+    return LSTM(clip) if P is not None else fastest(LSTM(clip), W)
 
 
 def step(

@@ -207,7 +207,7 @@ def _register_adjoint(kernel: Operator) -> None:
         *dims, residual_dims = in_dims[1:]
 
         def adjoin(*lifted: Tensor | None) -> Tensors:
-            cut = 1 + len(given)
+            cut = len(given)
             return tuple(_operator(name)(needed, *lifted[:cut], list(lifted[cut:])))
 
         mapped = adjoin_mapped(
@@ -236,7 +236,8 @@ def _define(name: str, schema: str, run: Any, fake: Any, differentiate: Any, vma
     _library.impl(name, differentiate, "Autograd")
     _library.impl(name, in_single_precision, "AutocastCPU")
     torch.library.register_fake(f"throughtime::{name}", fake, lib=_library)
-    torch.library.register_vmap(f"throughtime::{name}", vmap, lib=_library)
+    if hasattr(torch.library, "register_vmap"):  # from torch 2.5; before it, graphs are not mapped
+        torch.library.register_vmap(f"throughtime::{name}", vmap, lib=_library)
 
 
 def _at_least_single(argument: Any) -> Any:
@@ -250,11 +251,11 @@ _library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore
 _H, _HC, _x = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor x", "Tensor h_0"]
 _W, _P = ["Tensor W", "Tensor U", "Tensor? b_ih", "Tensor? b_hh"], ["Tensor? P"]
 for _kernel in [
-    Operator("rnn_tanh", _H, [*_x, *_W], lambda x, *_: rnn_kernel(x, "tanh")),
-    Operator("rnn_relu", _H, [*_x, *_W], lambda x, *_: rnn_kernel(x, "relu")),
-    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lambda x, *_: lstm_kernel(x, _[-1])),
-    Operator("gru_after", _H, [*_x, *_W], lambda x, *_: gru_kernel(x, "after")),
-    Operator("gru_before", _H, [*_x, *_W], lambda x, *_: gru_kernel(x, "before")),
+    Operator("rnn_tanh", _H, [*_x, *_W], lambda *i: rnn_kernel(i[2], "tanh")),
+    Operator("rnn_relu", _H, [*_x, *_W], lambda *i: rnn_kernel(i[2], "relu")),
+    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lambda *i: lstm_kernel(i[3], i[-1])),
+    Operator("gru_after", _H, [*_x, *_W], lambda *i: gru_kernel(i[2], "after")),
+    Operator("gru_before", _H, [*_x, *_W], lambda *i: gru_kernel(i[2], "before")),
 ]:
     _register(_kernel)
     _register_adjoint(_kernel)

@@ -75,14 +75,14 @@ def rnn(
     tensor([1., 2., 3.])
     """
     one_of("phi", phi, ["tanh", "relu"])
-    kernel = rnn_kernel(x, phi, state_grad_clip)
+    kernel = rnn_kernel(W, phi, state_grad_clip)
     h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh)
     return h_TBH, h_n
 
 
-def rnn_kernel(x: Tensor, phi: Phi, clip: float = 0.0) -> Kernel:
-    """Return the fastest kernel there is for tensors like x."""
-    return fastest(RNN(phi, clip), x)
+def rnn_kernel(W: Tensor, phi: Phi, clip: float = 0.0) -> Kernel:
+    """Return the fastest kernel there is for weights like W."""
+    return fastest(RNN(phi, clip), W)
 
 
 def step(h: Tensor, a_t: Tensor, U: Tensor, phi: Phi = "tanh") -> Tensor:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, get_num_threads, is_grad_enabled
+from torch import Tensor, empty, empty_like, get_num_threads, is_grad_enabled
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.nn import Parameter
 
+from throughtime._errors import TensorError
 from throughtime.kernels import compiled
-from throughtime.kernels.compiled import NO_ADJOINT, PRECISIONS
+from throughtime.kernels.compiled import PRECISIONS
 from throughtime.kernels.recurrence import recur_eagerly
 
 _is_dispatched = torch._C._len_torch_dispatch_stack
@@ -24,7 +25,6 @@ _is_transformed = torch._C._are_functorch_transforms_active
 _autocasts = torch._C._is_any_autocast_enabled
 _has_function_mode = torch._C._is_torch_function_mode_enabled
 _tracing_state = torch._C._get_tracing_state
-_TYPES = Tensor, Parameter
 
 
 def answer(layer: Any, input: Any, hx: Any) -> Any:
@@ -41,43 +41,43 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
         or len(layer._all_weights) != 1
     ):
         return None
-    processor, dtype, shape = compiled.processor(), input.dtype, input.shape
-    precision = PRECISIONS.get(dtype)
-    if processor is None or precision is None or len(shape) != 3 or 0 in shape or not input.is_cpu:
+    processor, parameters, names = compiled.processor(), layer._parameters, layer._all_weights[0]
+    shape, H, both = input.shape, layer.hidden_size, layer.STATES == 2
+    if processor is None or len(shape) != 3 or 0 in shape or len(names) != 2 + 2 * layer.bias:
         return None
-    parameters, names = layer._parameters, layer._all_weights[0]
-    B, T, I = shape if layer.batch_first else (shape[1], shape[0], shape[2])  # noqa: E741
-    H, G, both = layer.hidden_size, layer.GATES * layer.hidden_size, layer.STATES == 2
-    if I != layer.input_size or len(names) != (4 if layer.bias else 2):
-        return None
-    weights = [*map(parameters.get, names), *(() if layer.bias else (None, None))]
+    W, U, b_ih, b_hh = weights = [
+        *map(parameters.get, names),
+        *(() if layer.bias else (None, None)),
+    ]
     states = (None,) * layer.STATES if hx is None else hx if both else (hx,)
-    if len(states) != layer.STATES:
+    if len(states) != layer.STATES or type(W) is not Parameter or type(U) is not Parameter:
         return None
-    read = compiled.addresses(
-        _TYPES, dtype, [*weights, *states], (G * I, G * H, G, G, B * H, B * H)[: 4 + layer.STATES]
-    )
-    if read is None or 0 in read[: len(names)]:
+    if shape[2] != layer.input_size or input.dtype is not W.dtype or not input.is_cpu:
         return None
-    if hx is not None and any(state.shape != (1, B, H) for state in states):
+    if input.dtype not in PRECISIONS:
+        return None
+    if layer.bias and (type(b_ih) is not Parameter or type(b_hh) is not Parameter):
+        return None
+    last = 1, shape[0] if layer.batch_first else shape[1], H
+    if hx is not None and not all(type(s) is Tensor and s.shape == last for s in states):
         return None
     if is_grad_enabled():
         given = [t for t in (input, *weights, *states) if t is not None]
         if any(t.requires_grad for t in given):
             return _differentiable(layer, input, states, weights)
-    x = input if I == 1 or input.stride(2) == 1 else input.contiguous()
-    if layer.batch_first:
-        output, (x_b, x_t, _), h_t, h_b = torch.empty((B, T, H), dtype=dtype), x.stride(), H, T * H
-    else:
-        output, (x_t, x_b, _), h_t, h_b = torch.empty((T, B, H), dtype=dtype), x.stride(), B * H, H
-    ends = [torch.empty((1, B, H), dtype=dtype) for _ in states]
-    compiled.run_forward(
-        *(processor.number, layer.form, precision, get_num_threads(), T, 1, B, I, H, 0),
-        *(x.data_ptr(), x_t, 0, x_b, read[4], read[5] if both else 0, *read[:4]),
-        *(0, 0, 0, 0, 0),  # no mask, nothing kept
-        *(output.data_ptr(), h_t, 0, h_b, ends[0].data_ptr(), ends[1].data_ptr() if both else 0),
-        *NO_ADJOINT,
+    output = empty(*shape[:2], H, dtype=input.dtype)
+    ends = [empty(last, dtype=input.dtype) if s is None else empty_like(s) for s in states]
+    x, h_TBH = (
+        (input.transpose(0, 1), output.transpose(0, 1)) if layer.batch_first else (input, output)
     )
+    try:
+        compiled.run_forward(
+            *(processor.number, layer.form, get_num_threads(), False, 0.0),
+            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh, None, None),
+            *(h_TBH, ends[0], ends[1] if both else None),
+        )
+    except TensorError:
+        return None  # PyTorch finds the words
     return output, tuple(ends) if both else ends[0]
 
 
@@ -90,7 +90,9 @@ def _differentiable(layer: Any, input: Tensor, states: Any, weights: Any) -> Any
     else:
         states = [state.squeeze(0) for state in states]
     projection = (None,) * (layer.STATES == 2)
-    output, *ends = recur_eagerly(layer.kernel(x), None, None, x, *states, *weights, *projection)
+    output, *ends = recur_eagerly(
+        layer.kernel(weights[0]), None, None, x, *states, *weights, *projection
+    )
     last = tuple(end.unsqueeze(0) for end in ends)
     return output.transpose(0, 1) if layer.batch_first else output, (
         last if layer.STATES == 2 else last[0]

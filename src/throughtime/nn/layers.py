@@ -6,8 +6,12 @@ float32 and float64. For anything else (another device, torch.jit.trace, and arg
 it hands over to PyTorch, whose answer or error it is then. `torch.jit.script` alone cannot compile
 these classes; for it, load the state_dict into PyTorch's.
 
-torch.compile and torch.export find our operators in the layers' place. Under autocast the layers take
-what they are given in the precision of their weights, and answer in it.
+Graphs (torch.export, make_fx, torch.compile) hold our operators in the layers' place. torch.compile
+breaks its graph at whatever descends from PyTorch's recurrent layers and runs it as it is; to compile
+a model as a whole, set `torch._dynamo.config.allow_rnn = True`. A saved program runs where
+`throughtime.kernels` is imported before it is loaded.
+
+Under autocast the layers take what they are given in the precision of their weights, and answer in it.
 
 `recording` shows the gradients at every state, exactly as the backward pass computed them.
 """
@@ -60,7 +64,8 @@ def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
 
     Yields a list that grows by one `Recorded(name, layer, direction, tap)` for each layer and
     direction; after backward, `tap.dh_TBH` holds dL/dh_t for every t (and `tap.dc_TBH` dL/dc_t).
-    Within, layers run our kernels on every device, because PyTorch's leave no record.
+    Within, layers run our kernels on every device, because PyTorch's leave no record, and outside of
+    compiled graphs, which have no place for one (with `fullgraph=True` torch.compile raises).
 
     >>> model = torch.nn.Sequential(GRU(1, 2))
     >>> with recording(model) as records:
@@ -100,8 +105,8 @@ class _Layers(torch.nn.RNNBase):
     STATES: ClassVar[int] = 1
     GATES: ClassVar[int]
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
         raise TypeError("a layer says which recurrence it runs")
 
     @property
@@ -266,9 +271,9 @@ class RNN(_Layers, torch.nn.RNN):
 
     GATES = 1
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
-        return rnn_kernel(x, "tanh" if self.mode == "RNN_TANH" else "relu")
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
+        return rnn_kernel(W, "tanh" if self.mode == "RNN_TANH" else "relu")
 
     @property
     def form(self) -> int:
@@ -294,9 +299,9 @@ class LSTM(_Layers, torch.nn.LSTM):
     STATES, GATES = 2, 4
     form = 2
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
-        return lstm_kernel(x, None)
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
+        return lstm_kernel(W, None)
 
     def _split(self, hx: Any) -> Any:
         return () if hx is None else hx
@@ -325,10 +330,10 @@ class GRU(_Layers, torch.nn.GRU):
     GATES = 3
     reset: str = "after"  # also for a torch.nn.GRU whose class was changed
 
-    def kernel(self, x: Tensor) -> Kernel:
-        """Return the kernel for tensors like x."""
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel for weights like W."""
         reset: Any = self.reset
-        return gru_kernel(x, reset)
+        return gru_kernel(W, reset)
 
     @property
     def form(self) -> int:

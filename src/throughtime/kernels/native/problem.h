@@ -13,7 +13,6 @@ struct Strides {
 
 // A recurrence over x [T, E, B, I]; numbers within the last axis are contiguous, and so is every
 // tensor without strides of its own. An address may be null where the comment says "or none".
-// Every field is eight bytes wide: Python fills the struct as a row of integers.
 struct Problem {
   int64_t threads, T, E, B, I, H, reversed;  // reversed: from the last step to the first
   const void* x;

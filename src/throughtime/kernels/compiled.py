@@ -176,7 +176,7 @@ class Compiled(Kernel):
         return self.plain.operator
 
     @property
-    def clip(self) -> float:
+    def clip(self) -> float:  # type: ignore[override]
         """Return the limit of the gradient of a state."""
         return self.plain.clip
 
@@ -249,7 +249,7 @@ class Compiled(Kernel):
         threads = torch.get_num_threads()
         return self.processor.number, self.form.number, threads, self.backwards, float(self.clip)
 
-    def _laid_out(self, inputs: Inputs) -> list[Tensor | None]:
+    def _laid_out(self, inputs: Inputs) -> list[Any]:
         """Return x, h_0, c_0, W, U, b_ih, b_hh as the C++ reads them."""
         rest = [None if i is None else i.contiguous() for i in inputs[1 : 5 + self.states]]
         return [_dense(inputs[0]), *_pair(rest[: self.states]), *rest[self.states :]]
@@ -264,7 +264,7 @@ class Compiled(Kernel):
         if x.dim() == 2:
             return x.new_empty((len(x), H)), *(x.new_empty((B, H)) for _ in range(self.states))
         if members:
-            strides = B * H, T * B * H, H, 1
+            strides: tuple[int, ...] = B * H, T * B * H, H, 1
         else:
             strides = (H, T * H, 1) if x.stride(0) < x.stride(1) else (B * H, H, 1)
         h_TBH = x.new_empty_strided((T, *members, B, H), strides)

@@ -262,7 +262,7 @@ class Recurrence(torch.autograd.Function):
         d_outputs = d_results[: 1 + kernel.states]
         if not torch.is_grad_enabled() and not _is_transformed():
             inputs, residuals = tensors[: ctx.inputs], tuple(tensors[ctx.inputs :])
-            found = kernel.adjoint(needed, ctx.tap, mask, d_outputs, inputs, residuals)  # type: ignore[arg-type]
+            found = kernel.adjoint(needed, ctx.tap, mask, d_outputs, inputs, residuals)
             return None, None, None, *found
         if mask is not None and mask.dtype == torch.int64:
             return None, None, None, *_adjoin_packed(ctx, mask, d_outputs, tensors[: ctx.inputs])

@@ -6,6 +6,8 @@ What they compute is held to the oracle, with all other kernels, in test_adjoint
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +47,23 @@ def test_the_kernels_were_built() -> None:
     assert "portable" in PROCESSORS, "no C++ kernels: install a C++ compiler, then `make native`"
 
 
+WIDE = re.compile(r"%[yz]mm|%k[0-7]|\tv[a-z0-9]+ ")  # registers and instructions since AVX
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None or not PROCESSORS, reason="nothing to read")
+def test_wide_instructions_stay_in_the_code_for_their_processor() -> None:
+    """By the functions' names: those for avx2 and avx512 live in namespaces of that name."""
+    command = ["objdump", "-d", "-C", "--no-show-raw-insn", _native.__file__]
+    function, wide = "", set()
+    for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines():
+        if line.endswith(">:"):
+            function = line
+        elif WIDE.search(line):
+            wide.add(function)
+    assert wide or len(PROCESSORS) == 1
+    assert not [name for name in wide if "throughtime::avx" not in name]
+
+
 # ---- the logistic function and tanh ----------------------------------------------------------
 
 
@@ -58,7 +77,7 @@ def apply(name: str, processor: str, x: Array) -> Array:
 
 def exact(name: str, x: Array) -> Array:
     """The function in a wider precision."""
-    v = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
+    v: Array = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
     if name == "tanh":
         return np.asarray(np.tanh(v))
     e = np.exp(-abs(v))  # never overflows

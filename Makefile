@@ -62,9 +62,9 @@ doors: $(VENV)/.test  ## imports point down: the stairs of the house
 unit: $(VENV)/.test $(VENV)/.native  ## unit tests, doctests, examples
 	@$(BIN)/python -m pytest
 
-bench: $(VENV)/.demo $(VENV)/.native  ## time the demo and the layers, score the sunspots (minutes)
+bench: $(VENV)/.demo $(VENV)/.native  ## time the demo and the kernels, score the sunspots (minutes)
 	@$(BIN)/python benchmarks/demo.py 3
-	@$(BIN)/python benchmarks/layers.py
+	@$(BIN)/python benchmarks/kernels.py --quick
 	@$(BIN)/python benchmarks/sunspots.py --cells rnn --seeds 0
 
 format: $(VENV)/.test  ## rewrite the code in the house's format

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -163,6 +163,7 @@ class Compiled(Kernel):
     processor: Processor
     form: Form
     backwards: bool  # from the last time step to the first
+    packs: ClassVar[bool] = True
 
     @property
     def states(self) -> int:
@@ -175,7 +176,7 @@ class Compiled(Kernel):
         return self.plain.operator
 
     @property
-    def clip(self) -> float:
+    def clip(self) -> float:  # type: ignore[override]
         """Return the limit of the gradient of a state."""
         return self.plain.clip
 
@@ -187,8 +188,8 @@ class Compiled(Kernel):
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
         given = self._laid_out(inputs)
-        h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states])
-        shape = self._residual_shape(inputs) if keep else ()
+        h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states], mask)
+        shape = self._residual_shape(inputs, mask) if keep else ()
         residual = workspace(math.prod(shape), given[0]).view(shape) if keep else None
         _native.forward(*self._numbers(), *given, mask, residual, h_TBH, *_pair(ends))
         return outputs if residual is None else (*outputs, residual)
@@ -218,7 +219,9 @@ class Compiled(Kernel):
         ]
         if wanted[0]:
             x: Any = inputs[0]
-            gradients[0] = timeline(x[0], len(x), x.shape[-1])
+            gradients[0] = (
+                timeline(x[0], len(x), x.shape[-1]) if x.dim() > 2 else torch.empty_like(x)
+            )
         _native.adjoint(
             *self._numbers(),
             *given,
@@ -246,28 +249,30 @@ class Compiled(Kernel):
         threads = torch.get_num_threads()
         return self.processor.number, self.form.number, threads, self.backwards, float(self.clip)
 
-    def _laid_out(self, inputs: Inputs) -> list[Tensor | None]:
+    def _laid_out(self, inputs: Inputs) -> list[Any]:
         """Return x, h_0, c_0, W, U, b_ih, b_hh as the C++ reads them."""
         rest = [None if i is None else i.contiguous() for i in inputs[1 : 5 + self.states]]
         return [_dense(inputs[0]), *_pair(rest[: self.states]), *rest[self.states :]]
 
-    def _outputs(self, x: Tensor, U: Tensor) -> Tensors:
+    def _outputs(self, x: Tensor, U: Tensor, mask: Tensor | None = None) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
 
         None is a view of another tensor: a user may write into them.
         """
-        T, *members, B, _ = x.shape
+        T, *members, B = _sizes(x, mask)
         H = U.shape[-1]
+        if x.dim() == 2:
+            return x.new_empty((len(x), H)), *(x.new_empty((B, H)) for _ in range(self.states))
         if members:
-            strides = B * H, T * B * H, H, 1
+            strides: tuple[int, ...] = B * H, T * B * H, H, 1
         else:
             strides = (H, T * H, 1) if x.stride(0) < x.stride(1) else (B * H, H, 1)
         h_TBH = x.new_empty_strided((T, *members, B, H), strides)
         return h_TBH, *(x.new_empty((*members, B, H)) for _ in range(self.states))
 
-    def _residual_shape(self, inputs: Inputs) -> tuple[int, ...]:
+    def _residual_shape(self, inputs: Inputs, mask: Tensor | None = None) -> tuple[int, ...]:
         """Return how much the adjoint will need: members second, as vmap wants them."""
-        T, *members, B, _ = inputs[0].shape
+        T, *members, B = _sizes(inputs[0], mask)
         L = self.processor.vector_bytes // inputs[0].element_size()
         padded = -(-inputs[2 + self.states].shape[-1] // L) * L
         return 1, *members, B * padded * ((T + 1) * self.states + T * self.form.kept)
@@ -281,6 +286,11 @@ class Compiled(Kernel):
         tap.dh_norm_TB = x.new_empty(each)
         tap.dc_norm_TB = x.new_empty(each) if pair else None
         return tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB
+
+
+def _sizes(x: Tensor, mask: Tensor | None) -> Sequence[int]:
+    """Return T, (E,) B of x, or of a packed x and its batch sizes."""
+    return x.shape[:-1] if x.dim() > 2 else (len(mask), int(mask[0]))  # type: ignore[arg-type, index]
 
 
 def _dense(tensor: Tensor) -> Tensor:

@@ -24,12 +24,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError
+from throughtime.kernels.packing import pack, pad
 from throughtime.kernels.tap import AdjointTap
 
 Tensors = tuple[Tensor, ...]
@@ -47,6 +48,7 @@ class Kernel(ABC):
     """
 
     clip: float
+    packs: ClassVar[bool] = False  # takes packed sequences, and padding that is not a number
 
     @property
     @abstractmethod
@@ -105,14 +107,23 @@ def run(
     x: Tensor,
     *rest: Tensor | None,
 ) -> Tensors:
-    """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments."""
+    """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments.
+
+    Instead of a mask there may be the batch sizes [T] of a packed x [N, I]; h_TBH is then [N, H].
+    """
+    is_packed = mask is not None and mask.dtype == torch.int64
+    if is_packed and (not kernel.packs or tap is not None or _is_more_than_eager(x)):
+        padded, real = pad(x, mask)  # type: ignore[arg-type]
+        h_TBH, *ends = run(kernel, tap, real, backwards, padded, *rest)
+        return pack(h_TBH, real), *ends
     if x.shape[0] == 0:
         raise SettingError("at least one time step", f"x of shape {tuple(x.shape)}", "pass T >= 1")
     if autocasts(x):
         return _without_autocast(kernel, tap, mask, backwards, x, *rest)
-    if mask is not None:
+    if mask is not None and not is_packed:
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
-        x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
+        if not kernel.packs or _is_more_than_eager(x):
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
     if is_traced(x):
         return _run_traced(kernel, tap, mask, backwards, x, *rest)
     kernel = kernel.reverse if backwards else kernel
@@ -142,6 +153,10 @@ def _run_traced(
     x, *rest = inputs
     h_TBH, *others = operator(None if mask is None else mask.flip(0), x.flip(0), *rest)
     return h_TBH.flip(0), *others[: ends - 1]
+
+
+def _is_more_than_eager(x: Tensor) -> bool:
+    return autocasts(x) or is_traced(x) or _is_transformed()
 
 
 def _is_transformed() -> bool:
@@ -247,8 +262,10 @@ class Recurrence(torch.autograd.Function):
         d_outputs = d_results[: 1 + kernel.states]
         if not torch.is_grad_enabled() and not _is_transformed():
             inputs, residuals = tensors[: ctx.inputs], tuple(tensors[ctx.inputs :])
-            found = kernel.adjoint(needed, ctx.tap, mask, d_outputs, inputs, residuals)  # type: ignore[arg-type]
+            found = kernel.adjoint(needed, ctx.tap, mask, d_outputs, inputs, residuals)
             return None, None, None, *found
+        if mask is not None and mask.dtype == torch.int64:
+            return None, None, None, *_adjoin_packed(ctx, mask, d_outputs, tensors[: ctx.inputs])
         if kernel.clip:
             raise SettingError(
                 "a gradient that is not differentiated again",
@@ -373,6 +390,20 @@ _recur: Callable[..., Tensors] = Recurrence.apply
 recur_eagerly: Callable[..., Tensors] = EagerRecurrence.apply
 _adjoin: Callable[..., Tensors] = Adjoint.apply
 _vjp: Callable[..., Any] = torch.func.vjp
+
+
+def _adjoin_packed(ctx: Any, sizes: Tensor, d_outputs: Optionals, inputs: Any) -> Optionals:
+    """Return the needed gradients for a packed x by plain operations, to be differentiated again."""
+    d_h, *d_ends = d_outputs
+    _, real = pad(inputs[0].detach(), sizes)
+
+    def replay(x: Tensor, *rest: Tensor | None) -> Tensors:
+        h_TBH, *ends = ctx.kernel.replay(real, (pad(x, sizes)[0], *rest))
+        return pack(h_TBH, real), *ends
+
+    grads = _pull_back(replay, inputs, (d_h, *d_ends))
+    needed = ctx.needs_input_grad[3:]
+    return tuple(g if need else None for g, need in zip(grads, needed, strict=True))
 
 
 def split(

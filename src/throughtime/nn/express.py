@@ -49,7 +49,7 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
         *map(parameters.get, names),
         *(() if layer.bias else (None, None)),
     ]
-    states = (None,) * layer.STATES if hx is None else hx if both else (hx,)
+    states: Any = (None,) * layer.STATES if hx is None else hx if both else (hx,)
     if len(states) != layer.STATES or type(W) is not Parameter or type(U) is not Parameter:
         return None
     if shape[2] != layer.input_size or input.dtype is not W.dtype or not input.is_cpu:

@@ -188,7 +188,9 @@ class _Layers(torch.nn.RNNBase):
         batched, batch_axis = input.dim() == 3, 0 if self.batch_first else 1
         x = input if batched else input.unsqueeze(batch_axis)
         x = x.transpose(0, 1) if self.batch_first else x
-        states = self._states(x, hx if batched or hx is None else _each(hx, "unsqueeze"))
+        states = self._states(
+            x, x.shape[1], hx if batched or hx is None else _each(hx, "unsqueeze")
+        )
         output, last = self._run(x, states, None)
         output = output.transpose(0, 1) if self.batch_first else output
         if not batched:
@@ -196,33 +198,25 @@ class _Layers(torch.nn.RNNBase):
         return output, self._hx(last)
 
     def _run_packed(self, input: PackedSequence, hx: Any) -> Any:
-        T, B = len(input.batch_sizes), int(input.batch_sizes[0])
-        mask = torch.arange(B) < input.batch_sizes.unsqueeze(1)
-        real = mask.flatten().nonzero().squeeze(1).to(input.data.device)
-        x = input.data.new_zeros(T * B, self.input_size).index_copy(0, real, input.data)
-        x = x.unflatten(0, (T, B))  # type: ignore[no-untyped-call]
         hx = hx if hx is None else self.permute_hidden(hx, input.sorted_indices)
-        output, last = self._run(x, self._states(x, hx), mask.to(x.device))
-        packed = PackedSequence(
-            output.flatten(0, 1).index_select(0, real),
-            input.batch_sizes,
-            input.sorted_indices,
-            input.unsorted_indices,
-        )
-        return packed, self.permute_hidden(self._hx(last), input.unsorted_indices)
+        states = self._states(input.data, int(input.batch_sizes[0]), hx)
+        output, last = self._run(input.data, states, input.batch_sizes)
+        _, sizes, sorted_indices, unsorted_indices = input
+        packed = PackedSequence(output, sizes, sorted_indices, unsorted_indices)
+        return packed, self.permute_hidden(self._hx(last), unsorted_indices)
 
-    def _states(self, x: Tensor, hx: Any) -> States:
+    def _states(self, x: Tensor, B: int, hx: Any) -> States:
         if hx is not None:
             return tuple(hx) if len(self._widths()) == 2 else (hx,)
         depth = self.num_layers * (1 + self.bidirectional)
-        shapes = [(depth, x.shape[1], width) for width in self._widths()]
+        shapes = [(depth, B, width) for width in self._widths()]
         return tuple(torch.zeros(s, dtype=x.dtype, device=x.device) for s in shapes)
 
     def _hx(self, states: States) -> Any:
         return states if len(self._widths()) == 2 else states[0]
 
     def _run(self, x: Tensor, states: States, mask: Tensor | None) -> tuple[Tensor, States]:
-        """Run all layers over x [T, B, I]; a reversed layer meets the padding first, and waits."""
+        """Run all layers over x [T, B, I], or [N, I] with a mask that is the batch sizes."""
         last, directions = [], 1 + self.bidirectional
         for layer in range(self.num_layers):
             outputs = []

@@ -45,18 +45,35 @@ struct Shape {
 
 // From the first row of a tensor to the last one.
 template <class T>
-int64_t extent(const Strides& at, const Shape<T>& s) {
+int64_t extent(const Problem& p, const Strides& at, const Shape<T>& s) {
+  if (p.starts) return at.b * (p.starts[s.T_] - 1);
   return at.t * (s.T_ - 1) + at.e * (s.E - 1) + at.b * (s.B - 1);
 }
 
-// Some rows of one member.
+// Some rows of one member, and the steps in which any of them is there.
 struct Unit {
-  int64_t index, e, first, rows;
+  int64_t index, e, first, rows, steps;
 
   template <class T>
-  Unit(const Shape<T>& s, int64_t index)
+  Unit(const Problem& p, const Shape<T>& s, int64_t index)
       : index(index), e(index / s.per_member), first(index % s.per_member * s.rows),
-        rows(least(s.rows, s.B - first)) {}
+        rows(least(s.rows, s.B - first)), steps(s.T_) {
+    while (p.starts && p.starts[steps] - p.starts[steps - 1] <= first) --steps;
+  }
+
+  // The time of the q-th step that is processed.
+  int64_t time(const Problem& p, int64_t q) const { return p.reversed ? steps - 1 - q : q; }
+
+  // Where the unit's first row lies at a time.
+  int64_t at(const Problem& p, const Strides& at, int64_t t) const {
+    int64_t start = p.starts ? p.starts[t] * at.b : t * at.t;
+    return start + e * at.e + first * at.b;
+  }
+
+  // The rows of the batch that a packed step has.
+  int64_t packed_rows(const Problem& p, int64_t t) const {
+    return least(rows, p.starts[t + 1] - p.starts[t] - first);
+  }
 };
 
 // Slots of a unit in the residual.
@@ -108,18 +125,19 @@ TT_INLINE bool carried(const Step<T>& step, const Place& at) {
   return step.real && !step.real[at.row * step.real_row];
 }
 
+// How many rows to compute: one more than the last that is not carried.
+TT_INLINE int64_t rows_in_use(const Problem& p, const Unit& u, int64_t t, const uint8_t* real) {
+  if (p.starts) return u.packed_rows(p, t);
+  int64_t rows = u.rows;
+  while (real && rows > 0 && !real[(rows - 1) * p.mask_at.b]) --rows;
+  return rows;
+}
+
 // Write h_t to its slot and to the caller.
 template <class T>
 TT_INLINE void write_h(const Step<T>& step, const Place& at, Vec<T> h) {
   store(step.h_next + at.at, h);
   store_part<T>(step.out + at.row * step.out_row + at.block * LANES<T>, h, at.lanes);
-}
-
-// One more than the last row of a unit that is not carried.
-TT_INLINE int64_t rows_in_use(const uint8_t* real, int64_t real_row, int64_t rows) {
-  if (!real) return rows;
-  while (rows > 0 && !real[(rows - 1) * real_row]) --rows;
-  return rows;
 }
 
 template <class T>
@@ -299,13 +317,15 @@ void forward_row(const Problem& p, const Shape<T>& s, const Unit& u, const Step<
   }
 }
 
-// The rows of a step that nobody computes: their states are carried.
+// The rows of a step that nobody computes: their states are carried; what is packed ends before.
 template <class Cell, class T>
-void carry_rows(const Shape<T>& s, const Step<T>& step, int64_t rows, int64_t from) {
+void carry_rows(const Shape<T>& s, const Step<T>& step, int64_t rows, int64_t from, bool is_packed) {
   for (int64_t j = 0; j < s.blocks; ++j)
     for (int64_t r = from; r < rows; ++r) {
       Place at = place(s, rows, j, r);
-      write_h(step, at, load(step.h + at.at));
+      Vec<T> h = load(step.h + at.at);
+      if (is_packed) store(step.h_next + at.at, h);
+      else write_h(step, at, h);
       if (Cell::CELL_STATE) store(step.c_next + at.at, load(step.c + at.at));
     }
 }
@@ -324,7 +344,7 @@ struct Forward {
                    Cell::SPARE * s.rows * s.padded) {}
 
   void unit(int64_t index, int64_t worker) {
-    Unit u(s, index);
+    Unit u(p, s, index);
     T* own = scratch + worker * per_worker;
     T* parts = own + 4 * s.rows * s.padded;
     Slots<Cell, T> slots(s, u, static_cast<T*>(p.residual));
@@ -335,17 +355,17 @@ struct Forward {
     to_panels(s, u.rows, offset<T>(p.h_0, first), slots.h);
     if (Cell::CELL_STATE) to_panels(s, u.rows, offset<T>(p.c_0, first), slots.c);
     int64_t last = 0;
-    for (int64_t q = 0; q < s.T_; ++q) {
-      int64_t t = p.reversed ? s.T_ - 1 - q : q, now = keep ? q : q & 1, next = keep ? q + 1 : 1 - now;
-      const T* x = offset<T>(p.x, t * p.x_at.t + u.e * p.x_at.e + u.first * p.x_at.b);
+    for (int64_t q = 0; q < u.steps; ++q) {
+      int64_t t = u.time(p, q), now = keep ? q : q & 1, next = keep ? q + 1 : 1 - now;
+      const T* x = offset<T>(p.x, u.at(p, p.x_at, t));
       Step<T> step{slots.h + now * slots.slot, slots.c + now * slots.slot,
                    slots.h + next * slots.slot, slots.c + next * slots.slot,
                    keep ? slots.kept + q * slots.kept_slot : nullptr,
-                   offset<T>(p.h, t * p.h_at.t + u.e * p.h_at.e + u.first * p.h_at.b), p.h_at.b,
-                   offset<uint8_t>(p.mask, t * p.mask_at.t + u.e * p.mask_at.e + u.first * p.mask_at.b),
-                   p.mask_at.b, parts + Cell::PARTS * s.padded, slots.slot};
-      int64_t in_use = rows_in_use(step.real, step.real_row, u.rows);
-      if (in_use < u.rows) carry_rows<Cell, T>(s, step, u.rows, in_use);
+                   offset<T>(p.h, u.at(p, p.h_at, t)), p.h_at.b,
+                   offset<uint8_t>(p.mask, u.at(p, p.mask_at, t)), p.mask_at.b,
+                   parts + Cell::PARTS * s.padded, slots.slot};
+      int64_t in_use = rows_in_use(p, u, t, step.real);
+      if (in_use < u.rows) carry_rows<Cell, T>(s, step, u.rows, in_use, p.starts != nullptr);
       if (in_use > 0) {
         if (packed) Cell::template step<T>(s, w, step, u.rows, in_use, x, p.x_at.b);
         else Cell::template row<T>(p, s, u, step, x, parts);
@@ -361,7 +381,7 @@ struct Forward {
     int64_t workers = workers_for<Cell>(p, s);
     int64_t packed_size = packed ? s.E * Packed<Cell, T>::size(s) : 0;
     expect_writes(p.residual, s.E * s.B * Slots<Cell, T>::of_row(s) * sizeof(T));
-    expect_writes(p.h, (extent(p.h_at, s) + s.H) * sizeof(T));
+    expect_writes(p.h, (extent(p, p.h_at, s) + s.H) * sizeof(T));
     Scratch memory((packed_size + workers * per_worker) * sizeof(T));
     weights = reinterpret_cast<T*>(memory.data());
     scratch = weights + packed_size;
@@ -511,7 +531,7 @@ struct Adjoint {
   const Shape<T> s;
   T *U_packed, *W_packed, *scratch;
   int64_t U_size, W_size, per_worker;
-  int64_t steps, da_slot, dU_size, dW_size, db_size;  // steps: of one addition to dU
+  int64_t steps, da_slot, dU_size, dW_size, db_size, x_size;  // steps: of one addition to dU
   Turn turn;
 
   explicit Adjoint(const Problem& p) : p(p), s(p) {
@@ -522,8 +542,9 @@ struct Adjoint {
     dU_size = p.dU ? (Cell::HP + Cell::SECOND) * s.padded * s.padded : 0;
     dW_size = p.dW ? s.I * Cell::X * s.padded : 0;
     db_size = Cell::PARTS * s.padded;
+    x_size = p.dW && (p.mask || p.starts) ? steps * s.rows * s.I : 0;
     per_worker = dU_size + dW_size + db_size + 2 * s.rows * s.padded + steps * da_slot +
-                 (1 + steps * Cell::SPARE_BACK) * s.rows * s.padded;
+                 (1 + steps * Cell::SPARE_BACK) * s.rows * s.padded + x_size;
   }
 
   PackedBack<T> second(int64_t e) const {
@@ -564,10 +585,11 @@ struct Adjoint {
   }
 
   void unit(int64_t index, int64_t worker) {
-    Unit u(s, index);
+    Unit u(p, s, index);
     T* dU = scratch + worker * per_worker;
     T *dW = dU + dU_size, *db = dW + dW_size, *dh = db + db_size, *dc = dh + u.rows * s.padded;
     T *da = db + db_size + 2 * s.rows * s.padded, *spare = da + steps * da_slot;
+    T* x_kept = x_size ? spare + (1 + steps * Cell::SPARE_BACK) * s.rows * s.padded : nullptr;
     Slots<Cell, T> slots(s, u, static_cast<T*>(p.residual));
     zero(dU, dU_size + dW_size + db_size);
     int64_t first = (u.e * s.B + u.first) * s.H;
@@ -575,12 +597,12 @@ struct Adjoint {
     to_panels(s, u.rows, Cell::CELL_STATE ? offset<T>(p.d_c_n, first) : nullptr, dc);
     PackedBack<T> U(U_packed + u.e * U_size, Cell::HP * s.padded, s.H), U_second = second(u.e);
     PackedBack<T> W(W_packed + u.e * W_size, Cell::X * s.padded, s.I);
-    for (int64_t q = s.T_; q > 0;) {
+    for (int64_t q = u.steps; q > 0;) {
       int64_t n = least(steps, q);
       for (int64_t i = 0; i < n; ++i) 
-        step(u, slots, U, U_second, W, q - 1 - i, dh, dc, da + i * da_slot, db, spare, i);
+        step(u, slots, U, U_second, W, q - 1 - i, dh, dc, da + i * da_slot, db, spare, x_kept, i);
       q -= n;
-      add_products(u, slots, q, n, da, dU, dW, spare);
+      add_products(u, slots, q, n, da, dU, dW, spare, x_kept);
     }
     from_panels(s, u.rows, dh, offset<T>(p.dh_0, first));
     if (Cell::CELL_STATE) from_panels(s, u.rows, dc, offset<T>(p.dc_0, first));
@@ -591,14 +613,15 @@ struct Adjoint {
 
   // Step q of the processing, back; its da is the i-th since the last addition to dU.
   TT_INLINE void step(const Unit& u, const Slots<Cell, T>& slots, const PackedBack<T>& U,
-            const PackedBack<T>& U_second, const PackedBack<T>& W, int64_t q, T* dh, T* dc, T* da, T* db, T* spare, int64_t i) {
-    int64_t t = p.reversed ? s.T_ - 1 - q : q;
-    auto of = [&](const Strides& at) { return t * at.t + u.e * at.e + u.first * at.b; };
-    const uint8_t* real = offset<uint8_t>(p.mask, of(p.mask_at));
+            const PackedBack<T>& U_second, const PackedBack<T>& W, int64_t q, T* dh, T* dc, T* da, T* db, T* spare, T* x_kept,
+            int64_t i) {
+    int64_t t = u.time(p, q);
+    const uint8_t* real = offset<uint8_t>(p.mask, u.at(p, p.mask_at, t));
+    int64_t there = p.starts ? u.packed_rows(p, t) : u.rows, in_use = rows_in_use(p, u, t, real);
     if (p.d_h) {
-      const T* e = offset<T>(p.d_h, of(p.d_h_at));
+      const T* e = offset<T>(p.d_h, u.at(p, p.d_h_at, t));
       for (int64_t j = 0; j < s.blocks; ++j)
-        for (int64_t r = 0; r < u.rows; ++r) {
+        for (int64_t r = 0; r < there; ++r) {
           Place at = place(s, u.rows, j, r);
           store(dh + at.at, load(dh + at.at) + load_part(e + r * p.d_h_at.b + j * L, at.lanes));
         }
@@ -613,24 +636,37 @@ struct Adjoint {
                      slots.c + q * slots.slot, slots.c + (q + 1) * slots.slot,
                      slots.kept + q * slots.kept_slot, dh, dc, da, db, u.rows * s.padded, real,
                      p.mask_at.b, spare, spare + (1 + i * Cell::SPARE_BACK) * s.rows * s.padded};
-    int64_t in_use = rows_in_use(real, p.mask_at.b, u.rows);
+    if (in_use < u.rows)  // nothing of theirs reaches the sums
+      for (int64_t panel = 0; panel < Cell::PARTS * s.blocks; ++panel)
+        zero(da + (panel * u.rows + in_use) * L, (u.rows - in_use) * L);
     Cell::template step_back<T>(s, U, U_second, back, u.rows, in_use);
     if (p.dx)
-      multiply_back<T, false>(W, u.rows, u.rows, da + Cell::X_FIRST * back.part,
-                              offset<T>(p.dx, of(p.dx_at)), p.dx_at.b, s.I);
+      multiply_back<T, false>(W, u.rows, there, da + Cell::X_FIRST * back.part,
+                              offset<T>(p.dx, u.at(p, p.dx_at, t)), p.dx_at.b, s.I);
+    if (x_kept) keep_x(u, t, in_use, real, x_kept + i * u.rows * s.I);
+  }
+
+  // Copy x of a step, with zeros for the rows that are carried: padding may be NaN, and 0 * NaN is not 0.
+  void keep_x(const Unit& u, int64_t t, int64_t in_use, const uint8_t* real, T* to) {
+    const T* x = offset<T>(p.x, u.at(p, p.x_at, t));
+    for (int64_t r = 0; r < u.rows; ++r)
+      for (int64_t i = 0; i < s.I; ++i) {
+        bool there = r < in_use && (!real || real[r * p.mask_at.b]);
+        to[r * s.I + i] = there ? x[r * p.x_at.b + i] : T(0);
+      }
   }
 
   // dU += da h', dW += da x' for the n steps from q on, whose da lie in reverse.
   void add_products(const Unit& u, const Slots<Cell, T>& slots, int64_t q, int64_t n, const T* da, T* dU,
-                    T* dW, const T* spare) {
+                    T* dW, const T* spare, const T* x_kept) {
     int64_t part = u.rows * s.padded, panel = u.rows * L;
     Rows da_at{da_slot, L};
     if (p.dU)
       Cell::template add_dU<T>(s, u, slots, q, n, da, da_at, dU, spare);
     if (p.dW) {
-      int64_t last = q + n - 1, t = p.reversed ? s.T_ - 1 - last : last;
-      const T* x = offset<T>(p.x, t * p.x_at.t + u.e * p.x_at.e + u.first * p.x_at.b);
+      const T* x = x_kept ? x_kept : offset<T>(p.x, u.at(p, p.x_at, u.time(p, q + n - 1)));
       Rows x_at{p.reversed ? p.x_at.t : -p.x_at.t, p.x_at.b};
+      if (x_kept) x_at = {u.rows * s.I, s.I};
       add_outer_all<T>(dW, Cell::X * s.padded, s.I, Cell::X * s.blocks, n, u.rows, x, x_at, L,
                        da + Cell::X_FIRST * part, da_at, panel);
     }
@@ -648,7 +684,7 @@ struct Adjoint {
   void run() {
     if (s.units == 0) return clear();
     int64_t workers = workers_for<Cell>(p, s);
-    expect_writes(p.dx, p.dx ? (extent(p.dx_at, s) + s.I) * sizeof(T) : 0);
+    expect_writes(p.dx, p.dx ? (extent(p, p.dx_at, s) + s.I) * sizeof(T) : 0);
     Scratch memory((s.E * (U_size + W_size) + workers * per_worker) * sizeof(T));
     U_packed = reinterpret_cast<T*>(memory.data());
     W_packed = U_packed + s.E * U_size;
@@ -697,7 +733,8 @@ struct Plain {
   static void step_back(const Shape<T>& s, const PackedBack<T>& U, const PackedBack<T>&,
                         const StepBack<T>& step, int64_t rows, int64_t in_use) {
     for (int64_t j = 0; j < s.blocks; ++j)
-      for (int64_t r = 0; r < rows; ++r) Cell::template differentiate<T>(step, place(s, rows, j, r));
+      for (int64_t r = 0; r < in_use; ++r)
+        Cell::template differentiate<T>(step, place(s, rows, j, r));
     multiply_back<T, true>(U, rows, in_use, step.da + Cell::H_FIRST * step.part, step.dh);
   }
 

@@ -153,6 +153,7 @@ def _compiled(plain: Kernel, processor: Processor, backwards: bool) -> Kernel:
 
 
 run_forward: Callable[..., None] = getattr(_native, "forward", None)  # type: ignore[assignment]
+run_adjoint: Callable[..., None] = getattr(_native, "adjoint", None)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,10 @@ class Compiled(Kernel):
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
         given = self._laid_out(inputs)
         h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states], mask)
-        shape = self._residual_shape(inputs, mask) if keep else ()
-        residual = workspace(math.prod(shape), given[0]).view(shape) if keep else None
+        residual = None
+        if keep:
+            shape = self._residual_shape(inputs, mask)
+            residual = workspace(math.prod(shape), given[0]).view(shape)
         _native.forward(*self._numbers(), *given, mask, residual, h_TBH, *_pair(ends))
         return outputs if residual is None else (*outputs, residual)
 
@@ -211,17 +214,17 @@ class Compiled(Kernel):
         """Run the loop back: write the gradients, fill the tap."""
         states = self.states
         given = self._laid_out(inputs)
-        d_h, *d_ends = d_outputs
-        wanted = [need or (tap is not None and 0 < i <= states) for i, need in enumerate(needed)]
-        gradients = [
-            torch.empty_like(i, memory_format=torch.contiguous_format) if want else None
-            for i, want in zip(inputs, wanted, strict=True)
+        wanted = needed
+        if tap is not None:
+            wanted = [need or 0 < i <= states for i, need in enumerate(needed)]
+        laid_out = given if states == 2 else (*given[:2], *given[3:])
+        grads: list[Any] = [
+            torch.empty_like(i) if want else None
+            for i, want in zip((*laid_out, None), wanted, strict=False)
         ]
-        if wanted[0]:
-            x: Any = inputs[0]
-            gradients[0] = (
-                timeline(x[0], len(x), x.shape[-1]) if x.dim() > 2 else torch.empty_like(x)
-            )
+        if wanted[0] and given[0].dim() > 2:
+            grads[0] = timeline(given[0][0], len(given[0]), given[0].shape[-1])
+        d_h, *d_ends = d_outputs
         _native.adjoint(
             *self._numbers(),
             *given,
@@ -229,16 +232,16 @@ class Compiled(Kernel):
             residuals[0].contiguous(),
             None if d_h is None else _dense(d_h),
             *_pair([None if d is None else d.contiguous() for d in d_ends]),
-            gradients[0],
-            *_pair(gradients[1 : 1 + states]),
-            *gradients[1 + states : 5 + states],
-            *((None,) * 4 if tap is None else self._records(tap, *given[:2])),
+            grads[0],
+            *_pair(grads[1 : 1 + states]),
+            *grads[1 + states : 5 + states],
+            *(_NO_RECORDS if tap is None else self._records(tap, *given[:2])),
         )
-        if tap is not None:
-            tap.dh_0, tap.dc_0 = (
-                d if d is None else d.clone() for d in _pair(gradients[1 : 1 + states])
-            )
-        return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
+        if tap is None:
+            return tuple(grads)
+        d_states = _pair(grads[1 : 1 + states])
+        tap.dh_0, tap.dc_0 = (None if d is None else d.clone() for d in d_states)
+        return tuple(g if need else None for g, need in zip(grads, needed, strict=True))
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Ask the plain one."""
@@ -252,7 +255,9 @@ class Compiled(Kernel):
     def _laid_out(self, inputs: Inputs) -> list[Any]:
         """Return x, h_0, c_0, W, U, b_ih, b_hh as the C++ reads them."""
         rest = [None if i is None else i.contiguous() for i in inputs[1 : 5 + self.states]]
-        return [_dense(inputs[0]), *_pair(rest[: self.states]), *rest[self.states :]]
+        if self.states == 1:
+            rest.insert(1, None)
+        return [_dense(inputs[0]), *rest]
 
     def _outputs(self, x: Tensor, U: Tensor, mask: Tensor | None = None) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
@@ -268,7 +273,9 @@ class Compiled(Kernel):
         else:
             strides = (H, T * H, 1) if x.stride(0) < x.stride(1) else (B * H, H, 1)
         h_TBH = x.new_empty_strided((T, *members, B, H), strides)
-        return h_TBH, *(x.new_empty((*members, B, H)) for _ in range(self.states))
+        ends = *members, B, H
+        h_n = x.new_empty(ends)
+        return (h_TBH, h_n) if self.states == 1 else (h_TBH, h_n, x.new_empty(ends))
 
     def _residual_shape(self, inputs: Inputs, mask: Tensor | None = None) -> tuple[int, ...]:
         """Return how much the adjoint will need: members second, as vmap wants them."""
@@ -286,6 +293,9 @@ class Compiled(Kernel):
         tap.dh_norm_TB = x.new_empty(each)
         tap.dc_norm_TB = x.new_empty(each) if pair else None
         return tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB
+
+
+_NO_RECORDS = (None,) * 4
 
 
 def _sizes(x: Tensor, mask: Tensor | None) -> Sequence[int]:

@@ -26,4 +26,5 @@ def pad(packed: Tensor, batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
 
 def pack(padded: Tensor, mask: Tensor) -> Tensor:
     """Return the real rows [N, H] of [T, B, H]."""
-    return padded.flatten(0, 1).index_select(0, mask.flatten().nonzero().squeeze(1))
+    rows = mask.flatten().nonzero().squeeze(1)  # where torch.compile breaks its graph
+    return padded.flatten(0, 1).index_select(0, rows)

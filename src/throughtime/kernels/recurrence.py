@@ -222,6 +222,8 @@ def _in_full_precision(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Turn autocast off where somebody calls backward within it."""
 
     def wrapped(ctx: Any, *d_results: Tensor | None) -> Any:
+        if not torch._C._is_any_autocast_enabled():
+            return backward(ctx, *d_results)
         given = [d for d in d_results if d is not None]
         if not (given and autocasts(given[0])):
             return backward(ctx, *d_results)
@@ -340,7 +342,7 @@ class Adjoint(torch.autograd.Function):
     def backward(ctx: Any, *dd: Tensor) -> Any:
         """Differentiate the gradient of `replay`."""
         mask, *tensors = ctx.saved_tensors
-        grads = _pull_back(_gradient_of_replay(ctx, mask), tensors, dd)
+        grads = pull_back(_gradient_of_replay(ctx, mask), tensors, dd)
         return None, None, None, None, None, *grads, *(None for _ in range(ctx.residuals))
 
     @staticmethod
@@ -401,7 +403,7 @@ def _adjoin_packed(ctx: Any, sizes: Tensor, d_outputs: Optionals, inputs: Any) -
         h_TBH, *ends = ctx.kernel.replay(real, (pad(x, sizes)[0], *rest))
         return pack(h_TBH, real), *ends
 
-    grads = _pull_back(replay, inputs, (d_h, *d_ends))
+    grads = pull_back(replay, inputs, (d_h, *d_ends))
     needed = ctx.needs_input_grad[3:]
     return tuple(g if need else None for g, need in zip(grads, needed, strict=True))
 
@@ -419,13 +421,13 @@ def _gradient_of_replay(ctx: Any, mask: Tensor | None) -> Callable[..., Tensors]
 
     def gradient(*tensors: Tensor | None) -> Tensors:
         d_outputs, inputs, _ = split(tensors, 1 + ctx.kernel.states, ctx.count)
-        grads = _pull_back(lambda *given: ctx.kernel.replay(mask, given), inputs, d_outputs)
+        grads = pull_back(lambda *given: ctx.kernel.replay(mask, given), inputs, d_outputs)
         return tuple(g for g, need in zip(grads, ctx.needed, strict=True) if g is not None and need)
 
     return gradient
 
 
-def _pull_back(
+def pull_back(
     function: Callable[..., Tensors],
     arguments: Sequence[Tensor | None],
     d_results: Sequence[Tensor | None],

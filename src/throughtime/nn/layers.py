@@ -103,7 +103,6 @@ class _Layers(torch.nn.RNNBase):
     """Stacked layers in one or two directions; a subclass says which recurrence they run."""
 
     STATES: ClassVar[int] = 1
-    GATES: ClassVar[int]
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
@@ -113,6 +112,8 @@ class _Layers(torch.nn.RNNBase):
     def form(self) -> int:
         """Return the number of the recurrence in C++."""
         raise TypeError("a layer says which recurrence it runs")
+
+    kept: ClassVar[int] = 0  # numbers that C++ keeps of each hidden unit for the adjoint
 
     def _split(self, hx: Any) -> Any:
         """Return the given states one by one."""
@@ -263,8 +264,6 @@ class RNN(_Layers, torch.nn.RNN):
     (torch.Size([10, 3, 16]), torch.Size([4, 3, 8]))
     """
 
-    GATES = 1
-
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
         return rnn_kernel(W, "tanh" if self.mode == "RNN_TANH" else "relu")
@@ -290,7 +289,7 @@ class LSTM(_Layers, torch.nn.LSTM):
     (torch.Size([2, 10, 3]), torch.Size([1, 2, 3]), torch.Size([1, 2, 8]))
     """
 
-    STATES, GATES = 2, 4
+    STATES, kept = 2, 4
     form = 2
 
     def kernel(self, W: Tensor) -> Kernel:
@@ -321,7 +320,6 @@ class GRU(_Layers, torch.nn.GRU):
     GRU(4, 8, reset=before)
     """
 
-    GATES = 3
     reset: str = "after"  # also for a torch.nn.GRU whose class was changed
 
     def kernel(self, W: Tensor) -> Kernel:
@@ -333,6 +331,11 @@ class GRU(_Layers, torch.nn.GRU):
     def form(self) -> int:
         """Return the number of the recurrence in C++."""
         return 3 if self.reset == "after" else 4
+
+    @property
+    def kept(self) -> int:  # type: ignore[override]
+        """Return what C++ keeps of each hidden unit."""
+        return 4 if self.reset == "after" else 3
 
     def __init__(self, *args: Any, reset: str = "after", **kwargs: Any) -> None:
         one_of("reset", reset, ["after", "before"])

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -247,9 +248,22 @@ bool finite(const Buffer& buffer) {
   return true;
 }
 
+char current[300];  // the problem that is being computed
+
+void say_and_stop(int) {
+  const char* const said[] = {current, ": beyond a buffer\n"};
+  for (const char* text : said)
+    if (write(STDERR_FILENO, text, std::strlen(text)) < 0) break;
+  _exit(1);
+}
+
 template <class T>
 void hold(const char* processor, const Kernels& kernels, const Case& c) {
   Trial<T> trial(c, kernels.vector_bytes / sizeof(T));
+  std::snprintf(current, sizeof current,
+                "%s %s, %d bytes: T %ld E %ld B %ld I %ld H %ld reversed %ld packed %d threads %ld",
+                processor, NAMES[c.recurrence], int(sizeof(T)), long(c.T), long(c.E), long(c.B),
+                long(c.I), long(c.H), long(c.reversed), c.packed, long(c.threads));
   auto once = trial.run(kernels, 1, 0xff), again = trial.run(kernels, c.threads, 0);
   const char* wrong = nullptr;
   for (size_t i = 0; i < once.size(); ++i) {
@@ -257,9 +271,7 @@ void hold(const char* processor, const Kernels& kernels, const Case& c) {
     else if (once[i]->bytes() && std::memcmp(once[i]->data(), again[i]->data(), once[i]->bytes()))
       wrong = "one thread and several do not agree";
     if (!wrong) continue;
-    std::printf("%s %s, %d bytes: T %ld E %ld B %ld I %ld H %ld reversed %ld packed %d threads %ld: %s (%zu)\n",
-                processor, NAMES[c.recurrence], int(sizeof(T)), long(c.T), long(c.E), long(c.B),
-                long(c.I), long(c.H), long(c.reversed), c.packed, long(c.threads), wrong, i);
+    std::printf("%s: %s (%zu)\n", current, wrong, i);
     std::exit(1);
   }
 }
@@ -278,6 +290,7 @@ void hold_elementwise(const Kernels& kernels) {
 
 int main(int arguments, char** argument) {
   int problems = arguments > 1 ? std::atoi(argument[1]) : 200;
+  if (!WATCHED) std::signal(SIGSEGV, say_and_stop);
   generator.seed(arguments > 2 ? std::atoi(argument[2]) : 0);
   struct Processor {
     const char* name;

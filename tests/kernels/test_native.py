@@ -132,7 +132,7 @@ def test_limits_of_the_functions(dtype: Any, processor: str) -> None:
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_the_functions_grow(name: str, dtype: Any, processor: str) -> None:
     """But for one unit in the last place, where tanh is about to reach 1."""
-    x: Array = np.linspace(-30, 30, 6001).astype(dtype)
+    x: Array = np.linspace(-30, 30, 60_001).astype(dtype)
     falls = -np.diff(apply(name, processor, x))
     assert falls.max() <= (np.finfo(dtype).eps if name == "tanh" else 0)
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -101,15 +102,22 @@ Layout random_layout(int64_t T, int64_t E, int64_t B, int64_t row, bool may_over
   return {at, empty ? 0 : at.t * (T - 1) + at.e * (E - 1) + at.b * (B - 1) + row};
 }
 
+// The rows of packed sequences, one after the other.
+Layout packed_layout(int64_t rows, int64_t row, bool may_overlap) {
+  int64_t step = may_overlap && chance(20) ? row * between(0, 1) + between(0, 5) : row;
+  return {{step, 0, step}, row == 0 ? 0 : step * (rows - 1) + row};
+}
+
 struct Case {
   int recurrence;
   int64_t T, E, B, I, H, reversed, threads;
   double clip;
+  bool packed;
 };
 
 Case random_case(int recurrence, bool large) {
   Case c{recurrence, between(1, 9), chance(30) ? between(2, 3) : 1, between(1, 7), between(1, 20),
-         between(1, 40), chance(40), between(2, 4), chance(25) ? 0.1 : 0.0};
+         between(1, 40), chance(40), between(2, 4), chance(25) ? 0.1 : 0.0, false};
   if (chance(10)) c.T = 1, c.B = 1;
   if (chance(20)) c.B = between(8, 40);
   if (chance(20)) c.H = 16 * between(1, 5);
@@ -118,6 +126,7 @@ Case random_case(int recurrence, bool large) {
   if (chance(5)) c.I = 0;
   if (chance(5)) c.T = between(60, 200), c.B = between(1, 3);
   if (large) c.T = between(20, 40), c.E = 1, c.B = between(90, 110), c.H = between(33, 70);
+  if (c.B > 0 && chance(25)) c.packed = true, c.E = 1;
   return c;
 }
 
@@ -128,9 +137,18 @@ class Trial {
   Trial(const Case& c, int64_t lanes) : c_(c) {
     int64_t states = c.E * c.B * c.H, G = c.E * GATES[c.recurrence] * c.H;
     int64_t padded = (c.H + lanes - 1) / lanes * lanes, both = STATES[c.recurrence] == 2;
-    x_ = random_layout(c.T, c.E, c.B, c.I, true);
-    h_ = random_layout(c.T, c.E, c.B, c.H, false);
-    d_h_ = random_layout(c.T, c.E, c.B, c.H, true);
+    int64_t rows = c.T * c.E * c.B;
+    if (c.packed) {
+      starts_.push_back(0);
+      for (int64_t t = 0, size = c.B; t < c.T; ++t, size = between(chance(20) ? 1 : size, size))
+        starts_.push_back(starts_.back() + size);
+      rows = starts_.back();
+    }
+    auto layout = [&](int64_t row, bool may_overlap) {
+      return c.packed ? packed_layout(rows, row, may_overlap)
+                      : random_layout(c.T, c.E, c.B, row, may_overlap);
+    };
+    x_ = layout(c.I, true), h_ = layout(c.H, false), d_h_ = layout(c.H, true);
     mask_ = random_layout(c.T, c.E, c.B, 1, true);
     residual_ = c.E * c.B * padded * ((c.T + 1) * (1 + both) + c.T * KEPT[c.recurrence]);
     p_ = Problem{};
@@ -138,16 +156,16 @@ class Trial {
     p_.x = numbers(x_.numbers), p_.x_at = x_.at;
     p_.h_0 = maybe(states), p_.c_0 = both ? maybe(states) : nullptr;
     p_.W = numbers(G * c.I), p_.U = numbers(G * c.H), p_.b_ih = maybe(G), p_.b_hh = maybe(G);
-    if (chance(50)) p_.mask = random_mask(), p_.mask_at = mask_.at;
+    if (c.packed) p_.starts = starts_.data();
+    else if (chance(50)) p_.mask = random_mask(), p_.mask_at = mask_.at;
     p_.h_at = h_.at;
     if (chance(80)) p_.d_h = numbers(d_h_.numbers), p_.d_h_at = d_h_.at;
     p_.d_h_n = maybe(states), p_.d_c_n = both ? maybe(states) : nullptr;
     p_.clip = c.clip;
-    int64_t rows = c.T * c.E * c.B;
     wanted_ = {rows * c.I, states, both * states, G * c.I, G * c.H, G, G,
                rows * c.H, both * rows * c.H, rows, both * rows};
-    for (auto& count : wanted_)
-      if (chance(20)) count = -1;
+    for (size_t i = 0; i < wanted_.size(); ++i)  // the last four are not for packed sequences
+      if (chance(20) || (c.packed && i >= 7)) wanted_[i] = -1;
   }
 
   // Forward without a residual, forward with one, adjoint; all that they write.
@@ -171,7 +189,7 @@ class Trial {
       kernels.forward[c_.recurrence][precision](p_);
     }
     p_.dx = out(wanted_[0]);
-    p_.dx_at = {c_.E * c_.B * c_.I, c_.B * c_.I, c_.I};
+    p_.dx_at = {c_.packed ? c_.I : c_.E * c_.B * c_.I, c_.packed ? 0 : c_.B * c_.I, c_.I};
     void** fields[] = {&p_.dh_0, &p_.dc_0, &p_.dW, &p_.dU, &p_.db_ih, &p_.db_hh,
                        &p_.all_dh, &p_.all_dc, &p_.norm_dh, &p_.norm_dc};
     bool both = STATES[c_.recurrence] == 2;
@@ -199,12 +217,24 @@ class Trial {
     auto* to = static_cast<uint8_t*>(inputs_.back()->data());
     int64_t percent = between(0, 4) * 25;
     for (int64_t i = 0; i < mask_.numbers; ++i) to[i] = chance(percent);
+    if (x_.numbers == c_.T * c_.E * c_.B * c_.I) put_nan_into_padding(to);
     return to;
+  }
+
+  void put_nan_into_padding(const uint8_t* mask) {
+    auto* x = const_cast<T*>(static_cast<const T*>(p_.x));
+    for (int64_t t = 0; t < c_.T; ++t)
+      for (int64_t e = 0; e < c_.E; ++e)
+        for (int64_t b = 0; b < c_.B; ++b)
+          for (int64_t i = 0; i < c_.I; ++i)
+            if (!mask[t * mask_.at.t + e * mask_.at.e + b * mask_.at.b])
+              x[t * x_.at.t + e * x_.at.e + b * x_.at.b + i] = std::nan("");
   }
 
   Case c_;
   Layout x_, h_, d_h_, mask_;
   int64_t residual_;
+  std::vector<int64_t> starts_;
   Problem p_;
   std::vector<int64_t> wanted_;
   std::vector<std::unique_ptr<Buffer>> inputs_;
@@ -218,9 +248,22 @@ bool finite(const Buffer& buffer) {
   return true;
 }
 
+char current[300];  // the problem that is being computed
+
+void say_and_stop(int) {
+  const char* const said[] = {current, ": beyond a buffer\n"};
+  for (const char* text : said)
+    if (write(STDERR_FILENO, text, std::strlen(text)) < 0) break;
+  _exit(1);
+}
+
 template <class T>
 void hold(const char* processor, const Kernels& kernels, const Case& c) {
   Trial<T> trial(c, kernels.vector_bytes / sizeof(T));
+  std::snprintf(current, sizeof current,
+                "%s %s, %d bytes: T %ld E %ld B %ld I %ld H %ld reversed %ld packed %d threads %ld",
+                processor, NAMES[c.recurrence], int(sizeof(T)), long(c.T), long(c.E), long(c.B),
+                long(c.I), long(c.H), long(c.reversed), c.packed, long(c.threads));
   auto once = trial.run(kernels, 1, 0xff), again = trial.run(kernels, c.threads, 0);
   const char* wrong = nullptr;
   for (size_t i = 0; i < once.size(); ++i) {
@@ -228,9 +271,7 @@ void hold(const char* processor, const Kernels& kernels, const Case& c) {
     else if (once[i]->bytes() && std::memcmp(once[i]->data(), again[i]->data(), once[i]->bytes()))
       wrong = "one thread and several do not agree";
     if (!wrong) continue;
-    std::printf("%s %s, %d bytes: T %ld E %ld B %ld I %ld H %ld reversed %ld threads %ld: %s (%zu)\n",
-                processor, NAMES[c.recurrence], int(sizeof(T)), long(c.T), long(c.E), long(c.B),
-                long(c.I), long(c.H), long(c.reversed), long(c.threads), wrong, i);
+    std::printf("%s: %s (%zu)\n", current, wrong, i);
     std::exit(1);
   }
 }
@@ -249,6 +290,7 @@ void hold_elementwise(const Kernels& kernels) {
 
 int main(int arguments, char** argument) {
   int problems = arguments > 1 ? std::atoi(argument[1]) : 200;
+  if (!WATCHED) std::signal(SIGSEGV, say_and_stop);
   generator.seed(arguments > 2 ? std::atoi(argument[2]) : 0);
   struct Processor {
     const char* name;

@@ -169,6 +169,8 @@ class Compiled(Kernel):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
+        if any(extra is not None for extra in inputs[-1 - self.states :]):
+            return self._plain().forward(mask, inputs)
         given = self._laid_out(inputs)
         h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states])
         shape = self._residual_shape(inputs) if keep else ()
@@ -178,6 +180,8 @@ class Compiled(Kernel):
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, the last states, and the residual."""
+        if any(extra is not None for extra in inputs[-1 - self.states :]):
+            return self._plain().blank(inputs)
         x = _dense(inputs[0])
         return *self._outputs(x, inputs[2 + self.states]), x.new_empty(self._residual_shape(inputs))
 
@@ -191,6 +195,8 @@ class Compiled(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back: write the gradients, fill the tap."""
+        if any(extra is not None for extra in inputs[-1 - self.states :]):
+            return self._plain().adjoint(needed, tap, mask, d_outputs, inputs, residuals)
         states = self.states
         given = self._laid_out(inputs)
         d_h, *d_ends = d_outputs
@@ -222,8 +228,10 @@ class Compiled(Kernel):
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Ask the plain one."""
-        plain = self.plain.reverse if self.backwards else self.plain
-        return plain.replay(mask, inputs)
+        return self._plain().replay(mask, inputs)
+
+    def _plain(self) -> Kernel:
+        return self.plain.reverse if self.backwards else self.plain
 
     def _numbers(self) -> tuple[Any, ...]:
         threads = torch.get_num_threads()

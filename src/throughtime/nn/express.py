@@ -89,9 +89,9 @@ def _differentiable(layer: Any, input: Tensor, states: Any, weights: Any) -> Any
         states = [torch.zeros(sizes, dtype=x.dtype) for _ in states]
     else:
         states = [state.squeeze(0) for state in states]
-    projection = (None,) * (layer.STATES == 2)
+    without = (None,) * (2 if layer.STATES == 1 else 4)  # projection, dropout, zoneout
     output, *ends = recur_eagerly(
-        layer.kernel(weights[0]), None, None, x, *states, *weights, *projection
+        layer.kernel(weights[0]), None, None, x, *states, *weights, *without
     )
     last = tuple(end.unsqueeze(0) for end in ends)
     return output.transpose(0, 1) if layer.batch_first else output, (

@@ -39,6 +39,8 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
         or forward_ad._current_level >= 0
         or is_compiling()
         or len(layer._all_weights) != 1
+        or layer.zoneout
+        or (layer.training and layer.recurrent_dropout)
     ):
         return None
     processor, parameters, names = compiled.processor(), layer._parameters, layer._all_weights[0]

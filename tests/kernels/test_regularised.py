@@ -115,6 +115,7 @@ def test_kernels_agree_at_a_size_where_work_is_shared_out(case: Case) -> None:
     for name in (*compiled.processors(), "torch"):
         with compiled.using(name):
             tensors = case.draw()
+            tensors["U"].data.mul_(0.2)  # or rounding grows through time
             outputs = case.run(tensors, **extras)
             found.append([*outputs, *gradients(case, outputs, tensors)])
     for others in found[1:]:
@@ -171,7 +172,7 @@ def test_mapped_masks_and_weights_equal_a_loop(case: Case, means: str) -> None:
     stacked = torch.utils._pytree.tree_map(
         lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *drawn
     )
-    U = torch.stack([values["U"] * (1 + s) for s in range(3)])
+    U = torch.stack([values["U"] * (1 + s) / 3 for s in range(3)])
 
     def gradient(U: Tensor, extras: Extras) -> Tensor:
         return grad(lambda U: case.run({**values, "U": U}, **extras)[0].square().sum())(U)

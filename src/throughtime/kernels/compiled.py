@@ -2,7 +2,7 @@
 
 They take float32 and float64 on a CPU, and hidden units in vectors of L numbers, as wide as the
 processor has them. What the adjoint needs is one flat residual of E B ⌈H/L⌉ L (states (T+1) + kept T)
-numbers. Results are the same for any number of threads.
+numbers; with zoneout, one more is kept of each unit and step. Results are the same for any number of threads.
 
 `THROUGHTIME_KERNELS` names other kernels than the fastest: avx512, avx2, portable; or torch, for
 loops of PyTorch's operations, which also serve where there was no compiler.
@@ -169,19 +169,16 @@ class Compiled(Kernel):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
-        if any(extra is not None for extra in inputs[-1 - self.states :]):
-            return self._plain().forward(mask, inputs)
         given = self._laid_out(inputs)
         h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states])
         shape = self._residual_shape(inputs) if keep else ()
         residual = workspace(math.prod(shape), given[0]).view(shape) if keep else None
-        _native.forward(*self._numbers(), *given, mask, residual, h_TBH, *_pair(ends))
+        extra = mask, *self._around(inputs), residual
+        _native.forward(*self._numbers(), *given, *extra, h_TBH, *_pair(ends))
         return outputs if residual is None else (*outputs, residual)
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, the last states, and the residual."""
-        if any(extra is not None for extra in inputs[-1 - self.states :]):
-            return self._plain().blank(inputs)
         x = _dense(inputs[0])
         return *self._outputs(x, inputs[2 + self.states]), x.new_empty(self._residual_shape(inputs))
 
@@ -195,8 +192,6 @@ class Compiled(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back: write the gradients, fill the tap."""
-        if any(extra is not None for extra in inputs[-1 - self.states :]):
-            return self._plain().adjoint(needed, tap, mask, d_outputs, inputs, residuals)
         states = self.states
         given = self._laid_out(inputs)
         d_h, *d_ends = d_outputs
@@ -212,6 +207,7 @@ class Compiled(Kernel):
             *self._numbers(),
             *given,
             mask,
+            *self._around(inputs),
             residuals[0].contiguous(),
             None if d_h is None else _dense(d_h),
             *_pair([None if d is None else d.contiguous() for d in d_ends]),
@@ -228,10 +224,8 @@ class Compiled(Kernel):
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Ask the plain one."""
-        return self._plain().replay(mask, inputs)
-
-    def _plain(self) -> Kernel:
-        return self.plain.reverse if self.backwards else self.plain
+        plain = self.plain.reverse if self.backwards else self.plain
+        return plain.replay(mask, inputs)
 
     def _numbers(self) -> tuple[Any, ...]:
         threads = torch.get_num_threads()
@@ -241,6 +235,12 @@ class Compiled(Kernel):
         """Return x, h_0, c_0, W, U, b_ih, b_hh as the C++ reads them."""
         rest = [None if i is None else i.contiguous() for i in inputs[1 : 5 + self.states]]
         return [_dense(inputs[0]), *_pair(rest[: self.states]), *rest[self.states :]]
+
+    def _around(self, inputs: Inputs) -> list[Tensor | None]:
+        """Return d, ζ of h and ζ of c as the C++ reads them."""
+        d, *zones = inputs[-1 - self.states :]
+        seen = [None if zone is None else _dense(zone.movedim(-3, 0)) for zone in zones]
+        return [None if d is None else d.contiguous(), *_pair(seen)]
 
     def _outputs(self, x: Tensor, U: Tensor) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
@@ -261,7 +261,8 @@ class Compiled(Kernel):
         T, *members, B, _ = inputs[0].shape
         L = self.processor.vector_bytes // inputs[0].element_size()
         padded = -(-inputs[2 + self.states].shape[-1] // L) * L
-        return 1, *members, B * padded * ((T + 1) * self.states + T * self.form.kept)
+        kept = self.form.kept + any(zone is not None for zone in inputs[-self.states :])
+        return 1, *members, B * padded * ((T + 1) * self.states + T * kept)
 
     def _records(self, tap: AdjointTap, x: Tensor, h: Tensor) -> Optionals:
         """Return the tap's records, made anew."""

@@ -75,7 +75,8 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     try:
         compiled.run_forward(
             *(processor.number, layer.form, get_num_threads(), False, 0.0),
-            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh, None, None),
+            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh),
+            *(None, None, None, None, None),  # mask, dropout, zoneout of h and c, residual
             *(h_TBH, ends[0], ends[1] if both else None),
         )
     except TensorError:

@@ -10,14 +10,17 @@ loops of PyTorch's operations, which also serve where there was no compiler.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,12 +30,26 @@ from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, t
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 
+
+def _parallel_for() -> int:
+    """Return the address of torch_parallel_for, by which we run on PyTorch's threads; 0: none."""
+    name = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}.get(
+        sys.platform, "libtorch_cpu.so"
+    )
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
+        return ctypes.cast(library.torch_parallel_for, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError):  # before torch 2.10
+        return 0
+
+
 try:
     from throughtime.kernels import _native
 except ImportError:  # there was no compiler when we were installed
     _native = None  # type: ignore[assignment]
 else:
-    _native.set_up(TensorError, getattr(Tensor, "__dlpack_c_exchange_api__", None))
+    _exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+    _native.set_up(TensorError, _exchange, _parallel_for())
 
 
 PRECISIONS = torch.float32, torch.float64
@@ -136,6 +153,7 @@ def _compiled(plain: Kernel, processor: Processor, backwards: bool) -> Kernel:
 
 
 run_forward: Callable[..., None] = getattr(_native, "forward", None)  # type: ignore[assignment]
+run_adjoint: Callable[..., None] = getattr(_native, "adjoint", None)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -146,6 +164,7 @@ class Compiled(Kernel):
     processor: Processor
     form: Form
     backwards: bool  # from the last time step to the first
+    packs: ClassVar[bool] = True
 
     @property
     def states(self) -> int:
@@ -158,7 +177,7 @@ class Compiled(Kernel):
         return self.plain.operator
 
     @property
-    def clip(self) -> float:
+    def clip(self) -> float:  # type: ignore[override]
         """Return the limit of the gradient of a state."""
         return self.plain.clip
 
@@ -170,11 +189,13 @@ class Compiled(Kernel):
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""
         given = self._laid_out(inputs)
-        h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states])
-        shape = self._residual_shape(inputs) if keep else ()
-        residual = workspace(math.prod(shape), given[0]).view(shape) if keep else None
-        extra = mask, *self._around(inputs), residual
-        _native.forward(*self._numbers(), *given, *extra, h_TBH, *_pair(ends))
+        h_TBH, *ends = outputs = self._outputs(given[0], inputs[2 + self.states], mask)
+        residual = None
+        if keep:
+            shape = self._residual_shape(inputs, mask)
+            residual = workspace(math.prod(shape), given[0]).view(shape)
+        how = mask, *self._around(inputs), residual
+        _native.forward(*self._numbers(), *given, *how, h_TBH, *_pair(ends))
         return outputs if residual is None else (*outputs, residual)
 
     def blank(self, inputs: Inputs) -> Tensors:
@@ -194,15 +215,17 @@ class Compiled(Kernel):
         """Run the loop back: write the gradients, fill the tap."""
         states = self.states
         given = self._laid_out(inputs)
-        d_h, *d_ends = d_outputs
-        wanted = [need or (tap is not None and 0 < i <= states) for i, need in enumerate(needed)]
-        gradients = [
-            torch.empty_like(i, memory_format=torch.contiguous_format) if want else None
-            for i, want in zip(inputs, wanted, strict=True)
+        wanted = needed
+        if tap is not None:
+            wanted = [need or 0 < i <= states for i, need in enumerate(needed)]
+        laid_out = given if states == 2 else (*given[:2], *given[3:])
+        grads: list[Any] = [
+            torch.empty_like(i) if want else None
+            for i, want in zip((*laid_out, *_NOTHING), wanted, strict=False)
         ]
-        if wanted[0]:
-            x: Any = inputs[0]
-            gradients[0] = timeline(x[0], len(x), x.shape[-1])
+        if wanted[0] and given[0].dim() > 2:
+            grads[0] = timeline(given[0][0], len(given[0]), given[0].shape[-1])
+        d_h, *d_ends = d_outputs
         _native.adjoint(
             *self._numbers(),
             *given,
@@ -211,16 +234,16 @@ class Compiled(Kernel):
             residuals[0].contiguous(),
             None if d_h is None else _dense(d_h),
             *_pair([None if d is None else d.contiguous() for d in d_ends]),
-            gradients[0],
-            *_pair(gradients[1 : 1 + states]),
-            *gradients[1 + states : 5 + states],
-            *((None,) * 4 if tap is None else self._records(tap, *given[:2])),
+            grads[0],
+            *_pair(grads[1 : 1 + states]),
+            *grads[1 + states : 5 + states],
+            *(_NOTHING if tap is None else self._records(tap, *given[:2])),
         )
-        if tap is not None:
-            tap.dh_0, tap.dc_0 = (
-                d if d is None else d.clone() for d in _pair(gradients[1 : 1 + states])
-            )
-        return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
+        if tap is None:
+            return tuple(grads)
+        d_states = _pair(grads[1 : 1 + states])
+        tap.dh_0, tap.dc_0 = (None if d is None else d.clone() for d in d_states)
+        return tuple(g if need else None for g, need in zip(grads, needed, strict=True))
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Ask the plain one."""
@@ -231,34 +254,40 @@ class Compiled(Kernel):
         threads = torch.get_num_threads()
         return self.processor.number, self.form.number, threads, self.backwards, float(self.clip)
 
-    def _laid_out(self, inputs: Inputs) -> list[Tensor | None]:
+    def _laid_out(self, inputs: Inputs) -> list[Any]:
         """Return x, h_0, c_0, W, U, b_ih, b_hh as the C++ reads them."""
         rest = [None if i is None else i.contiguous() for i in inputs[1 : 5 + self.states]]
-        return [_dense(inputs[0]), *_pair(rest[: self.states]), *rest[self.states :]]
+        if self.states == 1:
+            rest.insert(1, None)
+        return [_dense(inputs[0]), *rest]
 
-    def _around(self, inputs: Inputs) -> list[Tensor | None]:
+    def _around(self, inputs: Inputs) -> Optionals:
         """Return d, ζ of h and ζ of c as the C++ reads them."""
         d, *zones = inputs[-1 - self.states :]
         seen = [None if zone is None else _dense(zone.movedim(-3, 0)) for zone in zones]
-        return [None if d is None else d.contiguous(), *_pair(seen)]
+        return None if d is None else d.contiguous(), *_pair(seen)
 
-    def _outputs(self, x: Tensor, U: Tensor) -> Tensors:
+    def _outputs(self, x: Tensor, U: Tensor, mask: Tensor | None = None) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
 
         None is a view of another tensor: a user may write into them.
         """
-        T, *members, B, _ = x.shape
+        T, *members, B = _sizes(x, mask)
         H = U.shape[-1]
+        if x.dim() == 2:
+            return x.new_empty((len(x), H)), *(x.new_empty((B, H)) for _ in range(self.states))
         if members:
-            strides = B * H, T * B * H, H, 1
+            strides: tuple[int, ...] = B * H, T * B * H, H, 1
         else:
             strides = (H, T * H, 1) if x.stride(0) < x.stride(1) else (B * H, H, 1)
         h_TBH = x.new_empty_strided((T, *members, B, H), strides)
-        return h_TBH, *(x.new_empty((*members, B, H)) for _ in range(self.states))
+        ends = *members, B, H
+        h_n = x.new_empty(ends)
+        return (h_TBH, h_n) if self.states == 1 else (h_TBH, h_n, x.new_empty(ends))
 
-    def _residual_shape(self, inputs: Inputs) -> tuple[int, ...]:
+    def _residual_shape(self, inputs: Inputs, mask: Tensor | None = None) -> tuple[int, ...]:
         """Return how much the adjoint will need: members second, as vmap wants them."""
-        T, *members, B, _ = inputs[0].shape
+        T, *members, B = _sizes(inputs[0], mask)
         L = self.processor.vector_bytes // inputs[0].element_size()
         padded = -(-inputs[2 + self.states].shape[-1] // L) * L
         kept = self.form.kept + any(zone is not None for zone in inputs[-self.states :])
@@ -273,6 +302,14 @@ class Compiled(Kernel):
         tap.dh_norm_TB = x.new_empty(each)
         tap.dc_norm_TB = x.new_empty(each) if pair else None
         return tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB
+
+
+_NOTHING = (None,) * 4
+
+
+def _sizes(x: Tensor, mask: Tensor | None) -> Sequence[int]:
+    """Return T, (E,) B of x, or of a packed x and its batch sizes."""
+    return x.shape[:-1] if x.dim() > 2 else (len(mask), int(mask[0]))  # type: ignore[arg-type, index]
 
 
 def _dense(tensor: Tensor) -> Tensor:

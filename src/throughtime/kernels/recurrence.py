@@ -24,12 +24,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError
+from throughtime.kernels.packing import pack, pad
 from throughtime.kernels.tap import AdjointTap
 
 Tensors = tuple[Tensor, ...]
@@ -49,6 +50,7 @@ class Kernel(ABC):
     """
 
     clip: float
+    packs: ClassVar[bool] = False  # takes packed sequences, and padding that is not a number
 
     @property
     @abstractmethod
@@ -107,14 +109,23 @@ def run(
     x: Tensor,
     *rest: Tensor | None,
 ) -> Tensors:
-    """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments."""
+    """Return the outputs of a recurrence, differentiable; see `Kernel` for the arguments.
+
+    Instead of a mask there may be the batch sizes [T] of a packed x [N, I]; h_TBH is then [N, H].
+    """
+    is_packed = mask is not None and mask.dtype == torch.int64
+    if is_packed and (not kernel.packs or tap is not None or _is_more_than_eager(x)):
+        padded, real = pad(x, mask)  # type: ignore[arg-type]
+        h_TBH, *ends = run(kernel, tap, real, backwards, padded, *rest)
+        return pack(h_TBH, real), *ends
     if x.shape[0] == 0:
         raise SettingError("at least one time step", f"x of shape {tuple(x.shape)}", "pass T >= 1")
     if autocasts(x):
         return _without_autocast(kernel, tap, mask, backwards, x, *rest)
-    if mask is not None:
+    if mask is not None and not is_packed:
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
-        x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
+        if not kernel.packs or _is_more_than_eager(x):
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
     if is_traced(x):
         return _run_traced(kernel, tap, mask, backwards, x, *rest)
     kernel = kernel.reverse if backwards else kernel
@@ -143,6 +154,10 @@ def _run_traced(
         return results[:ends]
     h_TBH, *others = operator(_flip(mask), *_turned(inputs, kernel.states))
     return h_TBH.flip(0), *others[: ends - 1]
+
+
+def _is_more_than_eager(x: Tensor) -> bool:
+    return autocasts(x) or is_traced(x) or _is_transformed()
 
 
 def _is_transformed() -> bool:
@@ -208,6 +223,8 @@ def _in_full_precision(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Turn autocast off where somebody calls backward within it."""
 
     def wrapped(ctx: Any, *d_results: Tensor | None) -> Any:
+        if not torch._C._is_any_autocast_enabled():
+            return backward(ctx, *d_results)
         given = [d for d in d_results if d is not None]
         if not (given and autocasts(given[0])):
             return backward(ctx, *d_results)
@@ -248,8 +265,10 @@ class Recurrence(torch.autograd.Function):
         d_outputs = d_results[: 1 + kernel.states]
         if not torch.is_grad_enabled() and not _is_transformed():
             inputs, residuals = tensors[: ctx.inputs], tuple(tensors[ctx.inputs :])
-            found = kernel.adjoint(needed, ctx.tap, mask, d_outputs, inputs, residuals)  # type: ignore[arg-type]
+            found = kernel.adjoint(needed, ctx.tap, mask, d_outputs, inputs, residuals)
             return None, None, None, *found
+        if mask is not None and mask.dtype == torch.int64:
+            return None, None, None, *_adjoin_packed(ctx, mask, d_outputs, tensors[: ctx.inputs])
         if kernel.clip:
             raise SettingError(
                 "a gradient that is not differentiated again",
@@ -324,7 +343,7 @@ class Adjoint(torch.autograd.Function):
     def backward(ctx: Any, *dd: Tensor) -> Any:
         """Differentiate the gradient of `replay`."""
         mask, *tensors = ctx.saved_tensors
-        grads = _pull_back(_gradient_of_replay(ctx, mask), tensors, dd)
+        grads = pull_back(_gradient_of_replay(ctx, mask), tensors, dd)
         return None, None, None, None, None, *grads, *(None for _ in range(ctx.residuals))
 
     @staticmethod
@@ -376,6 +395,20 @@ _adjoin: Callable[..., Tensors] = Adjoint.apply
 _vjp: Callable[..., Any] = torch.func.vjp
 
 
+def _adjoin_packed(ctx: Any, sizes: Tensor, d_outputs: Optionals, inputs: Any) -> Optionals:
+    """Return the needed gradients for a packed x by plain operations, to be differentiated again."""
+    d_h, *d_ends = d_outputs
+    _, real = pad(inputs[0].detach(), sizes)
+
+    def replay(x: Tensor, *rest: Tensor | None) -> Tensors:
+        h_TBH, *ends = ctx.kernel.replay(real, (pad(x, sizes)[0], *rest))
+        return pack(h_TBH, real), *ends
+
+    grads = pull_back(replay, inputs, (d_h, *d_ends))
+    needed = ctx.needs_input_grad[3:]
+    return tuple(g if need else None for g, need in zip(grads, needed, strict=True))
+
+
 def split(
     tensors: Sequence[Tensor | None], outputs: int, inputs: int
 ) -> tuple[Optionals, Optionals, Optionals]:
@@ -389,13 +422,13 @@ def _gradient_of_replay(ctx: Any, mask: Tensor | None) -> Callable[..., Tensors]
 
     def gradient(*tensors: Tensor | None) -> Tensors:
         d_outputs, inputs, _ = split(tensors, 1 + ctx.kernel.states, ctx.count)
-        grads = _pull_back(lambda *given: ctx.kernel.replay(mask, given), inputs, d_outputs)
+        grads = pull_back(lambda *given: ctx.kernel.replay(mask, given), inputs, d_outputs)
         return tuple(g for g, need in zip(grads, ctx.needed, strict=True) if g is not None and need)
 
     return gradient
 
 
-def _pull_back(
+def pull_back(
     function: Callable[..., Tensors],
     arguments: Sequence[Tensor | None],
     d_results: Sequence[Tensor | None],

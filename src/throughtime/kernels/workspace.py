@@ -28,9 +28,10 @@ def workspace(count: int, like: Tensor) -> Tensor:
     size = count * like.element_size()
     if size < SMALLEST:
         return torch.empty(count, dtype=like.dtype)
-    view = memoryview(_take(size))
+    buffer = _take(size)
+    view = memoryview(buffer)  # the tensor holds on to it, and it dies with the tensor
     tensor = torch.frombuffer(view, dtype=like.dtype, count=count)
-    weakref.finalize(view, _give_back, view.obj).atexit = False
+    weakref.finalize(view, _give_back, buffer).atexit = False
     return tensor
 
 

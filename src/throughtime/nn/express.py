@@ -7,6 +7,8 @@ Every question guards an address that the C++ will read at, or somebody who list
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +19,9 @@ from torch.nn import Parameter
 
 from throughtime._errors import TensorError
 from throughtime.kernels import compiled
-from throughtime.kernels.compiled import PRECISIONS
-from throughtime.kernels.recurrence import recur_eagerly
+from throughtime.kernels.compiled import PRECISIONS, Processor
+from throughtime.kernels.recurrence import pull_back
+from throughtime.kernels.workspace import workspace
 
 _is_dispatched = torch._C._len_torch_dispatch_stack
 _is_transformed = torch._C._are_functorch_transforms_active
@@ -51,7 +54,7 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
         *map(parameters.get, names),
         *(() if layer.bias else (None, None)),
     ]
-    states = (None,) * layer.STATES if hx is None else hx if both else (hx,)
+    states: Any = (None,) * layer.STATES if hx is None else hx if both else (hx,)
     if len(states) != layer.STATES or type(W) is not Parameter or type(U) is not Parameter:
         return None
     if shape[2] != layer.input_size or input.dtype is not W.dtype or not input.is_cpu:
@@ -66,7 +69,10 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     if is_grad_enabled():
         given = [t for t in (input, *weights, *states) if t is not None]
         if any(t.requires_grad for t in given):
-            return _differentiable(layer, input, states, weights)
+            if layer.state_grad_clip:
+                return None
+            output, *ends = _express(layer, processor, input, *states, *weights)
+            return output, tuple(ends) if both else ends[0]
     output = empty(*shape[:2], H, dtype=input.dtype)
     ends = [empty(last, dtype=input.dtype) if s is None else empty_like(s) for s in states]
     x, h_TBH = (
@@ -75,8 +81,7 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     try:
         compiled.run_forward(
             *(processor.number, layer.form, get_num_threads(), False, 0.0),
-            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh),
-            *(None, None, None, None, None),  # mask, dropout, zoneout of h and c, residual
+            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh, *_ALONE, None),
             *(h_TBH, ends[0], ends[1] if both else None),
         )
     except TensorError:
@@ -84,19 +89,75 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     return output, tuple(ends) if both else ends[0]
 
 
-def _differentiable(layer: Any, input: Tensor, states: Any, weights: Any) -> Any:
-    """Answer with a gradient to come."""
-    x = input.transpose(0, 1) if layer.batch_first else input
-    if states[0] is None:
-        sizes = x.shape[1], layer.hidden_size
-        states = [torch.zeros(sizes, dtype=x.dtype) for _ in states]
-    else:
-        states = [state.squeeze(0) for state in states]
+class Express(torch.autograd.Function):
+    """Forward and adjoint in C++, with as little around them as can be.
+
+    What it touches between two calls is cold when the next one comes, and costs more than it counts.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, layer: Any, processor: Processor, *inputs: Any) -> tuple[Tensor, ...]:
+        """Run the loop; inputs are those of the layer: x, h_0 [1, B, H] (or None) ..., weights."""
+        x, H, both, batch_first = inputs[0], layer.hidden_size, layer.STATES == 2, layer.batch_first
+        T, B = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
+        dtype, kept = x.dtype, layer.kept
+        L = processor.vector_bytes // (4 if dtype is torch.float32 else 8)
+        residual = workspace(-(-H // L) * L * B * ((T + 1) * (1 + both) + T * kept), x)
+        output = empty(*x.shape[:2], H, dtype=dtype)
+        ends = [empty(1, B, H, dtype=dtype) for _ in range(1 + both)]
+        states = inputs[1 : 2 + both]
+        compiled.run_forward(
+            *(processor.number, layer.form, get_num_threads(), False, 0.0),
+            *(_time_first(x, batch_first), states[0], states[1] if both else None),
+            *(*inputs[2 + both :], *_ALONE, residual, _time_first(output, batch_first)),
+            *(ends[0], ends[1] if both else None),
+        )
+        ctx.layer, ctx.processor, ctx.form = layer, processor, layer.form
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, residual)
+        return output, *ends
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> Any:
+        """Run the loop back; where the gradient is to be differentiated, by plain operations."""
+        *inputs, residual = ctx.saved_tensors
+        layer, both, needed = ctx.layer, ctx.layer.STATES == 2, ctx.needs_input_grad[2:]
+        if is_grad_enabled() or _is_dispatched() or _is_transformed():
+            found = pull_back(partial(_replay, layer), inputs, d_outputs)
+            return None, None, *(g if need else None for g, need in zip(found, needed, strict=True))
+        grads = [
+            empty_like(i, memory_format=torch.contiguous_format) if need else None
+            for i, need in zip(inputs, needed, strict=True)
+        ]
+        d_h, *d_ends = d_outputs
+        if d_h is not None:
+            d_h = d_h if d_h.stride(2) == 1 else d_h.contiguous()
+            d_h = _time_first(d_h, layer.batch_first)
+        dx = None if grads[0] is None else _time_first(grads[0], layer.batch_first)
+        d_ends = [None if d is None else d.contiguous() for d in d_ends]
+        compiled.run_adjoint(
+            *(ctx.processor.number, ctx.form, get_num_threads(), False, 0.0),
+            *(_time_first(inputs[0], layer.batch_first), inputs[1], inputs[2] if both else None),
+            *(*inputs[2 + both :], *_ALONE, residual, d_h, d_ends[0], d_ends[1] if both else None),
+            *(dx, grads[1], grads[2] if both else None, *grads[2 + both :], None, None, None, None),
+        )
+        return None, None, *grads
+
+
+_ALONE = (None,) * 4  # no mask, no dropout, no zoneout of h and c
+_express: Callable[..., tuple[Tensor, ...]] = Express.apply
+
+
+def _time_first(values: Tensor, batch_first: bool) -> Tensor:
+    return values.transpose(0, 1) if batch_first else values
+
+
+def _replay(layer: Any, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    """Return what the layer does, by operations that can be differentiated any number of times."""
+    states, weights = rest[: layer.STATES], rest[layer.STATES :]
+    x = _time_first(x, layer.batch_first)
+    zeros = x.new_zeros(x.shape[1], layer.hidden_size)
+    starts = [zeros if h is None else h.squeeze(0) for h in states]
     without = (None,) * (2 if layer.STATES == 1 else 4)  # projection, dropout, zoneout
-    output, *ends = recur_eagerly(
-        layer.kernel(weights[0]), None, None, x, *states, *weights, *without
-    )
-    last = tuple(end.unsqueeze(0) for end in ends)
-    return output.transpose(0, 1) if layer.batch_first else output, (
-        last if layer.STATES == 2 else last[0]
-    )
+    h_TBH, *ends = layer.kernel(weights[0]).replay(None, (x, *starts, *weights, *without))
+    return _time_first(h_TBH, layer.batch_first), *(end.unsqueeze(0) for end in ends)

@@ -112,7 +112,6 @@ class _Layers(torch.nn.RNNBase):
     """Stacked layers in one or two directions; a subclass says which recurrence they run."""
 
     STATES: ClassVar[int] = 1
-    GATES: ClassVar[int]
     recurrent_dropout: float = 0.0  # also for a layer of torch.nn whose class was changed
     zoneout: float | tuple[float, float] = 0.0
     state_grad_clip: float = 0.0
@@ -143,6 +142,8 @@ class _Layers(torch.nn.RNNBase):
     def form(self) -> int:
         """Return the number of the recurrence in C++."""
         raise TypeError("a layer says which recurrence it runs")
+
+    kept: ClassVar[int] = 0  # numbers that C++ keeps of each hidden unit for the adjoint
 
     def _split(self, hx: Any) -> Any:
         """Return the given states one by one."""
@@ -236,7 +237,9 @@ class _Layers(torch.nn.RNNBase):
         batched, batch_axis = input.dim() == 3, 0 if self.batch_first else 1
         x = input if batched else input.unsqueeze(batch_axis)
         x = x.transpose(0, 1) if self.batch_first else x
-        states = self._states(x, hx if batched or hx is None else _each(hx, "unsqueeze"))
+        states = self._states(
+            x, x.shape[1], hx if batched or hx is None else _each(hx, "unsqueeze")
+        )
         output, last = self._run(x, states, None)
         output = output.transpose(0, 1) if self.batch_first else output
         if not batched:
@@ -244,33 +247,25 @@ class _Layers(torch.nn.RNNBase):
         return output, self._hx(last)
 
     def _run_packed(self, input: PackedSequence, hx: Any) -> Any:
-        T, B = len(input.batch_sizes), int(input.batch_sizes[0])
-        mask = torch.arange(B) < input.batch_sizes.unsqueeze(1)
-        real = mask.flatten().nonzero().squeeze(1).to(input.data.device)
-        x = input.data.new_zeros(T * B, self.input_size).index_copy(0, real, input.data)
-        x = x.unflatten(0, (T, B))  # type: ignore[no-untyped-call]
         hx = hx if hx is None else self.permute_hidden(hx, input.sorted_indices)
-        output, last = self._run(x, self._states(x, hx), mask.to(x.device))
-        packed = PackedSequence(
-            output.flatten(0, 1).index_select(0, real),
-            input.batch_sizes,
-            input.sorted_indices,
-            input.unsorted_indices,
-        )
-        return packed, self.permute_hidden(self._hx(last), input.unsorted_indices)
+        states = self._states(input.data, int(input.batch_sizes[0]), hx)
+        output, last = self._run(input.data, states, input.batch_sizes)
+        _, sizes, sorted_indices, unsorted_indices = input
+        packed = PackedSequence(output, sizes, sorted_indices, unsorted_indices)
+        return packed, self.permute_hidden(self._hx(last), unsorted_indices)
 
-    def _states(self, x: Tensor, hx: Any) -> States:
+    def _states(self, x: Tensor, B: int, hx: Any) -> States:
         if hx is not None:
             return tuple(hx) if len(self._widths()) == 2 else (hx,)
         depth = self.num_layers * (1 + self.bidirectional)
-        shapes = [(depth, x.shape[1], width) for width in self._widths()]
+        shapes = [(depth, B, width) for width in self._widths()]
         return tuple(torch.zeros(s, dtype=x.dtype, device=x.device) for s in shapes)
 
     def _hx(self, states: States) -> Any:
         return states if len(self._widths()) == 2 else states[0]
 
     def _run(self, x: Tensor, states: States, mask: Tensor | None) -> tuple[Tensor, States]:
-        """Run all layers over x [T, B, I]; a reversed layer meets the padding first, and waits."""
+        """Run all layers over x [T, B, I], or [N, I] with a mask that is the batch sizes."""
         last, directions = [], 1 + self.bidirectional
         for layer in range(self.num_layers):
             outputs = []
@@ -342,11 +337,9 @@ class RNN(_Layers, torch.nn.RNN):
     (torch.Size([10, 3, 16]), torch.Size([4, 3, 8]))
     """
 
-    GATES = 1
-
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
-        return rnn_kernel(W, "tanh" if self.mode == "RNN_TANH" else "relu", self.state_grad_clip)
+        return rnn_kernel(W, "tanh" if self.mode == "RNN_TANH" else "relu")
 
     @property
     def form(self) -> int:
@@ -373,12 +366,12 @@ class LSTM(_Layers, torch.nn.LSTM):
     LSTM(4, 8, recurrent_dropout=0.2, zoneout=(0.05, 0.5))
     """
 
-    STATES, GATES = 2, 4
+    STATES, kept = 2, 4
     form = 2
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
-        return lstm_kernel(W, None, self.state_grad_clip)
+        return lstm_kernel(W, None)
 
     def _split(self, hx: Any) -> Any:
         return () if hx is None else hx
@@ -415,18 +408,22 @@ class GRU(_Layers, torch.nn.GRU):
     GRU(4, 8, reset=before)
     """
 
-    GATES = 3
     reset: str = "after"  # also for a torch.nn.GRU whose class was changed
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
         reset: Any = self.reset
-        return gru_kernel(W, reset, self.state_grad_clip)
+        return gru_kernel(W, reset)
 
     @property
     def form(self) -> int:
         """Return the number of the recurrence in C++."""
         return 3 if self.reset == "after" else 4
+
+    @property
+    def kept(self) -> int:  # type: ignore[override]
+        """Return what C++ keeps of each hidden unit."""
+        return 4 if self.reset == "after" else 3
 
     def __init__(self, *args: Any, reset: str = "after", **kwargs: Any) -> None:
         one_of("reset", reset, ["after", "before"])

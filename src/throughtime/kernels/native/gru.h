@@ -171,10 +171,12 @@ struct GruBeforeCell : Plain<GruBeforeCell> {
   static void step_back(const Shape<T>& s, const PackedBack<T>& U_rz, const PackedBack<T>& U_n,
                         const StepBack<T>& step, int64_t rows, int64_t in_use) {
     for (int64_t j = 0; j < s.blocks; ++j)
-      for (int64_t r = 0; r < rows; ++r) differentiate<T>(step, place(s, rows, j, r));
+      for (int64_t r = 0; r < in_use; ++r) differentiate<T>(step, place(s, rows, j, r));
     multiply_back<T, true>(U_n, rows, in_use, step.da + 2 * step.part, step.spare);
     for (int64_t j = 0; j < s.blocks; ++j)
-      for (int64_t r = 0; r < rows; ++r) differentiate_s<T>(step, place(s, rows, j, r));
+      for (int64_t r = 0; r < rows; ++r)
+        if (r < in_use) differentiate_s<T>(step, place(s, rows, j, r));
+        else store(step.spare_step + place(s, rows, j, r).at, Vec<T>{});
     multiply_back<T, true>(U_rz, rows, in_use, step.da, step.to_left);
   }
 

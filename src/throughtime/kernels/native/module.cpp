@@ -3,11 +3,14 @@
 // Tensors are read through tensors.h, so that one build serves every version of PyTorch, and checked
 // here: beyond this file there are only addresses.
 
+#include <algorithm>
 #include <initializer_list>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "problem.h"
+#include "team.h"
 #include "tensors.h"
 
 namespace throughtime {
@@ -72,7 +75,7 @@ std::string listed(const int64_t* sizes, int count) {
 }
 
 const char* named(Kind kind) {
-  const char* const names[] = {"float32", "float64", "bool", "another precision"};
+  const char* const names[] = {"float32", "float64", "bool", "int64", "another precision"};
   return names[static_cast<int>(kind)];
 }
 
@@ -102,23 +105,24 @@ class Reader {
   bool fill(int64_t gates, int64_t states, int64_t kept, int64_t lanes) {
     const Tensor &x = tensors_[X], &u = tensors_[U];
     bool known = x.kind == Kind::FLOAT || x.kind == Kind::DOUBLE;
-    if (!known || !x.on_cpu || (x.axes != 3 && x.axes != 4))
-      return refuse("x [T, B, I] or [T, E, B, I] in float32 or float64 on the CPU",
+    packed_ = tensors_[MASK].kind == Kind::INTEGER;
+    if (!known || !x.on_cpu || (packed_ ? x.axes != 2 : x.axes != 3 && x.axes != 4))
+      return refuse("x [T, B, I], [T, E, B, I] or, packed, [N, I] in float32 or float64 on the CPU",
                     listed(x.shape, x.axes) + " in " + named(x.kind));
     if (u.is_none() || u.axes < 2) return refuse("U", "none");
     members_ = x.axes == 4;
     Problem& p = problem;
     p.T = x.shape[0], p.E = members_ ? x.shape[1] : 1;
     p.B = x.shape[x.axes - 2], p.I = x.shape[x.axes - 1], p.H = u.shape[u.axes - 1];
+    if (packed_ && !unpack()) return false;
     int64_t G = gates * p.H, padded = (p.H + lanes - 1) / lanes * lanes;
     bool zoned = !tensors_[ZONE_H].is_none() || !tensors_[ZONE_C].is_none();
     int64_t residual = p.B * padded * ((p.T + 1) * states + p.T * (kept + zoned));
     return along_time(X, {p.I}, p.x, p.x_at) && dense({H_0, DH_0, H_N, D_H_N}, {p.B, p.H}) &&
            dense({C_0, DC_0, C_N, D_C_N}, {p.B, p.H}) && dense({W, DW}, {G, p.I}) &&
            dense({U, DU}, {G, p.H}) && dense({B_IH, B_HH, DB_IH, DB_HH}, {G}) &&
-           along_time(MASK, {}, p.mask, p.mask_at) && dense({DROPOUT}, {p.B, p.H}) &&
-           along_time(ZONE_H, {p.H}, p.zone_h, p.zone_h_at) &&
-           along_time(ZONE_C, {p.H}, p.zone_c, p.zone_c_at) && dense({RESIDUAL}, {residual}) &&
+           (packed_ || along_time(MASK, {}, p.mask, p.mask_at)) && dense({DROPOUT}, {p.B, p.H}) &&
+           zones() && dense({RESIDUAL}, {residual}) &&
            along_time(H, {p.H}, p.h, p.h_at) && along_time(D_H, {p.H}, p.d_h, p.d_h_at) &&
            along_time(DX, {p.I}, p.dx, p.dx_at) && record({ALL_DH, ALL_DC}, {p.H}) &&
            record({NORM_DH, NORM_DC}, {}) && place();
@@ -129,7 +133,28 @@ class Reader {
   using Sizes = std::initializer_list<int64_t>;
 
   Tensor tensors_[PARTS];
-  bool members_ = false;
+  bool members_ = false, packed_ = false;
+  std::vector<int64_t> starts_;
+
+  // The rows of each step of a packed sequence: 64-bit integers that never grow.
+  bool unpack() {
+    const Tensor& sizes = tensors_[MASK];
+    const auto* rows = static_cast<const int64_t*>(sizes.data);
+    const int64_t N = tensors_[X].shape[0];
+    bool good = sizes.on_cpu && sizes.axes == 1 && sizes.shape[0] > 0 && is_contiguous(MASK);
+    starts_.push_back(0);
+    for (int64_t t = 0; good && t < sizes.shape[0]; ++t) {
+      good = rows[t] >= 1 && rows[t] <= (t ? rows[t - 1] : N);
+      starts_.push_back(starts_.back() + rows[t]);
+    }
+    if (!good || starts_.back() != N)
+      return PyErr_Occurred() ? false
+                              : refuse("batch_sizes that never grow and add up to the rows of x, " +
+                                           std::to_string(N),
+                                       listed(rows, good ? std::min<int64_t>(sizes.shape[0], 8) : 0));
+    problem.T = sizes.shape[0], problem.B = rows[0], problem.starts = starts_.data();
+    return true;
+  }
 
   // Is it of these sizes, from the last one on; before them there may be axes of one.
   bool is_of(Part part, const int64_t* sizes, int count) {
@@ -185,7 +210,8 @@ class Reader {
     if (t.is_none()) return true;
     int64_t expected[Tensor::MOST_AXES] = {problem.T, problem.E};
     int count = 1 + members_;
-    expected[count++] = problem.B;
+    if (packed_) expected[0] = tensors_[X].shape[0];
+    else expected[count++] = problem.B;
     for (int64_t size : features) expected[count++] = size;
     if (t.axes != count) expected[0] = -1;  // here, no more axes than these
     if (!is_of(part, expected, count)) return false;
@@ -194,8 +220,19 @@ class Reader {
       return refuse(std::string(NAMES[part]) + " to be dense along its last axis",
                     "strides " + listed(t.strides, t.axes));
     address = t.data;
-    at = {t.strides[0], members_ ? t.strides[1] : 0, t.strides[1 + members_]};
+    at = {t.strides[0], members_ ? t.strides[1] : 0, t.strides[packed_ ? 0 : 1 + members_]};
     return true;
+  }
+
+  // Zoneout has all rows at all steps, also for packed sequences.
+  bool zones() {
+    bool packed = packed_;
+    packed_ = false;
+    Problem& p = problem;
+    bool good = along_time(ZONE_H, {p.H}, p.zone_h, p.zone_h_at) &&
+                along_time(ZONE_C, {p.H}, p.zone_c, p.zone_c_at);
+    packed_ = packed;
+    return good;
   }
 
   bool place() {
@@ -261,10 +298,12 @@ PyObject* adjoint(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return solve(&Kernels::adjoint, args, count, D_H, PARTS);
 }
 
-// set_up(TensorError, torch.Tensor.__dlpack_c_exchange_api__ or None)
+// set_up(TensorError, torch.Tensor.__dlpack_c_exchange_api__ or None, address of torch_parallel_for)
 PyObject* set_up(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 2) return PyErr_Format(PyExc_TypeError, "expected 2 arguments, got %zd", count);
-  if (!set_exchange(args[1])) return nullptr;
+  if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
+  void* parallel_for = PyLong_AsVoidPtr(args[2]);
+  if (PyErr_Occurred() || !set_exchange(args[1])) return nullptr;
+  use_parallel_for(parallel_for);
   Py_INCREF(args[0]);
   Py_XDECREF(tensor_error);
   tensor_error = args[0];

@@ -11,7 +11,7 @@ struct Strides {
   int64_t t, e, b;
 };
 
-// A recurrence over x [T, E, B, I]; numbers within the last axis are contiguous, and so is every
+// A recurrence over x [T, E, B, I], or over packed x [N, I]; numbers within the last axis are contiguous, and so is every
 // tensor without strides of its own. An address may be null where the comment says "or none".
 struct Problem {
   int64_t threads, T, E, B, I, H, reversed;  // reversed: from the last step to the first
@@ -24,6 +24,9 @@ struct Problem {
   const void* dropout;            // [E, B, H] or none: h_{t-1} is multiplied by it on its way to U
   const void *zone_h, *zone_c;    // [T, E, B, H] or none: how much of h_{t-1}, c_{t-1} is kept
   Strides zone_h_at, zone_c_at;
+  // For packed sequences [N, .]: the row at which each step starts, T + 1 of them; else none. A step
+  // has as many rows of the batch as lie before the next one starts; never more than the step before.
+  const int64_t* starts;
   void* residual;  // what the adjoint reads; or none, if there will be no adjoint
   void* h;         // [T, E, B, H], written by the forward pass
   Strides h_at;

@@ -52,18 +52,37 @@ struct Shape {
 
 // From the first row of a tensor to the last one.
 template <class T>
-int64_t extent(const Strides& at, const Shape<T>& s) {
+int64_t extent(const Problem& p, const Strides& at, const Shape<T>& s) {
+  if (p.starts) return at.b * (p.starts[s.T_] - 1);
   return at.t * (s.T_ - 1) + at.e * (s.E - 1) + at.b * (s.B - 1);
 }
 
-// Some rows of one member.
+// Some rows of one member, and the steps in which any of them is there.
 struct Unit {
-  int64_t index, e, first, rows;
+  int64_t index, e, first, rows, steps;
 
   template <class T>
-  Unit(const Shape<T>& s, int64_t index)
+  Unit(const Problem& p, const Shape<T>& s, int64_t index)
       : index(index), e(index / s.per_member), first(index % s.per_member * s.rows),
-        rows(least(s.rows, s.B - first)) {}
+        rows(least(s.rows, s.B - first)), steps(s.T_) {
+    while (p.starts && p.starts[steps] - p.starts[steps - 1] <= first) --steps;
+  }
+
+  // The time of the q-th step that is processed.
+  int64_t time(const Problem& p, int64_t q) const { return p.reversed ? steps - 1 - q : q; }
+
+  // Where the unit's first row lies at a time.
+  int64_t at(const Problem& p, const Strides& at, int64_t t) const {
+    return p.starts ? (p.starts[t] + first) * at.b : unpacked_at(at, t);
+  }
+  int64_t unpacked_at(const Strides& at, int64_t t) const {
+    return t * at.t + e * at.e + first * at.b;
+  }
+
+  // The rows of the batch that a packed step has.
+  int64_t packed_rows(const Problem& p, int64_t t) const {
+    return least(rows, p.starts[t + 1] - p.starts[t] - first);
+  }
 };
 
 // Slots of a unit in the residual.
@@ -117,6 +136,14 @@ TT_INLINE bool carried(const Step<T>& step, const Place& at) {
   return step.real && !step.real[at.row * step.real_row];
 }
 
+// How many rows to compute: one more than the last that is not carried.
+TT_INLINE int64_t rows_in_use(const Problem& p, const Unit& u, int64_t t, const uint8_t* real) {
+  if (p.starts) return u.packed_rows(p, t);
+  int64_t rows = u.rows;
+  while (real && rows > 0 && !real[(rows - 1) * p.mask_at.b]) --rows;
+  return rows;
+}
+
 // Write h_t to its slot and to the caller.
 template <class T>
 TT_INLINE void write_h(const Step<T>& step, const Place& at, Vec<T> h) {
@@ -124,24 +151,18 @@ TT_INLINE void write_h(const Step<T>& step, const Place& at, Vec<T> h) {
   store_part<T>(step.out + at.row * step.out_row + at.block * LANES<T>, h, at.lanes);
 }
 
-// Call f(place) for every vector of a slot.
+// Call f(place) for every vector of the first rows of a slot.
 template <class T, class F>
-TT_INLINE void for_panels(const Shape<T>& s, int64_t rows, F f) {
+TT_INLINE void for_panels(const Shape<T>& s, int64_t rows, int64_t first, F f) {
   for (int64_t j = 0; j < s.blocks; ++j)
-    for (int64_t r = 0; r < rows; ++r) f(place(s, rows, j, r));
+    for (int64_t r = 0; r < first; ++r) f(place(s, rows, j, r));
 }
 
 // to = d * h
 template <class T>
 void drop(const Shape<T>& s, int64_t rows, const T* d, const T* h, T* to) {
-  for_panels(s, rows, [&](const Place& at) { store(to + at.at, load(d + at.at) * load(h + at.at)); });
-}
-
-// One more than the last row of a unit that is not carried.
-TT_INLINE int64_t rows_in_use(const uint8_t* real, int64_t real_row, int64_t rows) {
-  if (!real) return rows;
-  while (rows > 0 && !real[(rows - 1) * real_row]) --rows;
-  return rows;
+  for_panels(s, rows, rows,
+             [&](const Place& at) { store(to + at.at, load(d + at.at) * load(h + at.at)); });
 }
 
 template <class T>
@@ -324,9 +345,9 @@ void forward_row(const Problem& p, const Shape<T>& s, const Unit& u, const Step<
 // Of the state that a step proposed, keep it for the adjoint (if asked to), and mix it with the one
 // before (if there is zoneout); `changed` is called with what came of it.
 template <class T, class F>
-void mix(const Shape<T>& s, const Step<T>& step, int64_t rows, const T* zone, int64_t zone_row,
-         const T* before, const T* after, T* proposed, F changed) {
-  for_panels(s, rows, [&](const Place& at) {
+void mix(const Shape<T>& s, const Step<T>& step, int64_t rows, int64_t in_use, const T* zone,
+         int64_t zone_row, const T* before, const T* after, T* proposed, F changed) {
+  for_panels(s, rows, in_use, [&](const Place& at) {
     if (carried(step, at)) return;
     Vec<T> v = load(after + at.at);
     if (proposed) store(proposed + at.at, v);
@@ -336,13 +357,15 @@ void mix(const Shape<T>& s, const Step<T>& step, int64_t rows, const T* zone, in
   });
 }
 
-// The rows of a step that nobody computes: their states are carried.
+// The rows of a step that nobody computes: their states are carried; what is packed ends before.
 template <class Cell, class T>
-void carry_rows(const Shape<T>& s, const Step<T>& step, int64_t rows, int64_t from) {
+void carry_rows(const Shape<T>& s, const Step<T>& step, int64_t rows, int64_t from, bool is_packed) {
   for (int64_t j = 0; j < s.blocks; ++j)
     for (int64_t r = from; r < rows; ++r) {
       Place at = place(s, rows, j, r);
-      write_h(step, at, load(step.h + at.at));
+      Vec<T> h = load(step.h + at.at);
+      if (is_packed) store(step.h_next + at.at, h);
+      else write_h(step, at, h);
       if (Cell::CELL_STATE) store(step.c_next + at.at, load(step.c + at.at));
     }
 }
@@ -361,7 +384,7 @@ struct Forward {
                    (4 + Cell::SPARE + (p.dropout ? 2 : 0)) * s.rows * s.padded) {}
 
   void unit(int64_t index, int64_t worker) {
-    Unit u(s, index);
+    Unit u(p, s, index);
     T* own = scratch + worker * per_worker;
     T* parts = own + 4 * s.rows * s.padded;
     Slots<Cell, T> slots(s, u, static_cast<T*>(p.residual));
@@ -375,40 +398,40 @@ struct Forward {
     T* left = d + s.rows * s.padded;
     if (p.dropout) to_panels(s, u.rows, offset<T>(p.dropout, first), d);
     int64_t last = 0;
-    for (int64_t q = 0; q < s.T_; ++q) {
-      int64_t t = p.reversed ? s.T_ - 1 - q : q, now = keep ? q : q & 1, next = keep ? q + 1 : 1 - now;
-      const T* x = offset<T>(p.x, t * p.x_at.t + u.e * p.x_at.e + u.first * p.x_at.b);
+    for (int64_t q = 0; q < u.steps; ++q) {
+      int64_t t = u.time(p, q), now = keep ? q : q & 1, next = keep ? q + 1 : 1 - now;
+      const T* x = offset<T>(p.x, u.at(p, p.x_at, t));
       Step<T> step{slots.h + now * slots.slot, slots.c + now * slots.slot,
                    slots.h + next * slots.slot, slots.c + next * slots.slot,
                    keep ? slots.kept + q * slots.kept_slot : nullptr,
-                   offset<T>(p.h, t * p.h_at.t + u.e * p.h_at.e + u.first * p.h_at.b), p.h_at.b,
-                   offset<uint8_t>(p.mask, t * p.mask_at.t + u.e * p.mask_at.e + u.first * p.mask_at.b),
-                   p.mask_at.b, spare, slots.slot, slots.h + now * slots.slot};
+                   offset<T>(p.h, u.at(p, p.h_at, t)), p.h_at.b,
+                   offset<uint8_t>(p.mask, u.at(p, p.mask_at, t)), p.mask_at.b,
+                   spare, slots.slot, slots.h + now * slots.slot};
       if (p.dropout) {
         drop(s, u.rows, d, step.h, left);
         step.left = left;
       }
-      int64_t in_use = rows_in_use(step.real, step.real_row, u.rows);
-      if (in_use < u.rows) carry_rows<Cell, T>(s, step, u.rows, in_use);
+      int64_t in_use = rows_in_use(p, u, t, step.real);
+      if (in_use < u.rows) carry_rows<Cell, T>(s, step, u.rows, in_use, p.starts != nullptr);
       if (in_use > 0) {
         if (packed) Cell::template step<T>(s, w, step, u.rows, in_use, x, p.x_at.b);
         else Cell::template row<T>(p, s, u, step, x, parts);
       }
-      if (s.zoned) zone_out(u, step, t, keep ? slots.proposed + q * slots.slot : nullptr);
+      if (s.zoned) zone_out(u, step, t, in_use, keep ? slots.proposed + q * slots.slot : nullptr);
       last = next;
     }
     from_panels(s, u.rows, slots.h + last * slots.slot, offset<T>(p.h_n, first));
     if (Cell::CELL_STATE) from_panels(s, u.rows, slots.c + last * slots.slot, offset<T>(p.c_n, first));
   }
 
-  void zone_out(const Unit& u, const Step<T>& step, int64_t t, T* proposed) const {
-    auto of = [&](const Strides& at) { return t * at.t + u.e * at.e + u.first * at.b; };
-    mix(s, step, u.rows, offset<T>(p.zone_h, of(p.zone_h_at)), p.zone_h_at.b, step.h, step.h_next,
-        Cell::CELL_STATE ? nullptr : proposed,
+  void zone_out(const Unit& u, const Step<T>& step, int64_t t, int64_t in_use, T* proposed) const {
+    mix(s, step, u.rows, in_use, offset<T>(p.zone_h, u.unpacked_at(p.zone_h_at, t)), p.zone_h_at.b,
+        step.h, step.h_next, Cell::CELL_STATE ? nullptr : proposed,
         [&](const Place& at, Vec<T> h) { write_h<T>(step, at, h); });
     if (Cell::CELL_STATE)
-      mix(s, step, u.rows, offset<T>(p.zone_c, of(p.zone_c_at)), p.zone_c_at.b, step.c, step.c_next,
-          proposed, [&](const Place& at, Vec<T> c) { store(step.c_next + at.at, c); });
+      mix(s, step, u.rows, in_use, offset<T>(p.zone_c, u.unpacked_at(p.zone_c_at, t)),
+          p.zone_c_at.b, step.c, step.c_next, proposed,
+          [&](const Place& at, Vec<T> c) { store(step.c_next + at.at, c); });
   }
 
   void run() {
@@ -416,7 +439,7 @@ struct Forward {
     int64_t workers = workers_for<Cell>(p, s);
     int64_t packed_size = packed ? s.E * Packed<Cell, T>::size(s) : 0;
     expect_writes(p.residual, s.E * s.B * Slots<Cell, T>::of_row(s) * sizeof(T));
-    expect_writes(p.h, (extent(p.h_at, s) + s.H) * sizeof(T));
+    expect_writes(p.h, (extent(p, p.h_at, s) + s.H) * sizeof(T));
     Scratch memory((packed_size + workers * per_worker) * sizeof(T));
     weights = reinterpret_cast<T*>(memory.data());
     scratch = weights + packed_size;
@@ -551,9 +574,9 @@ void clip_rows(const Shape<T>& s, int64_t rows, T limit, T* dh, T* dc) {
 
 // Take the share of a gradient that passes a step by.
 template <class T>
-void part(const Shape<T>& s, const StepBack<T>& step, int64_t rows, const T* zone, int64_t zone_row,
-          T* d, T* past) {
-  for_panels(s, rows, [&](const Place& at) {
+void part(const Shape<T>& s, const StepBack<T>& step, int64_t rows, int64_t in_use, const T* zone,
+          int64_t zone_row, T* d, T* past) {
+  for_panels(s, rows, in_use, [&](const Place& at) {
     Vec<T> share = {}, total = load(d + at.at);
     if (!carried(step, at))
       share = load_part(zone + at.row * zone_row + at.block * LANES<T>, at.lanes) * total;
@@ -564,8 +587,8 @@ void part(const Shape<T>& s, const StepBack<T>& step, int64_t rows, const T* zon
 
 // d += a * b, or d += a
 template <class T>
-void add_panels(const Shape<T>& s, int64_t rows, const T* a, const T* b, T* d) {
-  for_panels(s, rows, [&](const Place& at) {
+void add_panels(const Shape<T>& s, int64_t rows, int64_t in_use, const T* a, const T* b, T* d) {
+  for_panels(s, rows, in_use, [&](const Place& at) {
     Vec<T> v = load(a + at.at);
     store(d + at.at, load(d + at.at) + (b ? v * load(b + at.at) : v));
   });
@@ -590,7 +613,7 @@ struct Adjoint {
   const Shape<T> s;
   T *U_packed, *W_packed, *scratch;
   int64_t U_size, W_size, per_worker;
-  int64_t steps, da_slot, dU_size, dW_size, db_size;  // steps: of one addition to dU
+  int64_t steps, da_slot, dU_size, dW_size, db_size, x_size;  // steps: of one addition to dU
   Turn turn;
 
   explicit Adjoint(const Problem& p) : p(p), s(p) {
@@ -601,15 +624,15 @@ struct Adjoint {
     dU_size = p.dU ? (Cell::HP + Cell::SECOND) * s.padded * s.padded : 0;
     dW_size = p.dW ? s.I * Cell::X * s.padded : 0;
     db_size = Cell::PARTS * s.padded;
-    int64_t slot = s.rows * s.padded;
-    per_worker = dU_size + dW_size + db_size + 2 * slot + steps * da_slot +
-                 (1 + steps * Cell::SPARE_BACK) * slot + (p.dropout ? 2 + steps : 0) * slot +
-                 (s.zoned ? 2 : 0) * slot;
+    x_size = p.dW && (p.mask || p.starts) ? steps * s.rows * s.I : 0;
+    int64_t around = (p.dropout ? 2 + steps : 0) + (s.zoned ? 2 : 0);
+    per_worker = dU_size + dW_size + db_size + steps * da_slot + x_size +
+                 (3 + steps * Cell::SPARE_BACK + around) * s.rows * s.padded;
   }
 
-  // What dropout and zoneout need beside; in slots.
+  // What dropout and zoneout need beside, a panel each.
   struct Around {
-    T *d, *to_left, *left;  // d and the gradient of d * h; d * h of some steps
+    T *d, *to_left, *left;  // d and the gradient of d * h; d * h of the steps till dU is added to
     T *past_h, *past_c;     // what passes a step by
   };
 
@@ -651,15 +674,16 @@ struct Adjoint {
   }
 
   void unit(int64_t index, int64_t worker) {
-    Unit u(s, index);
+    Unit u(p, s, index);
     T* dU = scratch + worker * per_worker;
     T *dW = dU + dU_size, *db = dW + dW_size, *dh = db + db_size, *dc = dh + u.rows * s.padded;
     T *da = db + db_size + 2 * s.rows * s.padded, *spare = da + steps * da_slot;
     int64_t slot = s.rows * s.padded;
-    T* beside = spare + (1 + steps * Cell::SPARE_BACK) * slot;
-    Around around{beside, beside + slot, beside + 2 * slot, nullptr, nullptr};
-    around.past_h = beside + (p.dropout ? 2 + steps : 0) * slot;
-    around.past_c = around.past_h + slot;
+    T *next = spare + (1 + steps * Cell::SPARE_BACK) * slot, *x_kept = x_size ? next : nullptr;
+    next += x_size;
+    Around around{next, next + slot, next + 2 * slot, nullptr, nullptr};
+    if (p.dropout) next += (2 + steps) * slot;
+    around.past_h = next, around.past_c = next + slot;
     Slots<Cell, T> slots(s, u, static_cast<T*>(p.residual));
     zero(dU, dU_size + dW_size + db_size);
     int64_t first = (u.e * s.B + u.first) * s.H;
@@ -668,12 +692,13 @@ struct Adjoint {
     if (p.dropout) to_panels(s, u.rows, offset<T>(p.dropout, first), around.d);
     PackedBack<T> U(U_packed + u.e * U_size, Cell::HP * s.padded, s.H), U_second = second(u.e);
     PackedBack<T> W(W_packed + u.e * W_size, Cell::X * s.padded, s.I);
-    for (int64_t q = s.T_; q > 0;) {
+    for (int64_t q = u.steps; q > 0;) {
       int64_t n = least(steps, q);
       for (int64_t i = 0; i < n; ++i)
-        step(u, slots, U, U_second, W, q - 1 - i, dh, dc, da + i * da_slot, db, spare, i, around);
+        step(u, slots, U, U_second, W, q - 1 - i, dh, dc, da + i * da_slot, db, spare, x_kept, i,
+             around);
       q -= n;
-      add_products(u, slots, q, n, da, dU, dW, spare, around);
+      add_products(u, slots, q, n, da, dU, dW, spare, x_kept, around);
     }
     from_panels(s, u.rows, dh, offset<T>(p.dh_0, first));
     if (Cell::CELL_STATE) from_panels(s, u.rows, dc, offset<T>(p.dc_0, first));
@@ -684,15 +709,15 @@ struct Adjoint {
 
   // Step q of the processing, back; its da is the i-th since the last addition to dU.
   TT_INLINE void step(const Unit& u, const Slots<Cell, T>& slots, const PackedBack<T>& U,
-            const PackedBack<T>& U_second, const PackedBack<T>& W, int64_t q, T* dh, T* dc, T* da,
-            T* db, T* spare, int64_t i, const Around& around) {
-    int64_t t = p.reversed ? s.T_ - 1 - q : q;
-    auto of = [&](const Strides& at) { return t * at.t + u.e * at.e + u.first * at.b; };
-    const uint8_t* real = offset<uint8_t>(p.mask, of(p.mask_at));
+            const PackedBack<T>& U_second, const PackedBack<T>& W, int64_t q, T* dh, T* dc, T* da, T* db, T* spare, T* x_kept,
+            int64_t i, const Around& around) {
+    int64_t t = u.time(p, q);
+    const uint8_t* real = offset<uint8_t>(p.mask, u.at(p, p.mask_at, t));
+    int64_t there = p.starts ? u.packed_rows(p, t) : u.rows, in_use = rows_in_use(p, u, t, real);
     if (p.d_h) {
-      const T* e = offset<T>(p.d_h, of(p.d_h_at));
+      const T* e = offset<T>(p.d_h, u.at(p, p.d_h_at, t));
       for (int64_t j = 0; j < s.blocks; ++j)
-        for (int64_t r = 0; r < u.rows; ++r) {
+        for (int64_t r = 0; r < there; ++r) {
           Place at = place(s, u.rows, j, r);
           store(dh + at.at, load(dh + at.at) + load_part(e + r * p.d_h_at.b + j * L, at.lanes));
         }
@@ -708,40 +733,52 @@ struct Adjoint {
                      slots.kept + q * slots.kept_slot, dh, dc, da, db, u.rows * s.padded, real,
                      p.mask_at.b, spare, spare + (1 + i * Cell::SPARE_BACK) * s.rows * s.padded,
                      slots.h + q * slots.slot, dh};
-    int64_t in_use = rows_in_use(real, p.mask_at.b, u.rows);
+    if (in_use < u.rows)  // nothing of theirs reaches the sums
+      for (int64_t panel = 0; panel < Cell::PARTS * s.blocks; ++panel)
+        zero(da + (panel * u.rows + in_use) * L, (u.rows - in_use) * L);
     if (p.dropout) {
       drop(s, u.rows, around.d, back.h, around.left + i * slots.slot);
       zero(around.to_left, slots.slot);
       back.left = around.left + i * slots.slot, back.to_left = around.to_left;
     }
-    if (s.zoned) {
-      (Cell::CELL_STATE ? back.c_next : back.h_next) = slots.proposed + q * slots.slot;
-      if (p.zone_h)
-        part(s, back, u.rows, offset<T>(p.zone_h, of(p.zone_h_at)), p.zone_h_at.b, dh, around.past_h);
-      if (p.zone_c)
-        part(s, back, u.rows, offset<T>(p.zone_c, of(p.zone_c_at)), p.zone_c_at.b, dc, around.past_c);
-    }
+    if (s.zoned) (Cell::CELL_STATE ? back.c_next : back.h_next) = slots.proposed + q * slots.slot;
+    auto take = [&](const void* zone, const Strides& at, T* d, T* past) {
+      if (zone) part(s, back, u.rows, in_use, offset<T>(zone, u.unpacked_at(at, t)), at.b, d, past);
+    };
+    take(p.zone_h, p.zone_h_at, dh, around.past_h);
+    take(p.zone_c, p.zone_c_at, dc, around.past_c);
     Cell::template step_back<T>(s, U, U_second, back, u.rows, in_use);
-    if (p.dropout) add_panels<T>(s, u.rows, around.to_left, around.d, dh);
-    if (p.zone_h) add_panels<T>(s, u.rows, around.past_h, nullptr, dh);
-    if (p.zone_c) add_panels<T>(s, u.rows, around.past_c, nullptr, dc);
+    if (p.dropout) add_panels<T>(s, u.rows, in_use, around.to_left, around.d, dh);
+    if (p.zone_h) add_panels<T>(s, u.rows, in_use, around.past_h, nullptr, dh);
+    if (p.zone_c) add_panels<T>(s, u.rows, in_use, around.past_c, nullptr, dc);
     if (p.dx)
-      multiply_back<T, false>(W, u.rows, u.rows, da + Cell::X_FIRST * back.part,
-                              offset<T>(p.dx, of(p.dx_at)), p.dx_at.b, s.I);
+      multiply_back<T, false>(W, u.rows, there, da + Cell::X_FIRST * back.part,
+                              offset<T>(p.dx, u.at(p, p.dx_at, t)), p.dx_at.b, s.I);
+    if (x_kept) keep_x(u, t, in_use, real, x_kept + i * u.rows * s.I);
+  }
+
+  // Copy x of a step, with zeros for the rows that are carried: padding may be NaN, and 0 * NaN is not 0.
+  void keep_x(const Unit& u, int64_t t, int64_t in_use, const uint8_t* real, T* to) {
+    const T* x = offset<T>(p.x, u.at(p, p.x_at, t));
+    for (int64_t r = 0; r < u.rows; ++r)
+      for (int64_t i = 0; i < s.I; ++i) {
+        bool there = r < in_use && (!real || real[r * p.mask_at.b]);
+        to[r * s.I + i] = there ? x[r * p.x_at.b + i] : T(0);
+      }
   }
 
   // dU += da h', dW += da x' for the n steps from q on, whose da lie in reverse.
   void add_products(const Unit& u, const Slots<Cell, T>& slots, int64_t q, int64_t n, const T* da, T* dU,
-                    T* dW, const T* spare, const Around& around) {
+                    T* dW, const T* spare, const T* x_kept, const Around& around) {
     int64_t part = u.rows * s.padded, panel = u.rows * L;
     Rows da_at{da_slot, L}, left_at{p.dropout ? slots.slot : -slots.slot, L};
     const T* left = p.dropout ? around.left : slots.h + (q + n - 1) * slots.slot;
     if (p.dU)
       Cell::template add_dU<T>(s, u, n, left, left_at, da, da_at, dU, spare);
     if (p.dW) {
-      int64_t last = q + n - 1, t = p.reversed ? s.T_ - 1 - last : last;
-      const T* x = offset<T>(p.x, t * p.x_at.t + u.e * p.x_at.e + u.first * p.x_at.b);
+      const T* x = x_kept ? x_kept : offset<T>(p.x, u.at(p, p.x_at, u.time(p, q + n - 1)));
       Rows x_at{p.reversed ? p.x_at.t : -p.x_at.t, p.x_at.b};
+      if (x_kept) x_at = {u.rows * s.I, s.I};
       add_outer_all<T>(dW, Cell::X * s.padded, s.I, Cell::X * s.blocks, n, u.rows, x, x_at, L,
                        da + Cell::X_FIRST * part, da_at, panel);
     }
@@ -759,7 +796,7 @@ struct Adjoint {
   void run() {
     if (s.units == 0) return clear();
     int64_t workers = workers_for<Cell>(p, s);
-    expect_writes(p.dx, p.dx ? (extent(p.dx_at, s) + s.I) * sizeof(T) : 0);
+    expect_writes(p.dx, p.dx ? (extent(p, p.dx_at, s) + s.I) * sizeof(T) : 0);
     Scratch memory((s.E * (U_size + W_size) + workers * per_worker) * sizeof(T));
     U_packed = reinterpret_cast<T*>(memory.data());
     W_packed = U_packed + s.E * U_size;
@@ -808,7 +845,8 @@ struct Plain {
   static void step_back(const Shape<T>& s, const PackedBack<T>& U, const PackedBack<T>&,
                         const StepBack<T>& step, int64_t rows, int64_t in_use) {
     for (int64_t j = 0; j < s.blocks; ++j)
-      for (int64_t r = 0; r < rows; ++r) Cell::template differentiate<T>(step, place(s, rows, j, r));
+      for (int64_t r = 0; r < in_use; ++r)
+        Cell::template differentiate<T>(step, place(s, rows, j, r));
     multiply_back<T, true>(U, rows, in_use, step.da + Cell::H_FIRST * step.part, step.to_left);
   }
 

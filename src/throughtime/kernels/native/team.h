@@ -1,4 +1,8 @@
-// Threads for the length of one call. None outlives it, so that a process may fork at any time.
+// Threads for the length of one call.
+//
+// They are PyTorch's own where it offers them (torch_parallel_for, of its stable C interface): a
+// second set would fight with the first one, which waits for work in a busy loop. Otherwise, and in
+// processes that have forked, threads are started and joined within the call.
 
 #pragma once
 
@@ -7,6 +11,9 @@
 #include <mutex>
 
 namespace throughtime {
+
+// Take the address of PyTorch's torch_parallel_for; null: it has none.
+void use_parallel_for(void* address);
 
 // Call work(context, unit, worker) for every unit; each worker takes the next one that is left.
 void share(int64_t threads, int64_t units, void (*work)(void* context, int64_t unit, int64_t worker),

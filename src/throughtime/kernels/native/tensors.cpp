@@ -29,7 +29,7 @@ struct Exchange {
 };
 
 constexpr int32_t CPU = 1;
-constexpr uint8_t FLOATING = 2, BOOLEAN = 6;
+constexpr uint8_t INTEGER = 0, FLOATING = 2, BOOLEAN = 6;
 
 const Exchange* exchange = nullptr;
 
@@ -54,6 +54,7 @@ bool read_quickly(PyObject* from, Tensor& to) {
   if (found.dtype.code == FLOATING && found.dtype.bits == 32) to.kind = Kind::FLOAT;
   if (found.dtype.code == FLOATING && found.dtype.bits == 64) to.kind = Kind::DOUBLE;
   if (found.dtype.code == BOOLEAN) to.kind = Kind::BOOL;
+  if (found.dtype.code == INTEGER && found.dtype.bits == 64) to.kind = Kind::INTEGER;
   return true;
 }
 
@@ -92,6 +93,7 @@ bool read_slowly(PyObject* from, Tensor& to) {
     if (PyUnicode_CompareWithASCIIString(name, "torch.float32") == 0) to.kind = Kind::FLOAT;
     if (PyUnicode_CompareWithASCIIString(name, "torch.float64") == 0) to.kind = Kind::DOUBLE;
     if (PyUnicode_CompareWithASCIIString(name, "torch.bool") == 0) to.kind = Kind::BOOL;
+    if (PyUnicode_CompareWithASCIIString(name, "torch.int64") == 0) to.kind = Kind::INTEGER;
     good = !PyErr_Occurred();
   }
   Py_XDECREF(on_cpu), Py_XDECREF(address), Py_XDECREF(dtype), Py_XDECREF(name);

@@ -15,7 +15,7 @@
 
 namespace throughtime {
 
-enum class Kind { FLOAT, DOUBLE, BOOL, OTHER };
+enum class Kind { FLOAT, DOUBLE, BOOL, INTEGER, OTHER };
 
 struct Tensor {
   static constexpr int MOST_AXES = 5;

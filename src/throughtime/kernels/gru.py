@@ -22,7 +22,7 @@ Cho, K. et al. (2014), Learning phrase representations using RNN encoder-decoder
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -40,7 +40,7 @@ from throughtime.kernels.recurrence import (
     affine,
     arriving,
     chunks_back,
-    limit,
+    limiter,
     outer,
     project,
     rows,
@@ -102,7 +102,7 @@ def gru(
     """
     one_of("reset", reset, ["after", "before"])
     kernel = gru_kernel(W, reset, state_grad_clip)
-    extra = given(x, (h_0,), W, dropout, (zoneout,))
+    extra = given(x, mask, (h_0,), W, dropout, (zoneout,))
     h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh, *extra)
     return h_TBH, h_n
 
@@ -197,7 +197,7 @@ def adjoint_after(
     U: Tensor,
     d: Tensor | None,
     passed: Tensor | None,
-    clip: float,
+    limit: Callable[..., None],
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return dq, da_r, da_z, da_n side by side [T, B, 4H], and dh_0.
@@ -218,7 +218,7 @@ def adjoint_after(
         torch.mul(d_n, r, out=d_q)
         torch.addcmul(d_q, d_q, r, value=-1, out=d_r).mul_(q)
         for t in reversed(range(start, stop)):
-            limit(clip, dh)
+            limit(t, dh)
             if totals is not None:
                 totals[t] = dh
             da_t[t].mul_(dh.unsqueeze(-2))
@@ -235,7 +235,7 @@ def adjoint_before(
     U: Tensor,
     d: Tensor | None,
     passed: Tensor | None,
-    clip: float,
+    limit: Callable[..., None],
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return da_r, da_z, da_n side by side [T, B, 3H], and dh_0; as above."""
@@ -256,7 +256,7 @@ def adjoint_before(
         torch.addcmul(r, r, r, value=-1, out=d_r).mul_(dropped(h[start:stop], d))
         dr = dropped(r, d)
         for t in reversed(range(start, stop)):
-            limit(clip, dh)
+            limit(t, dh)
             if totals is not None:
                 totals[t] = dh
             dzn_t[t].mul_(dh.unsqueeze(-2))
@@ -328,10 +328,8 @@ class GRUAfter(Kernel):
         H = h.shape[-1]
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        passed = passing(mask, zone, h.dtype)
-        both, dh_0 = adjoint_after(
-            d_h, d_h_n, gates, h, U.roll(H, -2), d, passed, self.clip, totals
-        )
+        passed, limit = passing(mask, zone, h.dtype), limiter(self.clip, mask)
+        both, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), d, passed, limit, totals)
         dqrz, da = both[..., : 3 * H], both[..., H:]
         if tap is not None and totals is not None:
             tap.fill(totals, dh_0)
@@ -398,8 +396,8 @@ class GRUBefore(Kernel):
         h, gates = residuals
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        passed = passing(mask, zone, h.dtype)
-        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, d, passed, self.clip, totals)
+        passed, limit = passing(mask, zone, h.dtype), limiter(self.clip, mask)
+        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, d, passed, limit, totals)
         if tap is not None and totals is not None:
             tap.fill(totals, dh_0)
         x_needed, h_0_needed, W_needed, U_needed, *b_needed, _, _ = needed

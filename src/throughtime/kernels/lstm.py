@@ -26,7 +26,7 @@ Hochreiter, S. and Schmidhuber, J. (1997), Long short-term memory; forget gate: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,7 +43,7 @@ from throughtime.kernels.recurrence import (
     affine,
     arriving,
     chunks_back,
-    limit,
+    limiter,
     outer,
     project,
     rows,
@@ -103,7 +103,7 @@ def lstm(
     tensor([[0.2500]])
     """
     pair = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
-    extra = given(x, (h_0, c_0), W, dropout, pair)
+    extra = given(x, mask, (h_0, c_0), W, dropout, pair)
     kernel = lstm_kernel(W, P, state_grad_clip)
     h_TBH, h_n, c_n = run(kernel, tap, mask, reverse, x, h_0, c_0, W, U, b_ih, b_hh, P, *extra)
     return h_TBH, h_n, c_n
@@ -179,7 +179,7 @@ def adjoint(
     d: Tensor | None,
     passed_h: Tensor | None,
     passed_c: Tensor | None,
-    clip: float,
+    limit: Callable[..., None],
     totals: Tensor | None,
     held: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,7 +200,7 @@ def adjoint(
     for start, stop in chunks_back(gates):
         to_c_t = _coefficients(da[start:stop], gates[start:stop], c[start:stop]).unbind(0)
         for t in reversed(range(start, stop)):
-            limit(clip, dh, dc_t[t + 1])
+            limit(t, dh, dc_t[t + 1])
             if totals is not None:
                 totals[t] = dh
             if held is not None:
@@ -298,8 +298,9 @@ class LSTM(Kernel):
         U_oifg = U.roll(H, -2)
         passed_h, passed_c = (passing(mask, zone, c.dtype) for zone in (zone_h, zone_c))
         held = None if tap is None else torch.empty_like(c[1:])
+        limit = limiter(self.clip, mask)
         da, dc_0, dh_0 = adjoint(
-            d_h, d_h_n, dc_n, gates, h, c, U_oifg, P, d, passed_h, passed_c, self.clip, totals, held
+            d_h, d_h_n, dc_n, gates, h, c, U_oifg, P, d, passed_h, passed_c, limit, totals, held
         )
         if tap is not None and totals is not None:
             tap.fill(totals, dh_0, held, dc_0)

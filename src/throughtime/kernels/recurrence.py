@@ -46,7 +46,8 @@ class Kernel(ABC):
     Inputs are always x, the states, the weights; then the dropout d and for each state the zoneout ζ
     of `regularised`, where None is without.
     Outputs are h_TBH and the last value of each state. `clip` limits the norm of the gradient of
-    every state, row by row, on its way back through time; 0 is no limit.
+    every state, row by row, on its way back through time; 0 is no limit. A step that the mask skips
+    makes no state.
     """
 
     clip: float
@@ -596,13 +597,21 @@ def rows(values: Tensor) -> Tensor:
     return values.movedim(0, -3).flatten(-3, -2)
 
 
-def limit(clip: float, *state: Tensor) -> None:
-    """Limit, in place, the norm of every row of the gradient of a state, given in its parts."""
-    if clip:
+def limiter(clip: float, mask: Tensor | None) -> Callable[..., None]:
+    """Return the function of (t, *parts) that limits the gradient of a state, given in its parts.
+
+    It works in place and row by row; where the mask is False there is no new state to limit.
+    """
+
+    def limit(t: int, *state: Tensor) -> None:
         norm = torch.stack([part.square().sum(-1, keepdim=True) for part in state]).sum(0).sqrt()
         factor = (clip / norm).clamp(max=1.0).nan_to_num(nan=1.0)
+        if mask is not None:
+            factor = factor.masked_fill(~mask[t].unsqueeze(-1), 1.0)
         for part in state:
             part.mul_(factor)
+
+    return limit if clip else lambda t, *state: None
 
 
 def together(b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:

@@ -9,7 +9,8 @@ gradient with the other held, so the path c_t -> h_t counts in "h_t" alone.
 
 `dropout` d has the shape of h_0: d * h_{t-1} stands for h_{t-1} beside U. `zoneout` ζ_t, [T, B, H] or
 one number (LSTM: a pair, for h and c), is how much of s_{t-1} stays: s_t = ζ_t * s_{t-1} + (1 - ζ_t) * s̃_t.
-`state_grad_clip` scales the gradient of every state (h_t, c_t) of a sample to at most that norm.
+`state_grad_clip` scales the gradient of every state (h_t, c_t) of a sample to at most that norm; a step
+that the mask skips makes no state.
 
 Notation: σ'(a) = s(1 - s) for s = σ(a), tanh'(a) = 1 - n² for n = tanh(a). Where the mask is False
 the state is carried unchanged, and so is its gradient.
@@ -107,10 +108,12 @@ def rnn_gradients(
     for b in range(B):
         dh = d_h_n[b]
         for t in reversed(range(T)):
-            (dh,) = _clipped(state_grad_clip, dh + d_h[t, b])
-            g["h_t"][t, b] = dh
+            dh = dh + d_h[t, b]
             if mask is not None and not mask[t, b]:
+                g["h_t"][t, b] = dh
                 continue
+            (dh,) = _clipped(state_grad_clip, dh)
+            g["h_t"][t, b] = dh
             h_before = h_all[t - 1, b] if t > 0 else h_0[b]
             a = W @ x[t, b] + b_ih + U @ (d[b] * h_before) + b_hh
             slope = 1.0 - np.tanh(a) ** 2 if phi == "tanh" else (a > 0).astype(float)
@@ -222,10 +225,12 @@ def lstm_gradients(
     for b in range(B):
         dh, dc = d_h_n[b], d_c_n[b]
         for t in reversed(range(T)):
-            dh, dc = _clipped(state_grad_clip, dh + d_h[t, b], dc)
-            grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
+            dh = dh + d_h[t, b]
             if mask is not None and not mask[t, b]:
+                grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
                 continue
+            dh, dc = _clipped(state_grad_clip, dh, dc)
+            grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
             h_before, c_before = (h_all[t - 1, b], c_all[t - 1, b]) if t > 0 else (h_0[b], c_0[b])
             i, f, g, o, c_proposed = gates[t, b]
             tanh_c = np.tanh(c_proposed)
@@ -349,10 +354,12 @@ def gru_gradients(
     for b in range(B):
         dh = d_h_n[b]
         for t in reversed(range(T)):
-            (dh,) = _clipped(state_grad_clip, dh + d_h[t, b])
-            g["h_t"][t, b] = dh
+            dh = dh + d_h[t, b]
             if mask is not None and not mask[t, b]:
+                g["h_t"][t, b] = dh
                 continue
+            (dh,) = _clipped(state_grad_clip, dh)
+            g["h_t"][t, b] = dh
             h = h_all[t - 1, b] if t > 0 else h_0[b]
             r, z, n = gates[t, b]
             kept, d_proposed = d[b] * h, (1.0 - zone[t, b]) * dh

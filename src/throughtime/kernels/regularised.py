@@ -34,6 +34,7 @@ Zoneout = Tensor | float
 
 def given(
     x: Tensor,
+    mask: Tensor | None,
     states: Sequence[Tensor],
     W: Tensor,
     dropout: Tensor | None,
@@ -41,19 +42,21 @@ def given(
 ) -> tuple[Tensor | None, ...]:
     """Return d and every ζ as kernels read them.
 
+    For a packed x, whose mask is its batch sizes, ζ has every step of every series all the same.
     Raises SettingError for a rate outside [0, 1] and where a gradient is wanted, TensorError for
     shapes that do not fit.
     """
     d = None if dropout is None else _laid_out("dropout", dropout, states[0].shape, W)
-    return d, *(_rates(x, s, W, rate) for s, rate in zip(states, zoneouts, strict=True))
+    T = x.shape[0] if mask is None else mask.shape[0]
+    return d, *(_rates(T, s, W, rate) for s, rate in zip(states, zoneouts, strict=True))
 
 
-def _rates(x: Tensor, state: Tensor, W: Tensor, rate: Zoneout | None) -> Tensor | None:
+def _rates(T: int, state: Tensor, W: Tensor, rate: Zoneout | None) -> Tensor | None:
     if rate is None or (not isinstance(rate, Tensor) and rate == 0):
         return None
     if not isinstance(rate, Tensor):
         rate = W.new_full(state.shape[-1:], real("zoneout", rate, at_least=0, at_most=1))
-    return _laid_out("zoneout", rate, (x.shape[0], *state.shape), W).movedim(0, -3)
+    return _laid_out("zoneout", rate, (T, *state.shape), W).movedim(0, -3)
 
 
 def _laid_out(name: str, tensor: Tensor, shape: Sequence[int], W: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ Backpropagation through time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import ClassVar, Literal
@@ -31,7 +31,7 @@ from throughtime.kernels.recurrence import (
     affine,
     arriving,
     chunks_back,
-    limit,
+    limiter,
     outer,
     project,
     rows,
@@ -92,7 +92,7 @@ def rnn(
     """
     one_of("phi", phi, ["tanh", "relu"])
     kernel = rnn_kernel(W, phi, state_grad_clip)
-    extra = given(x, (h_0,), W, dropout, (zoneout,))
+    extra = given(x, mask, (h_0,), W, dropout, (zoneout,))
     h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh, *extra)
     return h_TBH, h_n
 
@@ -145,7 +145,7 @@ def adjoint(
     phi: Phi,
     d: Tensor | None,
     passed: Tensor | None,
-    clip: float,
+    limit: Callable[..., None],
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return da [T, B, H] and dh_0 [B, H].
@@ -167,7 +167,7 @@ def adjoint(
         if passed is not None:
             slope.mul_(1.0 - passed[start:stop])
         for t in reversed(range(start, stop)):
-            limit(clip, dh)
+            limit(t, dh)
             if totals is not None:
                 totals[t] = dh
             back(e[t], da_t[t].mul_(dh), dh_before)
@@ -224,8 +224,8 @@ class RNN(Kernel):
         h, proposed = residuals[0], residuals[1] if zone is not None else residuals[0][1:]
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        passed = passing(mask, zone, h.dtype)
-        da, dh_0 = adjoint(d_h, d_h_n, h, proposed, U, self.phi, d, passed, self.clip, totals)
+        passed, limit = passing(mask, zone, h.dtype), limiter(self.clip, mask)
+        da, dh_0 = adjoint(d_h, d_h_n, h, proposed, U, self.phi, d, passed, limit, totals)
         if tap is not None and totals is not None:
             tap.fill(totals, dh_0)
         x_needed, h_0_needed, W_needed, U_needed, *b_needed, _, _ = needed

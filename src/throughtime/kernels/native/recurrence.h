@@ -547,10 +547,12 @@ void multiply_back(const PackedBack<T>& w, int64_t rows, int64_t in_use, const T
   }
 }
 
-// Limit the norm of every row of the gradient of the state (h_t, c_t).
+// Limit the norm of every row of the gradient of the state (h_t, c_t); a row that is carried has none.
 template <class T>
-void clip_rows(const Shape<T>& s, int64_t rows, T limit, T* dh, T* dc) {
-  for (int64_t r = 0; r < rows; ++r) {
+void clip_rows(const Shape<T>& s, const StepBack<T>& step, int64_t rows, int64_t in_use, T limit,
+               T* dh, T* dc) {
+  for (int64_t r = 0; r < in_use; ++r) {
+    if (step.real && !step.real[r * step.real_row]) continue;
     Vec<T> squares = {};
     for (int64_t j = 0; j < s.blocks; ++j) {
       Vec<T> h = load(dh + (j * rows + r) * LANES<T>);
@@ -722,17 +724,17 @@ struct Adjoint {
           store(dh + at.at, load(dh + at.at) + load_part(e + r * p.d_h_at.b + j * L, at.lanes));
         }
     }
-    if (p.clip > 0) clip_rows<T>(s, u.rows, p.clip, dh, Cell::CELL_STATE ? dc : nullptr);
-    int64_t states = ((t * s.E + u.e) * s.B + u.first);
-    if (p.all_dh) from_panels(s, u.rows, dh, offset<T>(p.all_dh, states * s.H));
-    if (p.all_dc) from_panels(s, u.rows, dc, offset<T>(p.all_dc, states * s.H));
-    if (p.norm_dh) write_norms(s, u.rows, dh, offset<T>(p.norm_dh, states));
-    if (p.norm_dc) write_norms(s, u.rows, dc, offset<T>(p.norm_dc, states));
     StepBack<T> back{slots.h + q * slots.slot, slots.h + (q + 1) * slots.slot,
                      slots.c + q * slots.slot, slots.c + (q + 1) * slots.slot,
                      slots.kept + q * slots.kept_slot, dh, dc, da, db, u.rows * s.padded, real,
                      p.mask_at.b, spare, spare + (1 + i * Cell::SPARE_BACK) * s.rows * s.padded,
                      slots.h + q * slots.slot, dh};
+    if (p.clip > 0) clip_rows<T>(s, back, u.rows, in_use, p.clip, dh, Cell::CELL_STATE ? dc : nullptr);
+    int64_t states = ((t * s.E + u.e) * s.B + u.first);
+    if (p.all_dh) from_panels(s, u.rows, dh, offset<T>(p.all_dh, states * s.H));
+    if (p.all_dc) from_panels(s, u.rows, dc, offset<T>(p.all_dc, states * s.H));
+    if (p.norm_dh) write_norms(s, u.rows, dh, offset<T>(p.norm_dh, states));
+    if (p.norm_dc) write_norms(s, u.rows, dc, offset<T>(p.norm_dc, states));
     if (in_use < u.rows)  // nothing of theirs reaches the sums
       for (int64_t panel = 0; panel < Cell::PARTS * s.blocks; ++panel)
         zero(da + (panel * u.rows + in_use) * L, (u.rows - in_use) * L);

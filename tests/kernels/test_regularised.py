@@ -58,6 +58,17 @@ def arrays(extras: Any) -> Any:
     return each(extras, lambda tensor: tensor.detach().numpy())
 
 
+def test_a_clipped_gradient_does_not_know_its_padding() -> None:
+    case = Case("lstm")
+    tensors = case.draw()
+    h, *ends = case.run(tensors, state_grad_clip=0.7)
+    expected = gradients(case, (h, *ends), tensors)
+    longer = {**tensors, "x": torch.cat([tensors["x"], torch.ones(3, 3, 2, dtype=h.dtype)])}
+    mask = (torch.arange(7) < 4).unsqueeze(1).expand(7, 3)
+    h, *ends = case.run(longer, state_grad_clip=0.7, mask=mask)
+    assert worst(gradients(case, (h[:4], *ends), tensors), expected) < TOLERANCE
+
+
 def gradients(case: Case, outputs: Any, tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(weighted(outputs), [tensors[n] for n in case.names])
 
@@ -198,6 +209,23 @@ def test_reverse_runs_the_series_turned_round(case: Case, means: str) -> None:
     found = gradients(case, (h, *ends), tensors)
     expected = gradients(case, (h_there.flip(0), *ends_there), tensors)
     assert worst(found, expected) == 0.0
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.7])
+@pytest.mark.parametrize("means", ["", *MEANS])
+@pytest.mark.parametrize("case", [replace(kind, T=5, B=4) for kind in KINDS], ids=str)
+@pytest.mark.usefixtures("kind_of_kernel")
+def test_packed_series_equal_masked_ones(case: Case, means: str, clip: float) -> None:
+    sizes = torch.tensor([4, 4, 2, 1, 1])
+    mask = torch.arange(4) < sizes.unsqueeze(1)
+    tensors, extras = case.draw(), draw(case, means)
+    for backwards in (False, True):
+        how = {**extras, "reverse": backwards, "state_grad_clip": clip}
+        h, *ends = case.run(tensors, **how, mask=mask)
+        packed = case.run({**tensors, "x": tensors["x"][mask]}, **how, mask=sizes)
+        assert worst(packed, [h[mask], *ends]) < TOLERANCE
+        found = gradients(case, packed, tensors)
+        assert worst(found, gradients(case, (h[mask], *ends), tensors)) < TOLERANCE
 
 
 @pytest.mark.parametrize("case", MASKED, ids=str)

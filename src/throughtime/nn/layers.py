@@ -155,7 +155,10 @@ class _Layers(torch.nn.RNNBase):
             quick = answer(self, input, hx)
             if quick is not None:
                 return quick
-        if _open and "torch._dynamo" in sys.modules:  # what it compiles has no room for a record
+        eager = _open or (self.state_grad_clip and torch.is_grad_enabled())
+        if (
+            eager and "torch._dynamo" in sys.modules
+        ):  # which has no room for a record, nor for clipping
             return torch.compiler.disable(self._forward)(input, hx)  # type: ignore[no-untyped-call]
         return self._forward(input, hx)
 
@@ -190,6 +193,13 @@ class _Layers(torch.nn.RNNBase):
         return self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout,) * self.STATES
 
     def _is_ours(self, data: Tensor) -> bool:
+        if torch.jit.is_tracing() and self._is_our_own():  # type: ignore[attr-defined,no-untyped-call]
+            name = type(self).__name__
+            raise SettingError(
+                f"a {name} that PyTorch has too, for torch.jit.trace",
+                repr(self),
+                "use torch.export",
+            )
         weight: Any = self.weight_ih_l0
         at_home = data.device.type == "cpu" and on_our_ground(weight)
         return at_home or self._is_our_own() or self._record() is not None
@@ -292,12 +302,13 @@ class _Layers(torch.nn.RNNBase):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         weights: list[Any] = [getattr(self, name + suffix, None) for name in names]
         how = {"mask": mask, "reverse": direction == 1, "tap": tap}
-        return self._recur(x, states, weights, **how, **self._in_the_cell(x, states, weights[0]))
+        T = len(x if mask is None else mask)
+        return self._recur(x, states, weights, **how, **self._in_the_cell(T, states, weights[0]))
 
-    def _in_the_cell(self, x: Tensor, states: States, W: Tensor) -> dict[str, Any]:
+    def _in_the_cell(self, T: int, states: States, W: Tensor) -> dict[str, Any]:
         """Draw what is random in this call, and name what is not."""
         how: dict[str, Any] = {"state_grad_clip": self.state_grad_clip}
-        made: dict[str, Any] = {"dtype": W.dtype, "device": x.device}
+        made: dict[str, Any] = {"dtype": W.dtype, "device": W.device}
         if self.training and self.recurrent_dropout:
             whole = torch.ones(states[0].shape, **made)
             how["dropout"] = torch.nn.functional.dropout(whole, self.recurrent_dropout)
@@ -305,7 +316,7 @@ class _Layers(torch.nn.RNNBase):
         if self.training:
             for i, state in enumerate(states):
                 if zoneouts[i]:
-                    drawn = torch.rand(x.shape[0], *state.shape, **made)
+                    drawn = torch.rand(T, *state.shape, **made)
                     zoneouts[i] = (drawn < zoneouts[i]).to(W.dtype)
         how["zoneout"] = tuple(zoneouts) if len(zoneouts) == 2 else zoneouts[0]
         return how
@@ -383,7 +394,8 @@ class LSTM(_Layers, torch.nn.LSTM):
             raise SettingError(
                 "zoneout to be a rate, or one for h and one for c", repr(zoneout), "pass 2"
             )
-        return tuple(map(super()._checked, zoneout))
+        pair = tuple(map(super()._checked, zoneout))
+        return pair if any(pair) else 0.0
 
     def _widths(self) -> list[int]:
         return [self.proj_size or self.hidden_size, self.hidden_size]

@@ -150,8 +150,14 @@ class Trial {
     };
     x_ = layout(c.I, true), h_ = layout(c.H, false), d_h_ = layout(c.H, true);
     mask_ = random_layout(c.T, c.E, c.B, 1, true);
-    residual_ = c.E * c.B * padded * ((c.T + 1) * (1 + both) + c.T * KEPT[c.recurrence]);
     p_ = Problem{};
+    zone_h_ = random_layout(c.T, c.E, c.B, c.H, true);
+    zone_c_ = random_layout(c.T, c.E, c.B, c.H, true);
+    if (chance(30)) p_.dropout = numbers(states);
+    if (chance(30)) p_.zone_h = numbers(zone_h_.numbers), p_.zone_h_at = zone_h_.at;
+    if (both && chance(30)) p_.zone_c = numbers(zone_c_.numbers), p_.zone_c_at = zone_c_.at;
+    int64_t kept = KEPT[c.recurrence] + (p_.zone_h || p_.zone_c);
+    residual_ = c.E * c.B * padded * ((c.T + 1) * (1 + both) + c.T * kept);
     p_.T = c.T, p_.E = c.E, p_.B = c.B, p_.I = c.I, p_.H = c.H, p_.reversed = c.reversed;
     p_.x = numbers(x_.numbers), p_.x_at = x_.at;
     p_.h_0 = maybe(states), p_.c_0 = both ? maybe(states) : nullptr;
@@ -232,7 +238,7 @@ class Trial {
   }
 
   Case c_;
-  Layout x_, h_, d_h_, mask_;
+  Layout x_, h_, d_h_, mask_, zone_h_, zone_c_;
   int64_t residual_;
   std::vector<int64_t> starts_;
   Problem p_;

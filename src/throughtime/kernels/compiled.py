@@ -2,7 +2,7 @@
 
 They take float32 and float64 on a CPU, and hidden units in vectors of L numbers, as wide as the
 processor has them. What the adjoint needs is one flat residual of E B ⌈H/L⌉ L (states (T+1) + kept T)
-numbers. Results are the same for any number of threads.
+numbers; with zoneout, one more is kept of each unit and step. Results are the same for any number of threads.
 
 `THROUGHTIME_KERNELS` names other kernels than the fastest: avx512, avx2, portable; or torch, for
 loops of PyTorch's operations, which also serve where there was no compiler.
@@ -194,7 +194,8 @@ class Compiled(Kernel):
         if keep:
             shape = self._residual_shape(inputs, mask)
             residual = workspace(math.prod(shape), given[0]).view(shape)
-        _native.forward(*self._numbers(), *given, mask, residual, h_TBH, *_pair(ends))
+        how = mask, *self._around(inputs), residual
+        _native.forward(*self._numbers(), *given, *how, h_TBH, *_pair(ends))
         return outputs if residual is None else (*outputs, residual)
 
     def blank(self, inputs: Inputs) -> Tensors:
@@ -220,7 +221,7 @@ class Compiled(Kernel):
         laid_out = given if states == 2 else (*given[:2], *given[3:])
         grads: list[Any] = [
             torch.empty_like(i) if want else None
-            for i, want in zip((*laid_out, None), wanted, strict=False)
+            for i, want in zip((*laid_out, *_NOTHING), wanted, strict=False)
         ]
         if wanted[0] and given[0].dim() > 2:
             grads[0] = timeline(given[0][0], len(given[0]), given[0].shape[-1])
@@ -229,13 +230,14 @@ class Compiled(Kernel):
             *self._numbers(),
             *given,
             mask,
+            *self._around(inputs),
             residuals[0].contiguous(),
             None if d_h is None else _dense(d_h),
             *_pair([None if d is None else d.contiguous() for d in d_ends]),
             grads[0],
             *_pair(grads[1 : 1 + states]),
             *grads[1 + states : 5 + states],
-            *(_NO_RECORDS if tap is None else self._records(tap, *given[:2])),
+            *(_NOTHING if tap is None else self._records(tap, *given[:2])),
         )
         if tap is None:
             return tuple(grads)
@@ -258,6 +260,12 @@ class Compiled(Kernel):
         if self.states == 1:
             rest.insert(1, None)
         return [_dense(inputs[0]), *rest]
+
+    def _around(self, inputs: Inputs) -> Optionals:
+        """Return d, ζ of h and ζ of c as the C++ reads them."""
+        d, *zones = inputs[-1 - self.states :]
+        seen = [None if zone is None else _dense(zone.movedim(-3, 0)) for zone in zones]
+        return None if d is None else d.contiguous(), *_pair(seen)
 
     def _outputs(self, x: Tensor, U: Tensor, mask: Tensor | None = None) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
@@ -282,7 +290,8 @@ class Compiled(Kernel):
         T, *members, B = _sizes(inputs[0], mask)
         L = self.processor.vector_bytes // inputs[0].element_size()
         padded = -(-inputs[2 + self.states].shape[-1] // L) * L
-        return 1, *members, B * padded * ((T + 1) * self.states + T * self.form.kept)
+        kept = self.form.kept + any(zone is not None for zone in inputs[-self.states :])
+        return 1, *members, B * padded * ((T + 1) * self.states + T * kept)
 
     def _records(self, tap: AdjointTap, x: Tensor, h: Tensor) -> Optionals:
         """Return the tap's records, made anew."""
@@ -295,7 +304,7 @@ class Compiled(Kernel):
         return tap.dh_TBH, tap.dc_TBH, tap.dh_norm_TB, tap.dc_norm_TB
 
 
-_NO_RECORDS = (None,) * 4
+_NOTHING = (None,) * 4
 
 
 def _sizes(x: Tensor, mask: Tensor | None) -> Sequence[int]:

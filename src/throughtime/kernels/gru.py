@@ -22,9 +22,8 @@ Cho, K. et al. (2014), Learning phrase representations using RNN encoder-decoder
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import ClassVar, Literal
 
 import torch
@@ -41,7 +40,7 @@ from throughtime.kernels.recurrence import (
     affine,
     arriving,
     chunks_back,
-    limit,
+    limiter,
     outer,
     project,
     rows,
@@ -51,6 +50,17 @@ from throughtime.kernels.recurrence import (
     timeline,
     together,
     unproject,
+)
+from throughtime.kernels.regularised import (
+    Zoneout,
+    back_through,
+    dropped,
+    given,
+    keep,
+    keeping,
+    mixed,
+    passing,
+    steps_of,
 )
 from throughtime.kernels.scan import scan
 from throughtime.kernels.tap import AdjointTap
@@ -69,6 +79,8 @@ def gru(
     reset: Reset = "after",
     mask: Tensor | None = None,
     reverse: bool = False,
+    dropout: Tensor | None = None,
+    zoneout: Zoneout | None = None,
     state_grad_clip: float = 0.0,
     tap: AdjointTap | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -77,8 +89,11 @@ def gru(
     `x` [T, B, I], `h_0` [B, H], `W` [3H, I], `U` [3H, H], biases [3H] or None; with members `x`
     [T, E, B, I] and a leading axis E on all others. `reset` says whether r acts after the
     recurrent product or before. `mask` [T, B] (members: [T, E, B]) is False where the state is to
-    be carried unchanged. Returns h_t for all t, [T, B, H], and the last. `tap` is filled with
-    dL/dh_t in backward. Raises SettingError for an unknown `reset` or T = 0.
+    be carried unchanged. `dropout` [B, H] multiplies h_{t-1} on its way to U, not in z * h_{t-1}; of
+    `zoneout` [T, B, H], or one number, is how much of h_{t-1} stays in h_t (see `regularised`).
+    `state_grad_clip` limits the norm of every row of dL/dh_t on its way back; 0 does not. Returns
+    h_t for all t, [T, B, H], and the last. `tap` is filled with dL/dh_t in backward. Raises
+    SettingError for an unknown `reset` or T = 0.
 
     >>> x, h_0 = torch.zeros(3, 1, 1), torch.ones(1, 1)
     >>> h_TBH, h_n = gru(x, h_0, torch.zeros(3, 1), torch.zeros(3, 1), None, None)
@@ -87,7 +102,8 @@ def gru(
     """
     one_of("reset", reset, ["after", "before"])
     kernel = gru_kernel(W, reset, state_grad_clip)
-    h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh)
+    extra = given(x, mask, (h_0,), W, dropout, (zoneout,))
+    h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, U, b_ih, b_hh, *extra)
     return h_TBH, h_n
 
 
@@ -107,7 +123,12 @@ def _biases(
 
 
 def step(
-    h: Tensor, a_t: Tensor, U: Tensor, b_hn: Tensor | None = None, reset: Reset = "after"
+    h: Tensor,
+    a_t: Tensor,
+    U: Tensor,
+    b_hn: Tensor | None = None,
+    reset: Reset = "after",
+    d: Tensor | None = None,
 ) -> Tensor:
     """Return h_t from h_{t-1} and a_t = W x_t + b; out of place.
 
@@ -115,56 +136,57 @@ def step(
     """
     H = h.shape[-1]
     a_rz, a_n = a_t[..., : 2 * H], a_t[..., 2 * H :]
-    U_rz, U_n = U[..., : 2 * H, :], U[..., 2 * H :, :]
-    r, z = (a_rz + h @ U_rz.mT).sigmoid().chunk(2, -1)
+    U_rz, U_n, dh = U[..., : 2 * H, :], U[..., 2 * H :, :], dropped(h, d)
+    r, z = (a_rz + dh @ U_rz.mT).sigmoid().chunk(2, -1)
     if reset == "before":
-        n = (a_n + (r * h) @ U_n.mT).tanh()
+        n = (a_n + (r * dh) @ U_n.mT).tanh()
     else:
-        q = h @ U_n.mT if b_hn is None else h @ U_n.mT + b_hn.unsqueeze(-2)
+        q = dh @ U_n.mT if b_hn is None else dh @ U_n.mT + b_hn.unsqueeze(-2)
         n = (a_n + r * q).tanh()
     h_t: Tensor = (1 - z) * n + z * h
     return h_t
 
 
-def forward_after(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> None:
+def forward_after(
+    gates: Tensor, h: Tensor, U: Tensor, d: Tensor | None, kept: Iterable[Tensor | None]
+) -> None:
     """Run the loop in place, U in the order n r z.
 
     `gates` [T, B, 4H] holds b_hn, a_r, a_z, a_n, and then q, r, z, n; `h` [T+1, B, H] holds the
-    initial state in entry 0, and then all.
+    initial state in entry 0, and then all. `kept` says what stays of h_{t-1} (see `keeping`).
     """
     add_product, U_t = add_product_for(U), U.mT.contiguous()
     H = h.shape[-1]
     qrz_t, n_t, h_t = gates[..., : 3 * H].unbind(0), gates[..., 3 * H :].unbind(0), h.unbind(0)
     a = scratch(h[0], 3 * H)
     (q, r, z), rz = a.chunk(3, -1), a[..., H:]
-    keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(n_t)), keep, strict=False):
-        add_product(qrz_t[t], h_t[t], U_t, out=a)
+    for t, h_kept in zip(range(len(n_t)), kept, strict=False):
+        add_product(qrz_t[t], dropped(h_t[t], d), U_t, out=a)
         rz.sigmoid_()
         qrz_t[t].copy_(a)
         n_t[t].addcmul_(r, q).tanh_()
         torch.lerp(n_t[t], h_t[t], z, out=h_t[t + 1])
-        if real is not None:
-            torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
+        keep(h_kept, h_t[t + 1], h_t[t])
 
 
-def forward_before(gates: Tensor, h: Tensor, U: Tensor, mask: Tensor | None) -> None:
+def forward_before(
+    gates: Tensor, h: Tensor, U: Tensor, d: Tensor | None, kept: Iterable[Tensor | None]
+) -> None:
     """Run the loop in place: `gates` [T, B, 3H] holds a_r, a_z, a_n, and then r, z, n; `h` as above."""
     add_product, U_t, H = add_product_for(U), U.mT.contiguous(), h.shape[-1]
     U_rz, U_n = U_t[..., : 2 * H], U_t[..., 2 * H :]
     rz_t, n_t, h_t = gates[..., : 2 * H].unbind(0), gates[..., 2 * H :].unbind(0), h.unbind(0)
     rz, a_n, s = scratch(h[0], 2 * H), scratch(h[0], H), scratch(h[0], H)
     r, z = rz.chunk(2, -1)
-    keep = repeat(None) if mask is None else mask.unsqueeze(-1).unbind(0)
-    for t, real in zip(range(len(n_t)), keep, strict=False):
-        add_product(rz_t[t], h_t[t], U_rz, out=rz)
+    for t, h_kept in zip(range(len(n_t)), kept, strict=False):
+        dh = dropped(h_t[t], d)
+        add_product(rz_t[t], dh, U_rz, out=rz)
         rz.sigmoid_()
         rz_t[t].copy_(rz)
-        torch.mul(r, h_t[t], out=s)
+        torch.mul(r, dh, out=s)
         torch.tanh(add_product(n_t[t], s, U_n, out=a_n), out=n_t[t])
         torch.lerp(n_t[t], h_t[t], z, out=h_t[t + 1])
-        if real is not None:
-            torch.where(real, h_t[t + 1], h_t[t], out=h_t[t + 1])
+        keep(h_kept, h_t[t + 1], h_t[t])
 
 
 def adjoint_after(
@@ -173,35 +195,36 @@ def adjoint_after(
     gates: Tensor,
     h: Tensor,
     U: Tensor,
-    mask: Tensor | None,
-    clip: float,
+    d: Tensor | None,
+    passed: Tensor | None,
+    limit: Callable[..., None],
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return dq, da_r, da_z, da_n side by side [T, B, 4H], and dh_0.
 
-    `gates`, `h` and `U` are those of `forward_after`; `totals` [T, B, H], if given, is filled with
-    dh_1..dh_T.
+    `gates`, `h` and `U` are those of `forward_after`; `passed` says how much of dh_t passes a step by;
+    `totals` [T, B, H], if given, is filled with dh_1..dh_T.
     """
-    add_product, H = add_product_for(U), h.shape[-1]
+    back, H = back_through(add_product_for(U), U, d), h.shape[-1]
     dh, e = arriving(h, d_h, d_h_n)
     dh_before = torch.empty_like(dh)
-    d = timeline(h[0], len(gates), 4 * H)
-    dqrz_t, d_t = d[..., : 3 * H].unbind(0), torch.unflatten(d, -1, (4, H)).unbind(0)
+    da = timeline(h[0], len(gates), 4 * H)
+    dqrz_t, da_t = da[..., : 3 * H].unbind(0), torch.unflatten(da, -1, (4, H)).unbind(0)
     for start, stop in chunks_back(gates):
         q, r, z, n = gates[start:stop].chunk(4, -1)
-        d_q, d_r, d_z, d_n = d[start:stop].chunk(4, -1)
-        skipped = None if mask is None else ~mask[start:stop].unsqueeze(-1)
-        carry_t = _common_coefficients(d_z, d_n, z, n, h[start:stop], skipped).unbind(0)
+        d_q, d_r, d_z, d_n = da[start:stop].chunk(4, -1)
+        past = None if passed is None else passed[start:stop]
+        carry_t = _common_coefficients(d_z, d_n, z, n, h[start:stop], past).unbind(0)
         torch.mul(d_n, r, out=d_q)
         torch.addcmul(d_q, d_q, r, value=-1, out=d_r).mul_(q)
         for t in reversed(range(start, stop)):
-            limit(clip, dh)
+            limit(t, dh)
             if totals is not None:
                 totals[t] = dh
-            d_t[t].mul_(dh.unsqueeze(-2))
-            add_product(e[t], dqrz_t[t], U, out=dh_before).addcmul_(dh, carry_t[t - start])
+            da_t[t].mul_(dh.unsqueeze(-2))
+            back(e[t], dqrz_t[t], dh_before).addcmul_(dh, carry_t[t - start])
             dh, dh_before = dh_before, dh
-    return d, dh
+    return da, dh
 
 
 def adjoint_before(
@@ -210,36 +233,39 @@ def adjoint_before(
     gates: Tensor,
     h: Tensor,
     U: Tensor,
-    mask: Tensor | None,
-    clip: float,
+    d: Tensor | None,
+    passed: Tensor | None,
+    limit: Callable[..., None],
     totals: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return da_r, da_z, da_n side by side [T, B, 3H], and dh_0; as above."""
     add_product, H = add_product_for(U), h.shape[-1]
     U_rz, U_n = U[..., : 2 * H, :], U[..., 2 * H :, :]
+    back = back_through(add_product, U_rz, d)
     dh, e = arriving(h, d_h, d_h_n)
     dh_before, ds = torch.empty_like(dh), torch.zeros_like(dh)
-    d = timeline(h[0], len(gates), 3 * H)
-    d_r_t, d_n_t = d[..., :H].unbind(0), d[..., 2 * H :].unbind(0)
-    drz_t = d[..., : 2 * H].unbind(0)
-    dzn_t = torch.unflatten(d[..., H:], -1, (2, H)).unbind(0)
+    da = timeline(h[0], len(gates), 3 * H)
+    d_r_t, d_n_t = da[..., :H].unbind(0), da[..., 2 * H :].unbind(0)
+    drz_t = da[..., : 2 * H].unbind(0)
+    dzn_t = torch.unflatten(da[..., H:], -1, (2, H)).unbind(0)
     for start, stop in chunks_back(gates):
         r, z, n = gates[start:stop].chunk(3, -1)
-        d_r, d_z, d_n = d[start:stop].chunk(3, -1)
-        skipped = None if mask is None else ~mask[start:stop].unsqueeze(-1)
-        carry_t = _common_coefficients(d_z, d_n, z, n, h[start:stop], skipped).unbind(0)
-        torch.addcmul(r, r, r, value=-1, out=d_r).mul_(h[start:stop])
+        d_r, d_z, d_n = da[start:stop].chunk(3, -1)
+        past = None if passed is None else passed[start:stop]
+        carry_t = _common_coefficients(d_z, d_n, z, n, h[start:stop], past).unbind(0)
+        torch.addcmul(r, r, r, value=-1, out=d_r).mul_(dropped(h[start:stop], d))
+        dr = dropped(r, d)
         for t in reversed(range(start, stop)):
-            limit(clip, dh)
+            limit(t, dh)
             if totals is not None:
                 totals[t] = dh
             dzn_t[t].mul_(dh.unsqueeze(-2))
             add_product(ds, d_n_t[t], U_n, beta=0, out=ds)
             d_r_t[t].mul_(ds)
-            add_product(e[t], drz_t[t], U_rz, out=dh_before)
-            dh_before.addcmul_(ds, r[t - start]).addcmul_(dh, carry_t[t - start])
+            back(e[t], drz_t[t], dh_before)
+            dh_before.addcmul_(ds, dr[t - start]).addcmul_(dh, carry_t[t - start])
             dh, dh_before = dh_before, dh
-    return d, dh
+    return da, dh
 
 
 def _common_coefficients(
@@ -248,22 +274,22 @@ def _common_coefficients(
     z: Tensor,
     n: Tensor,
     h_before: Tensor,
-    skipped: Tensor | None,
+    passed: Tensor | None,
 ) -> Tensor:
     """Write what dh_t is multiplied by to give da_z and da_n; return what carries it to t-1."""
     torch.addcmul(z, z, z, value=-1, out=d_z).mul_(h_before - n)
     torch.mul(n, n, out=d_n).neg_().add_(1.0)
     d_n.addcmul_(d_n, z, value=-1)
-    if skipped is None:
+    if passed is None:
         return z
-    d_z.masked_fill_(skipped, 0.0)
-    d_n.masked_fill_(skipped, 0.0)
-    return z.masked_fill(skipped, 1.0)
+    d_z.mul_(1.0 - passed)
+    d_n.mul_(1.0 - passed)
+    return z + passed * (1.0 - z)
 
 
 @dataclass(frozen=True)
 class GRUAfter(Kernel):
-    """The reset-after form: inputs x, h_0, W, U, b_ih, b_hh; residuals h, gates."""
+    """The reset-after form: inputs x, h_0, W, U, b_ih, b_hh, d, ζ; residuals h, gates."""
 
     operator = "gru_after"
     clip: float = 0.0
@@ -271,13 +297,13 @@ class GRUAfter(Kernel):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
-        x, h_0, W, U, b_ih, b_hh = inputs
+        x, h_0, W, U, b_ih, b_hh, d, zone = inputs
         H, T = h_0.shape[-1], x.shape[0]
         b, b_hn = _biases(b_ih, b_hh, H)
         h, gates = started(h_0, T), timeline(h_0, T, 4 * H)
         gates[..., :H] = 0.0 if b_hn is None else b_hn.unsqueeze(-2)
         project(x, W, b, out=gates[..., H:])
-        forward_after(gates, h, U.roll(H, -2), mask)
+        forward_after(gates, h, U.roll(H, -2), d, keeping(mask, zone))
         return h[1:].clone(), h[-1].clone(), h, gates
 
     def blank(self, inputs: Inputs) -> Tensors:
@@ -297,37 +323,44 @@ class GRUAfter(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back, then one product per gradient."""
-        x, _, W, U, _, _ = inputs
+        x, _, W, U, _, _, d, zone = inputs
         h, gates = residuals
         H = h.shape[-1]
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        d, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), mask, self.clip, totals)
-        dqrz, da = d[..., : 3 * H], d[..., H:]
+        passed, limit = passing(mask, zone, h.dtype), limiter(self.clip, mask)
+        both, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), d, passed, limit, totals)
+        dqrz, da = both[..., : 3 * H], both[..., H:]
         if tap is not None and totals is not None:
             tap.fill(totals, dh_0)
-        x_needed, h_0_needed, W_needed, U_needed, b_ih_needed, b_hh_needed = needed
+        x_needed, h_0_needed, W_needed, U_needed, b_ih_needed, b_hh_needed, _, _ = needed
         return (
             unproject(da, W) if x_needed else None,
             dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
-            outer(dqrz, h[:-1]).roll(-H, -2) if U_needed else None,
+            outer(dqrz, dropped(h[:-1], d)).roll(-H, -2) if U_needed else None,
             rows(da).sum(-2) if b_ih_needed else None,
             rows(dqrz).sum(-2).roll(-H, -1) if b_hh_needed else None,
+            None,
+            None,
         )
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Scan `step`."""
-        x, h_0, W, U, b_ih, b_hh = inputs
+        x, h_0, W, U, b_ih, b_hh, d, zone = inputs
         b, b_hn = _biases(b_ih, b_hh, h_0.shape[-1])
         a = affine(x, W, b)
-        (h_TBH,), (h_n,) = scan(lambda h, a_t: (step(h, a_t, U, b_hn),), (h_0,), [a], mask)
+
+        def mixed_step(h: Tensor, a_t: Tensor, zone_t: Tensor | None) -> tuple[Tensor]:
+            return (mixed(step(h, a_t, U, b_hn, "after", d), h, zone_t),)
+
+        (h_TBH,), (h_n,) = scan(mixed_step, (h_0,), [a, steps_of(zone, len(a))], mask)
         return h_TBH, h_n
 
 
 @dataclass(frozen=True)
 class GRUBefore(Kernel):
-    """The reset-before form: inputs x, h_0, W, U, b_ih, b_hh; residuals h, gates."""
+    """The reset-before form: inputs x, h_0, W, U, b_ih, b_hh, d, ζ; residuals h, gates."""
 
     operator = "gru_before"
     clip: float = 0.0
@@ -335,11 +368,11 @@ class GRUBefore(Kernel):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
-        x, h_0, W, U, b_ih, b_hh = inputs
+        x, h_0, W, U, b_ih, b_hh, d, zone = inputs
         H, T = h_0.shape[-1], x.shape[0]
         h = started(h_0, T)
         gates = project(x, W, together(b_ih, b_hh), out=timeline(h_0, T, 3 * H))
-        forward_before(gates, h, U, mask)
+        forward_before(gates, h, U, d, keeping(mask, zone))
         return h[1:].clone(), h[-1].clone(), h, gates
 
     def blank(self, inputs: Inputs) -> Tensors:
@@ -359,33 +392,38 @@ class GRUBefore(Kernel):
         residuals: Tensors,
     ) -> Optionals:
         """Run the loop back, then one product per gradient."""
-        x, _, W, U, _, _ = inputs
+        x, _, W, U, _, _, d, zone = inputs
         h, gates = residuals
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
-        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, mask, self.clip, totals)
+        passed, limit = passing(mask, zone, h.dtype), limiter(self.clip, mask)
+        da, dh_0 = adjoint_before(d_h, d_h_n, gates, h, U, d, passed, limit, totals)
         if tap is not None and totals is not None:
             tap.fill(totals, dh_0)
-        x_needed, h_0_needed, W_needed, U_needed, *b_needed = needed
+        x_needed, h_0_needed, W_needed, U_needed, *b_needed, _, _ = needed
         return (
             unproject(da, W) if x_needed else None,
             dh_0 if h_0_needed else None,
             outer(da, x) if W_needed else None,
-            _d_recurrent_before(da, gates, h) if U_needed else None,
+            _d_recurrent_before(da, gates, dropped(h[:-1], d)) if U_needed else None,
             *(rows(da).sum(-2) if need else None for need in b_needed),
+            None,
+            None,
         )
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Scan `step`."""
-        x, h_0, W, U, b_ih, b_hh = inputs
+        x, h_0, W, U, b_ih, b_hh, d, zone = inputs
         a = affine(x, W, together(b_ih, b_hh))
-        (h_TBH,), (h_n,) = scan(
-            lambda h, a_t: (step(h, a_t, U, reset="before"),), (h_0,), [a], mask
-        )
+
+        def mixed_step(h: Tensor, a_t: Tensor, zone_t: Tensor | None) -> tuple[Tensor]:
+            return (mixed(step(h, a_t, U, None, "before", d), h, zone_t),)
+
+        (h_TBH,), (h_n,) = scan(mixed_step, (h_0,), [a, steps_of(zone, len(a))], mask)
         return h_TBH, h_n
 
 
-def _d_recurrent_before(da: Tensor, gates: Tensor, h: Tensor) -> Tensor:
-    H, before = h.shape[-1], h[:-1]
+def _d_recurrent_before(da: Tensor, gates: Tensor, before: Tensor) -> Tensor:
+    H = before.shape[-1]
     s = torch.mul(gates[..., :H], before)
     return torch.cat([outer(da[..., : 2 * H], before), outer(da[..., 2 * H :], s)], -2)

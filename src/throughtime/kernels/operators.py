@@ -250,12 +250,13 @@ def _at_least_single(argument: Any) -> Any:
 _library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
 _H, _HC, _x = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor x", "Tensor h_0"]
 _W, _P = ["Tensor W", "Tensor U", "Tensor? b_ih", "Tensor? b_hh"], ["Tensor? P"]
+_R, _RR = ["Tensor? d", "Tensor? zone_h"], ["Tensor? d", "Tensor? zone_h", "Tensor? zone_c"]
 for _kernel in [
-    Operator("rnn_tanh", _H, [*_x, *_W], lambda *i: rnn_kernel(i[2], "tanh")),
-    Operator("rnn_relu", _H, [*_x, *_W], lambda *i: rnn_kernel(i[2], "relu")),
-    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P], lambda *i: lstm_kernel(i[3], i[-1])),
-    Operator("gru_after", _H, [*_x, *_W], lambda *i: gru_kernel(i[2], "after")),
-    Operator("gru_before", _H, [*_x, *_W], lambda *i: gru_kernel(i[2], "before")),
+    Operator("rnn_tanh", _H, [*_x, *_W, *_R], lambda *i: rnn_kernel(i[2], "tanh")),
+    Operator("rnn_relu", _H, [*_x, *_W, *_R], lambda *i: rnn_kernel(i[2], "relu")),
+    Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P, *_RR], lambda *i: lstm_kernel(i[3], i[7])),
+    Operator("gru_after", _H, [*_x, *_W, *_R], lambda *i: gru_kernel(i[2], "after")),
+    Operator("gru_before", _H, [*_x, *_W, *_R], lambda *i: gru_kernel(i[2], "before")),
 ]:
     _register(_kernel)
     _register_adjoint(_kernel)

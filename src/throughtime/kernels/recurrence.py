@@ -41,10 +41,13 @@ CHUNK_ELEMENTS = 2**16  # coefficients of the adjoint computed at once: fewer ca
 
 
 class Kernel(ABC):
-    """How one recurrence is computed; inputs are always x, the states, then the weights.
+    """How one recurrence is computed.
 
+    Inputs are always x, the states, the weights; then the dropout d and for each state the zoneout ζ
+    of `regularised`, where None is without.
     Outputs are h_TBH and the last value of each state. `clip` limits the norm of the gradient of
-    every state, row by row, on its way back through time; 0 is no limit.
+    every state, row by row, on its way back through time; 0 is no limit. A step that the mask skips
+    makes no state.
     """
 
     clip: float
@@ -150,8 +153,7 @@ def _run_traced(
     if not backwards:
         results: Tensors = operator(mask, *inputs)
         return results[:ends]
-    x, *rest = inputs
-    h_TBH, *others = operator(None if mask is None else mask.flip(0), x.flip(0), *rest)
+    h_TBH, *others = operator(_flip(mask), *_turned(inputs, kernel.states))
     return h_TBH.flip(0), *others[: ends - 1]
 
 
@@ -494,7 +496,7 @@ class Reverse(Kernel):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Turn x round, and then h_TBH."""
-        h_TBH, *others = self.kernel.forward(_flip(mask), (_flip(inputs[0]), *inputs[1:]), keep)
+        h_TBH, *others = self.kernel.forward(_flip(mask), _turned(inputs, self.states), keep)
         return h_TBH.flip(0), *others
 
     def blank(self, inputs: Inputs) -> Tensors:
@@ -512,7 +514,7 @@ class Reverse(Kernel):
     ) -> Optionals:
         """Turn round x and what the loss sends to h_TBH, and then x's gradient and the tap."""
         d_outputs = _flip(d_outputs[0]), *d_outputs[1:]
-        inputs = _flip(inputs[0]), *inputs[1:]
+        inputs = _turned(inputs, self.states)
         grads = self.kernel.adjoint(needed, tap, _flip(mask), d_outputs, inputs, residuals)
         if tap is not None:
             tap.flip()
@@ -520,12 +522,18 @@ class Reverse(Kernel):
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
         """Turn x round, and then h_TBH."""
-        h_TBH, *ends = self.kernel.replay(_flip(mask), (_flip(inputs[0]), *inputs[1:]))
+        h_TBH, *ends = self.kernel.replay(_flip(mask), _turned(inputs, self.states))
         return h_TBH.flip(0), *ends
 
 
-def _flip(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.flip(0)
+def _flip(tensor: Tensor | None, axis: int = 0) -> Tensor | None:
+    return None if tensor is None else tensor.flip(axis)
+
+
+def _turned(inputs: Inputs, states: int) -> Inputs:
+    """Turn round what runs along time: x, and the zoneout of every state."""
+    x, *fixed = inputs[:-states]
+    return x.flip(0), *fixed, *(_flip(zone, -3) for zone in inputs[-states:])
 
 
 class _Lifted:
@@ -589,13 +597,21 @@ def rows(values: Tensor) -> Tensor:
     return values.movedim(0, -3).flatten(-3, -2)
 
 
-def limit(clip: float, *state: Tensor) -> None:
-    """Limit, in place, the norm of every row of the gradient of a state, given in its parts."""
-    if clip:
+def limiter(clip: float, mask: Tensor | None) -> Callable[..., None]:
+    """Return the function of (t, *parts) that limits the gradient of a state, given in its parts.
+
+    It works in place and row by row; where the mask is False there is no new state to limit.
+    """
+
+    def limit(t: int, *state: Tensor) -> None:
         norm = torch.stack([part.square().sum(-1, keepdim=True) for part in state]).sum(0).sqrt()
         factor = (clip / norm).clamp(max=1.0).nan_to_num(nan=1.0)
+        if mask is not None:
+            factor = factor.masked_fill(~mask[t].unsqueeze(-1), 1.0)
         for part in state:
             part.mul_(factor)
+
+    return limit if clip else lambda t, *state: None
 
 
 def together(b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:

@@ -7,6 +7,11 @@ outputs and returns dL/d(argument) by the argument's name, and the gradient of e
 name "h_t", [T, B, H]. For the LSTM that is dL/d(h_t, c_t), under "h_t" and "c_t": each half is the
 gradient with the other held, so the path c_t -> h_t counts in "h_t" alone.
 
+`dropout` d has the shape of h_0: d * h_{t-1} stands for h_{t-1} beside U. `zoneout` ζ_t, [T, B, H] or
+one number (LSTM: a pair, for h and c), is how much of s_{t-1} stays: s_t = ζ_t * s_{t-1} + (1 - ζ_t) * s̃_t.
+`state_grad_clip` scales the gradient of every state (h_t, c_t) of a sample to at most that norm; a step
+that the mask skips makes no state.
+
 Notation: σ'(a) = s(1 - s) for s = σ(a), tanh'(a) = 1 - n² for n = tanh(a). Where the mask is False
 the state is carried unchanged, and so is its gradient.
 """
@@ -22,6 +27,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Gates = dict[tuple[int, int], tuple[Array, ...]]  # by time and sample
 Gradients = dict[str, Array]
+Zoneout = Array | float
 
 
 def sigmoid(a: Array) -> Array:
@@ -44,6 +50,8 @@ def rnn(
     *,
     phi: str = "tanh",
     mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: Zoneout = 0.0,
 ) -> tuple[Array, Array]:
     """Return h_t for all t [T, B, H], and the last: h_t = φ(W x_t + U h_{t-1} + b_ih + b_hh).
 
@@ -55,12 +63,14 @@ def rnn(
     T, B, _ = x.shape
     b_ih, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
     h_all = np.zeros((T, B, U.shape[1]))
+    d, zone = _one_for_none(h_0, dropout), _at_every_step(zoneout, h_all)
     for b in range(B):
         h = h_0[b]
         for t in range(T):
             if mask is None or mask[t, b]:
-                a = W @ x[t, b] + b_ih + U @ h + b_hh
-                h = np.tanh(a) if phi == "tanh" else np.maximum(a, 0.0)
+                a = W @ x[t, b] + b_ih + U @ (d[b] * h) + b_hh
+                proposed = np.tanh(a) if phi == "tanh" else np.maximum(a, 0.0)
+                h = zone[t, b] * h + (1.0 - zone[t, b]) * proposed
             h_all[t, b] = h
     return h_all, h_all[-1]
 
@@ -77,6 +87,9 @@ def rnn_gradients(
     *,
     phi: str = "tanh",
     mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: Zoneout = 0.0,
+    state_grad_clip: float = 0.0,
 ) -> Gradients:
     """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n).
 
@@ -87,25 +100,30 @@ def rnn_gradients(
     ([1.0, 1.0, 1.0], [[3.0]], [[3.0]])
     """
     T, B, _ = x.shape
-    h_all, _ = rnn(x, h_0, W, U, b_ih, b_hh, phi=phi, mask=mask)
+    how: dict[str, Any] = {"mask": mask, "dropout": dropout, "zoneout": zoneout}
+    h_all, _ = rnn(x, h_0, W, U, b_ih, b_hh, phi=phi, **how)
+    b_ih, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
+    d, zone = _one_for_none(h_0, dropout), _at_every_step(zoneout, h_all)
     g = _zero_gradients(x=x, h_0=h_0, W=W, U=U, b_ih=U[:, 0], b_hh=U[:, 0], h_t=h_all)
     for b in range(B):
         dh = d_h_n[b]
         for t in reversed(range(T)):
             dh = dh + d_h[t, b]
-            g["h_t"][t, b] = dh
             if mask is not None and not mask[t, b]:
+                g["h_t"][t, b] = dh
                 continue
+            (dh,) = _clipped(state_grad_clip, dh)
+            g["h_t"][t, b] = dh
             h_before = h_all[t - 1, b] if t > 0 else h_0[b]
-            h = h_all[t, b]
-            slope = 1.0 - h**2 if phi == "tanh" else (h > 0).astype(float)
-            da = slope * dh
+            a = W @ x[t, b] + b_ih + U @ (d[b] * h_before) + b_hh
+            slope = 1.0 - np.tanh(a) ** 2 if phi == "tanh" else (a > 0).astype(float)
+            da = slope * (1.0 - zone[t, b]) * dh
             g["W"] += np.outer(da, x[t, b])
-            g["U"] += np.outer(da, h_before)
+            g["U"] += np.outer(da, d[b] * h_before)
             g["b_ih"] += da
             g["b_hh"] += da
             g["x"][t, b] = W.T @ da
-            dh = U.T @ da
+            dh = zone[t, b] * dh + d[b] * (U.T @ da)
         g["h_0"][b] = dh
     return g
 
@@ -121,6 +139,8 @@ def lstm(
     P: Array | None = None,
     *,
     mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: tuple[Zoneout, Zoneout] | float = 0.0,
 ) -> tuple[Array, Array, Array]:
     """Return h_t for all t, the last h and the last c; gates i f g o, h_t = P (o * tanh c_t).
 
@@ -129,7 +149,7 @@ def lstm(
     >>> c_n.tolist()
     [[0.25]]
     """
-    h_all, c_all, _ = _lstm_trace(x, h_0, c_0, W, U, b_ih, b_hh, P, mask)
+    h_all, c_all, _ = _lstm_trace(x, h_0, c_0, W, U, b_ih, b_hh, P, mask, dropout, zoneout)
     return h_all, h_all[-1], c_all[-1]
 
 
@@ -143,21 +163,26 @@ def _lstm_trace(
     b_hh: Array | None,
     P: Array | None,
     mask: Mask | None,
+    dropout: Array | None,
+    zoneout: tuple[Zoneout, Zoneout] | float,
 ) -> tuple[Array, Array, Gates]:
     T, B, _ = x.shape
     b_ih, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
     h_all, c_all = np.zeros((T, B, U.shape[1])), np.zeros((T, B, c_0.shape[1]))
+    d, (zone_h, zone_c) = _one_for_none(h_0, dropout), _zones(zoneout, h_all, c_all)
     gates: Gates = {}
     for b in range(B):
         h, c = h_0[b], c_0[b]
         for t in range(T):
             if mask is None or mask[t, b]:
-                a_i, a_f, a_g, a_o = np.split(W @ x[t, b] + b_ih + U @ h + b_hh, 4)
+                a_i, a_f, a_g, a_o = np.split(W @ x[t, b] + b_ih + U @ (d[b] * h) + b_hh, 4)
                 i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
-                gates[t, b] = (i, f, g, o)
-                c = f * c + i * g
-                m = o * np.tanh(c)
-                h = m if P is None else P @ m
+                c_proposed = f * c + i * g
+                gates[t, b] = (i, f, g, o, c_proposed)
+                m = o * np.tanh(c_proposed)
+                h_proposed = m if P is None else P @ m
+                h = zone_h[t, b] * h + (1.0 - zone_h[t, b]) * h_proposed
+                c = zone_c[t, b] * c + (1.0 - zone_c[t, b]) * c_proposed
             h_all[t, b], c_all[t, b] = h, c
     return h_all, c_all, gates
 
@@ -176,6 +201,9 @@ def lstm_gradients(
     d_c_n: Array,
     *,
     mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: tuple[Zoneout, Zoneout] | float = 0.0,
+    state_grad_clip: float = 0.0,
 ) -> Gradients:
     """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n) + sum(d_c_n * c_n).
 
@@ -186,7 +214,9 @@ def lstm_gradients(
     ([0.5, 1.0], [[0.25]])
     """
     T, B, _ = x.shape
-    h_all, c_all, gates = _lstm_trace(x, h_0, c_0, W, U, b_ih, b_hh, P, mask)
+    trace = _lstm_trace(x, h_0, c_0, W, U, b_ih, b_hh, P, mask, dropout, zoneout)
+    h_all, c_all, gates = trace
+    d, (zone_h, zone_c) = _one_for_none(h_0, dropout), _zones(zoneout, h_all, c_all)
     bias = U[:, 0]
     grads = _zero_gradients(
         x=x, h_0=h_0, c_0=c_0, W=W, U=U, b_ih=bias, b_hh=bias, h_t=h_all, c_t=c_all
@@ -196,27 +226,31 @@ def lstm_gradients(
         dh, dc = d_h_n[b], d_c_n[b]
         for t in reversed(range(T)):
             dh = dh + d_h[t, b]
-            grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
             if mask is not None and not mask[t, b]:
+                grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
                 continue
+            dh, dc = _clipped(state_grad_clip, dh, dc)
+            grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
             h_before, c_before = (h_all[t - 1, b], c_all[t - 1, b]) if t > 0 else (h_0[b], c_0[b])
-            i, f, g, o = gates[t, b]
-            tanh_c = np.tanh(c_all[t, b])
-            dm = dh if P is None else P.T @ dh
-            dc = dc + dm * o * (1.0 - tanh_c**2)
-            da_i = dc * g * i * (1.0 - i)
-            da_f = dc * c_before * f * (1.0 - f)
-            da_g = dc * i * (1.0 - g**2)
+            i, f, g, o, c_proposed = gates[t, b]
+            tanh_c = np.tanh(c_proposed)
+            dh_proposed = (1.0 - zone_h[t, b]) * dh
+            dm = dh_proposed if P is None else P.T @ dh_proposed
+            dc_proposed = (1.0 - zone_c[t, b]) * dc + dm * o * (1.0 - tanh_c**2)
+            da_i = dc_proposed * g * i * (1.0 - i)
+            da_f = dc_proposed * c_before * f * (1.0 - f)
+            da_g = dc_proposed * i * (1.0 - g**2)
             da_o = dm * tanh_c * o * (1.0 - o)
             da = np.concatenate([da_i, da_f, da_g, da_o])
             if P is not None:
-                grads["P"] += np.outer(dh, o * tanh_c)
+                grads["P"] += np.outer(dh_proposed, o * tanh_c)
             grads["W"] += np.outer(da, x[t, b])
-            grads["U"] += np.outer(da, h_before)
+            grads["U"] += np.outer(da, d[b] * h_before)
             grads["b_ih"] += da
             grads["b_hh"] += da
             grads["x"][t, b] = W.T @ da
-            dh, dc = U.T @ da, dc * f
+            dh = zone_h[t, b] * dh + d[b] * (U.T @ da)
+            dc = zone_c[t, b] * dc + f * dc_proposed
         grads["h_0"][b], grads["c_0"][b] = dh, dc
     return grads
 
@@ -231,6 +265,8 @@ def gru(
     *,
     reset: str = "after",
     mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: Zoneout = 0.0,
 ) -> tuple[Array, Array]:
     """Return h_t for all t, and the last; gates r z n, h_t = (1 - z) * n + z * h_{t-1}.
 
@@ -242,7 +278,7 @@ def gru(
     >>> h.ravel().tolist()
     [0.5, 0.25, 0.125]
     """
-    h_all, _ = _gru_trace(x, h_0, W, U, b_ih, b_hh, reset, mask)
+    h_all, _ = _gru_trace(x, h_0, W, U, b_ih, b_hh, reset, mask, dropout, zoneout)
     return h_all, h_all[-1]
 
 
@@ -255,6 +291,8 @@ def _gru_trace(
     b_hh: Array | None,
     reset: str,
     mask: Mask | None,
+    dropout: Array | None,
+    zoneout: Zoneout,
 ) -> tuple[Array, Gates]:
     T, B, _ = x.shape
     b_ih, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
@@ -263,19 +301,22 @@ def _gru_trace(
     b_ir, b_iz, b_in = np.split(b_ih, 3)
     b_hr, b_hz, b_hn = np.split(b_hh, 3)
     h_all = np.zeros((T, B, U.shape[1]))
+    d, zone = _one_for_none(h_0, dropout), _at_every_step(zoneout, h_all)
     gates: Gates = {}
     for b in range(B):
         h = h_0[b]
         for t in range(T):
             if mask is None or mask[t, b]:
-                r = sigmoid(W_r @ x[t, b] + b_ir + U_r @ h + b_hr)
-                z = sigmoid(W_z @ x[t, b] + b_iz + U_z @ h + b_hz)
+                kept = d[b] * h
+                r = sigmoid(W_r @ x[t, b] + b_ir + U_r @ kept + b_hr)
+                z = sigmoid(W_z @ x[t, b] + b_iz + U_z @ kept + b_hz)
                 if reset == "after":
-                    n = np.tanh(W_n @ x[t, b] + b_in + r * (U_n @ h + b_hn))
+                    n = np.tanh(W_n @ x[t, b] + b_in + r * (U_n @ kept + b_hn))
                 else:
-                    n = np.tanh(W_n @ x[t, b] + b_in + U_n @ (r * h) + b_hn)
+                    n = np.tanh(W_n @ x[t, b] + b_in + U_n @ (r * kept) + b_hn)
                 gates[t, b] = (r, z, n)
-                h = (1.0 - z) * n + z * h
+                proposed = (1.0 - z) * n + z * h
+                h = zone[t, b] * h + (1.0 - zone[t, b]) * proposed
             h_all[t, b] = h
     return h_all, gates
 
@@ -292,6 +333,9 @@ def gru_gradients(
     *,
     reset: str = "after",
     mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: Zoneout = 0.0,
+    state_grad_clip: float = 0.0,
 ) -> Gradients:
     """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n).
 
@@ -302,7 +346,8 @@ def gru_gradients(
     """
     T, B, _ = x.shape
     H = U.shape[1]
-    h_all, gates = _gru_trace(x, h_0, W, U, b_ih, b_hh, reset, mask)
+    h_all, gates = _gru_trace(x, h_0, W, U, b_ih, b_hh, reset, mask, dropout, zoneout)
+    d, zone = _one_for_none(h_0, dropout), _at_every_step(zoneout, h_all)
     _, b_hh = _zeros_for_none(U.shape[0], b_ih, b_hh)
     b_hn, U_n = b_hh[2 * H :], U[2 * H :]
     g = _zero_gradients(x=x, h_0=h_0, W=W, U=U, b_ih=U[:, 0], b_hh=U[:, 0], h_t=h_all)
@@ -310,30 +355,34 @@ def gru_gradients(
         dh = d_h_n[b]
         for t in reversed(range(T)):
             dh = dh + d_h[t, b]
-            g["h_t"][t, b] = dh
             if mask is not None and not mask[t, b]:
+                g["h_t"][t, b] = dh
                 continue
+            (dh,) = _clipped(state_grad_clip, dh)
+            g["h_t"][t, b] = dh
             h = h_all[t - 1, b] if t > 0 else h_0[b]
             r, z, n = gates[t, b]
-            da_z = dh * (h - n) * z * (1.0 - z)
-            da_n = dh * (1.0 - z) * (1.0 - n**2)
+            kept, d_proposed = d[b] * h, (1.0 - zone[t, b]) * dh
+            da_z = d_proposed * (h - n) * z * (1.0 - z)
+            da_n = d_proposed * (1.0 - z) * (1.0 - n**2)
             if reset == "after":
-                into_n, from_n = h, da_n * r  # U_n multiplies h, and gets da_n through r
-                da_r = da_n * (U_n @ h + b_hn) * r * (1.0 - r)
-                dh_through_n = U_n.T @ from_n
+                into_n, from_n = kept, da_n * r  # U_n multiplies h, and gets da_n through r
+                da_r = da_n * (U_n @ kept + b_hn) * r * (1.0 - r)
+                d_through_n = U_n.T @ from_n
             else:
-                into_n, from_n = r * h, da_n
+                into_n, from_n = r * kept, da_n
                 ds = U_n.T @ da_n
-                da_r = ds * h * r * (1.0 - r)
-                dh_through_n = ds * r
+                da_r = ds * kept * r * (1.0 - r)
+                d_through_n = ds * r
             da_x = np.concatenate([da_r, da_z, da_n])
             g["W"] += np.outer(da_x, x[t, b])
             g["b_ih"] += da_x
             g["b_hh"] += np.concatenate([da_r, da_z, from_n])
-            g["U"][: 2 * H] += np.outer(np.concatenate([da_r, da_z]), h)
+            g["U"][: 2 * H] += np.outer(np.concatenate([da_r, da_z]), kept)
             g["U"][2 * H :] += np.outer(from_n, into_n)
             g["x"][t, b] = W.T @ da_x
-            dh = dh * z + U[:H].T @ da_r + U[H : 2 * H].T @ da_z + dh_through_n
+            d_kept = U[:H].T @ da_r + U[H : 2 * H].T @ da_z + d_through_n
+            dh = zone[t, b] * dh + z * d_proposed + d[b] * d_kept
         g["h_0"][b] = dh
     return g
 
@@ -341,6 +390,27 @@ def gru_gradients(
 def _zeros_for_none(size: int, *biases: Array | None) -> tuple[Array, Array]:
     b_ih, b_hh = (np.zeros(size) if bias is None else bias for bias in biases)
     return b_ih, b_hh
+
+
+def _one_for_none(h_0: Array, dropout: Array | None) -> Array:
+    return np.ones_like(h_0) if dropout is None else dropout
+
+
+def _at_every_step(zoneout: Zoneout, states: Array) -> Array:
+    return np.broadcast_to(np.asarray(zoneout, float), states.shape)
+
+
+def _zones(
+    zoneout: tuple[Zoneout, Zoneout] | float, h_all: Array, c_all: Array
+) -> tuple[Array, Array]:
+    zone_h, zone_c = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
+    return _at_every_step(zone_h, h_all), _at_every_step(zone_c, c_all)
+
+
+def _clipped(most: float, *gradient: Array) -> tuple[Array, ...]:
+    norm = np.sqrt(sum(float(part @ part) for part in gradient))
+    factor = most / norm if 0.0 < most < norm else 1.0
+    return tuple(factor * part for part in gradient)
 
 
 def _zero_gradients(**arguments: Any) -> Gradients:

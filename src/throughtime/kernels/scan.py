@@ -13,6 +13,7 @@ must be differentiated more than once; their fast loops write the same steps int
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +23,13 @@ Step = Callable[..., State]
 
 
 def scan(
-    step: Step, state: State, inputs: Sequence[Tensor], mask: Tensor | None = None
+    step: Step, state: State, inputs: Sequence[Any], mask: Tensor | None = None
 ) -> tuple[State, State]:
     """Repeat `state = step(*state, *inputs_t)` along the first axis of the inputs.
 
     Returns the states at every time step, each stacked along a new first axis, and the last state.
-    `mask` [T, B] (or [T, E, B]) is False where the step is to be skipped.
+    `mask` [T, B] (or [T, E, B]) is False where the step is to be skipped. Any sequence may be an
+    input, of anything that `step` understands.
 
     >>> x = torch.tensor([1.0, 2.0, 3.0])
     >>> states, last = scan(lambda s, x_t: (s + x_t,), (torch.zeros(()),), [x])

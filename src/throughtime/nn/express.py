@@ -42,6 +42,8 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
         or forward_ad._current_level >= 0
         or is_compiling()
         or len(layer._all_weights) != 1
+        or layer.zoneout
+        or (layer.training and layer.recurrent_dropout)
     ):
         return None
     processor, parameters, names = compiled.processor(), layer._parameters, layer._all_weights[0]
@@ -67,6 +69,8 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     if is_grad_enabled():
         given = [t for t in (input, *weights, *states) if t is not None]
         if any(t.requires_grad for t in given):
+            if layer.state_grad_clip:
+                return None
             output, *ends = _express(layer, processor, input, *states, *weights)
             return output, tuple(ends) if both else ends[0]
     output = empty(*shape[:2], H, dtype=input.dtype)
@@ -77,7 +81,7 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     try:
         compiled.run_forward(
             *(processor.number, layer.form, get_num_threads(), False, 0.0),
-            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh, None, None),
+            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh, *_ALONE, None),
             *(h_TBH, ends[0], ends[1] if both else None),
         )
     except TensorError:
@@ -105,7 +109,7 @@ class Express(torch.autograd.Function):
         compiled.run_forward(
             *(processor.number, layer.form, get_num_threads(), False, 0.0),
             *(_time_first(x, batch_first), states[0], states[1] if both else None),
-            *(*inputs[2 + both :], None, residual, _time_first(output, batch_first)),
+            *(*inputs[2 + both :], *_ALONE, residual, _time_first(output, batch_first)),
             *(ends[0], ends[1] if both else None),
         )
         ctx.layer, ctx.processor, ctx.form = layer, processor, layer.form
@@ -134,12 +138,13 @@ class Express(torch.autograd.Function):
         compiled.run_adjoint(
             *(ctx.processor.number, ctx.form, get_num_threads(), False, 0.0),
             *(_time_first(inputs[0], layer.batch_first), inputs[1], inputs[2] if both else None),
-            *(*inputs[2 + both :], None, residual, d_h, d_ends[0], d_ends[1] if both else None),
+            *(*inputs[2 + both :], *_ALONE, residual, d_h, d_ends[0], d_ends[1] if both else None),
             *(dx, grads[1], grads[2] if both else None, *grads[2 + both :], None, None, None, None),
         )
         return None, None, *grads
 
 
+_ALONE = (None,) * 4  # no mask, no dropout, no zoneout of h and c
 _express: Callable[..., tuple[Tensor, ...]] = Express.apply
 
 
@@ -153,6 +158,6 @@ def _replay(layer: Any, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     x = _time_first(x, layer.batch_first)
     zeros = x.new_zeros(x.shape[1], layer.hidden_size)
     starts = [zeros if h is None else h.squeeze(0) for h in states]
-    projection = (None,) * (layer.STATES == 2)
-    h_TBH, *ends = layer.kernel(weights[0]).replay(None, (x, *starts, *weights, *projection))
+    without = (None,) * (2 if layer.STATES == 1 else 4)  # projection, dropout, zoneout
+    h_TBH, *ends = layer.kernel(weights[0]).replay(None, (x, *starts, *weights, *without))
     return _time_first(h_TBH, layer.batch_first), *(end.unsqueeze(0) for end in ends)

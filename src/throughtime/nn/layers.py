@@ -11,6 +11,15 @@ breaks its graph at whatever descends from PyTorch's recurrent layers and runs i
 a model as a whole, set `torch._dynamo.config.allow_rnn = True`. A saved program runs where
 `throughtime.kernels` is imported before it is loaded.
 
+Three keywords are our own, on all of them; a layer that uses one runs our kernels everywhere:
+
+    recurrent_dropout   the rate at which h_{t-1} is dropped on its way to U, with one mask for all
+                        time steps of a call; in training alone (Gal and Ghahramani, 2016)
+    zoneout             the rate at which a unit keeps its state of the step before; in training by
+                        chance, else by its expected value (Krueger et al., 2017)
+    state_grad_clip     the norm to which the gradient of every state, h_t or (h_t, c_t), of every
+                        series is limited on its way back through time; 0 is no limit
+
 Under autocast the layers take what they are given in the precision of their weights, and answer in it.
 
 `recording` shows the gradients at every state, exactly as the backward pass computed them.
@@ -28,7 +37,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime._checks import one_of
+from throughtime._checks import one_of, real
 from throughtime._errors import SettingError
 from throughtime.kernels import AdjointTap, gru, lstm, rnn
 from throughtime.kernels.gru import gru_kernel
@@ -103,6 +112,27 @@ class _Layers(torch.nn.RNNBase):
     """Stacked layers in one or two directions; a subclass says which recurrence they run."""
 
     STATES: ClassVar[int] = 1
+    recurrent_dropout: float = 0.0  # also for a layer of torch.nn whose class was changed
+    zoneout: float | tuple[float, float] = 0.0
+    state_grad_clip: float = 0.0
+
+    def __init__(
+        self,
+        *args: Any,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
+        state_grad_clip: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        recurrent_dropout = real("recurrent_dropout", recurrent_dropout, at_least=0, below=1)
+        zoneout = self._checked(zoneout)
+        state_grad_clip = real("state_grad_clip", state_grad_clip, at_least=0)
+        super().__init__(*args, **kwargs)
+        self.recurrent_dropout, self.zoneout = recurrent_dropout, zoneout
+        self.state_grad_clip = state_grad_clip
+
+    def _checked(self, zoneout: Any) -> Any:
+        return real("zoneout", zoneout, at_least=0, below=1)
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
@@ -125,7 +155,10 @@ class _Layers(torch.nn.RNNBase):
             quick = answer(self, input, hx)
             if quick is not None:
                 return quick
-        if _open and "torch._dynamo" in sys.modules:  # what it compiles has no room for a record
+        eager = _open or (self.state_grad_clip and torch.is_grad_enabled())
+        if (
+            eager and "torch._dynamo" in sys.modules
+        ):  # which has no room for a record, nor for clipping
             return torch.compiler.disable(self._forward)(input, hx)  # type: ignore[no-untyped-call]
         return self._forward(input, hx)
 
@@ -139,12 +172,37 @@ class _Layers(torch.nn.RNNBase):
         return self._run_packed(input, hx) if packed else self._run_padded(input, hx)
 
     def _hand_over(self, input: Any, hx: Any) -> Any:
-        return super().forward(input, hx)  # the sibling in torch.nn
+        answer = super().forward(input, hx)  # the sibling in torch.nn
+        data = input.data if isinstance(input, PackedSequence) else input
+        if data.numel() and self._is_our_own():  # most likely it has raised
+            wanted = f"input and hx in the dtype of the weights, {self.weight_ih_l0.dtype}"
+            remedy = f"convert them; PyTorch has no such {type(self).__name__}"
+            raise SettingError(wanted, str(data.dtype), remedy)
+        return answer
+
+    def _is_our_own(self) -> bool:
+        """Say whether PyTorch has no layer that would do the same."""
+        return bool(
+            (self.training and self.recurrent_dropout)
+            or any(self._zoneouts())
+            or (self.state_grad_clip and torch.is_grad_enabled())
+        )
+
+    def _zoneouts(self) -> tuple[float, ...]:
+        """Return the rate of each state."""
+        return self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout,) * self.STATES
 
     def _is_ours(self, data: Tensor) -> bool:
+        if torch.jit.is_tracing() and self._is_our_own():  # type: ignore[attr-defined,no-untyped-call]
+            name = type(self).__name__
+            raise SettingError(
+                f"a {name} that PyTorch has too, for torch.jit.trace",
+                repr(self),
+                "use torch.export",
+            )
         weight: Any = self.weight_ih_l0
         at_home = data.device.type == "cpu" and on_our_ground(weight)
-        return at_home or self._record() is not None
+        return at_home or self._is_our_own() or self._record() is not None
 
     def _record(self) -> tuple[str, list[Recorded]] | None:
         if not _open:
@@ -242,8 +300,32 @@ class _Layers(torch.nn.RNNBase):
             record[1].append(Recorded(record[0], layer, direction, tap))
         suffix = f"_l{layer}" + "_reverse" * direction
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        weights = [getattr(self, name + suffix, None) for name in names]
-        return self._recur(x, states, weights, mask=mask, reverse=direction == 1, tap=tap)
+        weights: list[Any] = [getattr(self, name + suffix, None) for name in names]
+        how = {"mask": mask, "reverse": direction == 1, "tap": tap}
+        T = len(x if mask is None else mask)
+        return self._recur(x, states, weights, **how, **self._in_the_cell(T, states, weights[0]))
+
+    def _in_the_cell(self, T: int, states: States, W: Tensor) -> dict[str, Any]:
+        """Draw what is random in this call, and name what is not."""
+        how: dict[str, Any] = {"state_grad_clip": self.state_grad_clip}
+        made: dict[str, Any] = {"dtype": W.dtype, "device": W.device}
+        if self.training and self.recurrent_dropout:
+            whole = torch.ones(states[0].shape, **made)
+            how["dropout"] = torch.nn.functional.dropout(whole, self.recurrent_dropout)
+        zoneouts: list[Any] = list(self._zoneouts())
+        if self.training:
+            for i, state in enumerate(states):
+                if zoneouts[i]:
+                    drawn = torch.rand(T, *state.shape, **made)
+                    zoneouts[i] = (drawn < zoneouts[i]).to(W.dtype)
+        how["zoneout"] = tuple(zoneouts) if len(zoneouts) == 2 else zoneouts[0]
+        return how
+
+    def extra_repr(self) -> str:
+        """Name what is not PyTorch's, where it is used."""
+        names = "recurrent_dropout", "zoneout", "state_grad_clip"
+        used = (f", {name}={getattr(self, name)}" for name in names if getattr(self, name))
+        return super().extra_repr() + "".join(used)
 
 
 def _each(states: Any, method: str) -> Any:
@@ -256,7 +338,9 @@ def _each(states: Any, method: str) -> Any:
 class RNN(_Layers, torch.nn.RNN):
     """`torch.nn.RNN` with our kernels: h_t = φ(W x_t + b_ih + U h_{t-1} + b_hh), φ = tanh or ReLU.
 
-    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.RNN`.
+    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.RNN`, and
+    `recurrent_dropout`, `zoneout`, `state_grad_clip` (see the module) are added. Raises SettingError
+    for a rate outside [0, 1) or a negative clip.
 
     >>> layer = RNN(4, 8, num_layers=2, bidirectional=True)
     >>> output, h_n = layer(torch.zeros(10, 3, 4))
@@ -281,12 +365,16 @@ class RNN(_Layers, torch.nn.RNN):
 class LSTM(_Layers, torch.nn.LSTM):
     """`torch.nn.LSTM` with our kernels, projections included.
 
-    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.LSTM`.
+    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.LSTM`, and
+    `recurrent_dropout`, `zoneout`, `state_grad_clip` (see the module) are added; `zoneout` is one
+    rate, or a pair for h and c. Raises SettingError for a rate outside [0, 1) or a negative clip.
 
     >>> layer = LSTM(4, 8, proj_size=3, batch_first=True)
     >>> output, (h_n, c_n) = layer(torch.zeros(2, 10, 4))
     >>> output.shape, h_n.shape, c_n.shape
     (torch.Size([2, 10, 3]), torch.Size([1, 2, 3]), torch.Size([1, 2, 8]))
+    >>> LSTM(4, 8, recurrent_dropout=0.2, zoneout=(0.05, 0.5))
+    LSTM(4, 8, recurrent_dropout=0.2, zoneout=(0.05, 0.5))
     """
 
     STATES, kept = 2, 4
@@ -299,6 +387,16 @@ class LSTM(_Layers, torch.nn.LSTM):
     def _split(self, hx: Any) -> Any:
         return () if hx is None else hx
 
+    def _checked(self, zoneout: Any) -> Any:
+        if not isinstance(zoneout, (tuple, list)):
+            return super()._checked(zoneout)
+        if len(zoneout) != 2:
+            raise SettingError(
+                "zoneout to be a rate, or one for h and one for c", repr(zoneout), "pass 2"
+            )
+        pair = tuple(map(super()._checked, zoneout))
+        return pair if any(pair) else 0.0
+
     def _widths(self) -> list[int]:
         return [self.proj_size or self.hidden_size, self.hidden_size]
 
@@ -309,10 +407,12 @@ class LSTM(_Layers, torch.nn.LSTM):
 class GRU(_Layers, torch.nn.GRU):
     """`torch.nn.GRU` with our kernels, in both forms.
 
-    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.GRU`; one keyword
-    is added. `reset="after"`, PyTorch's form, lets r act on U_n h + b_hn; `reset="before"`, the one
+    Arguments, inputs, outputs, errors and the state_dict are those of `torch.nn.GRU`, and
+    `recurrent_dropout`, `zoneout`, `state_grad_clip` (see the module) are added, and `reset`.
+    `reset="after"`, PyTorch's form, lets r act on U_n h + b_hn; `reset="before"`, the one
     of Cho et al. (2014) and of the textbooks, on h itself. PyTorch has no kernel for the latter, so
-    it runs ours on every device. Raises SettingError for another `reset`.
+    it runs ours on every device. Raises SettingError for another `reset`, a rate outside [0, 1) or a
+    negative clip.
 
     >>> layer = GRU(4, 8, reset="before")
     >>> output, h_n = layer(torch.zeros(10, 3, 4))
@@ -342,21 +442,13 @@ class GRU(_Layers, torch.nn.GRU):
         super().__init__(*args, **kwargs)
         self.reset = reset
 
-    def _hand_over(self, input: Any, hx: Any) -> Any:
-        answer = super()._hand_over(input, hx)  # most likely raises
-        data = input.data if isinstance(input, PackedSequence) else input
-        if self.reset == "before" and data.numel():
-            wanted = f"input and hx in the dtype of the weights, {self.weight_ih_l0.dtype}"
-            raise SettingError(wanted, str(data.dtype), "convert them; PyTorch has no such GRU")
-        return answer
-
-    def _is_ours(self, data: Tensor) -> bool:
-        return self.reset == "before" or super()._is_ours(data)
+    def _is_our_own(self) -> bool:
+        return self.reset == "before" or super()._is_our_own()
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         reset: Any = self.reset
         return gru(x, *states, *weights[:4], reset=reset, **how)
 
     def extra_repr(self) -> str:
-        """Name the form of the reset gate where it is not PyTorch's."""
+        """Name what is not PyTorch's, where it is used."""
         return super().extra_repr() + ("" if self.reset == "after" else f", reset={self.reset}")

@@ -68,7 +68,7 @@ struct GruBeforeCell : Plain<GruBeforeCell> {
   template <class T>
   static TT_INLINE void activate(const Vec<T>* a, const Step<T>& step, const Place& at) {
     Vec<T> r = sigmoid<T>(a[0]), z = sigmoid<T>(a[1]);
-    store(step.spare + at.at, r * load(step.h + at.at));
+    store(step.spare + at.at, r * load(step.left + at.at));
     store(step.spare + step.slot + at.at, a[2]);
     store(step.spare + 2 * step.slot + at.at, z);
     if (step.kept) store(step.kept + at.at * KEPT, r);
@@ -159,9 +159,9 @@ struct GruBeforeCell : Plain<GruBeforeCell> {
     Vec<T> da_r = {}, s = {};
     if (!carried(step, at)) {
       Vec<T> r = load(step.kept + at.at * KEPT), ds = load(step.spare + at.at);
-      s = r * load(step.h + at.at);
+      s = r * load(step.left + at.at);
       da_r = ds * s * (T(1) - r);
-      store(step.dh + at.at, load(step.dh + at.at) + r * ds);
+      store(step.to_left + at.at, load(step.to_left + at.at) + r * ds);
     }
     store(step.spare_step + at.at, s);
     write_da<T>(step, at, PARTS, 0, da_r);
@@ -177,14 +177,14 @@ struct GruBeforeCell : Plain<GruBeforeCell> {
       for (int64_t r = 0; r < rows; ++r)
         if (r < in_use) differentiate_s<T>(step, place(s, rows, j, r));
         else store(step.spare_step + place(s, rows, j, r).at, Vec<T>{});
-    multiply_back<T, true>(U_rz, rows, in_use, step.da, step.dh);
+    multiply_back<T, true>(U_rz, rows, in_use, step.da, step.to_left);
   }
 
   template <class T>
-  static void add_dU(const Shape<T>& s, const Unit& u, const Slots<GruBeforeCell, T>& slots,
-                     int64_t q, int64_t n, const T* da, Rows da_at, T* dU, const T* spare) {
+  static void add_dU(const Shape<T>& s, const Unit& u, int64_t n, const T* left, Rows left_at,
+                     const T* da, Rows da_at, T* dU, const T* spare) {
     constexpr int64_t L = LANES<T>;
-    Plain<GruBeforeCell>::add_dU<T>(s, u, slots, q, n, da, da_at, dU, spare);
+    Plain<GruBeforeCell>::add_dU<T>(s, u, n, left, left_at, da, da_at, dU, spare);
     int64_t part = u.rows * s.padded, panel = u.rows * L, slot = s.rows * s.padded;
     add_outer_all<T>(dU + 2 * s.padded * s.padded, s.padded, s.padded, s.blocks, n, u.rows,
                      da + 2 * part, da_at, panel, spare + slot, Rows{slot, L}, panel);

@@ -54,16 +54,17 @@ using Table = Kernel[RECURRENCES][PRECISIONS];
 
 // The tensors of a problem, in the order in which Python gives them.
 enum Part {
-  X, H_0, C_0, W, U, B_IH, B_HH, MASK, RESIDUAL,  // given to both passes
-  H, H_N, C_N,                                    // written forward
-  D_H, D_H_N, D_C_N,                              // read back
+  X, H_0, C_0, W, U, B_IH, B_HH, MASK, DROPOUT, ZONE_H, ZONE_C, RESIDUAL,  // given to both passes
+  H, H_N, C_N,         // written forward
+  D_H, D_H_N, D_C_N,   // read back
   DX, DH_0, DC_0, DW, DU, DB_IH, DB_HH, ALL_DH, ALL_DC, NORM_DH, NORM_DC,  // written back
   PARTS
 };
-const char* const NAMES[PARTS] = {"x",    "h_0",   "c_0",   "W",    "U",    "b_ih",   "b_hh",
-                                  "mask", "residual", "h_TBH", "h_n", "c_n",  "d_h_TBH", "d_h_n",
-                                  "d_c_n", "dx",   "dh_0",  "dc_0", "dW",   "dU",     "db_ih",
-                                  "db_hh", "dh_TBH", "dc_TBH", "dh_norm_TB", "dc_norm_TB"};
+const char* const NAMES[PARTS] = {
+    "x",        "h_0",   "c_0",     "W",     "U",     "b_ih",  "b_hh",  "mask", "dropout",
+    "zone_h",   "zone_c", "residual", "h_TBH", "h_n",  "c_n",   "d_h_TBH", "d_h_n", "d_c_n",
+    "dx",       "dh_0",  "dc_0",    "dW",    "dU",    "db_ih", "db_hh", "dh_TBH", "dc_TBH",
+    "dh_norm_TB", "dc_norm_TB"};
 
 PyObject* tensor_error = nullptr;  // throughtime._errors.TensorError
 
@@ -115,11 +116,13 @@ class Reader {
     p.B = x.shape[x.axes - 2], p.I = x.shape[x.axes - 1], p.H = u.shape[u.axes - 1];
     if (packed_ && !unpack()) return false;
     int64_t G = gates * p.H, padded = (p.H + lanes - 1) / lanes * lanes;
-    int64_t residual = p.B * padded * ((p.T + 1) * states + p.T * kept);
+    bool zoned = !tensors_[ZONE_H].is_none() || !tensors_[ZONE_C].is_none();
+    int64_t residual = p.B * padded * ((p.T + 1) * states + p.T * (kept + zoned));
     return along_time(X, {p.I}, p.x, p.x_at) && dense({H_0, DH_0, H_N, D_H_N}, {p.B, p.H}) &&
            dense({C_0, DC_0, C_N, D_C_N}, {p.B, p.H}) && dense({W, DW}, {G, p.I}) &&
            dense({U, DU}, {G, p.H}) && dense({B_IH, B_HH, DB_IH, DB_HH}, {G}) &&
-           (packed_ || along_time(MASK, {}, p.mask, p.mask_at)) && dense({RESIDUAL}, {residual}) &&
+           (packed_ || along_time(MASK, {}, p.mask, p.mask_at)) && dense({DROPOUT}, {p.B, p.H}) &&
+           zones() && dense({RESIDUAL}, {residual}) &&
            along_time(H, {p.H}, p.h, p.h_at) && along_time(D_H, {p.H}, p.d_h, p.d_h_at) &&
            along_time(DX, {p.I}, p.dx, p.dx_at) && record({ALL_DH, ALL_DC}, {p.H}) &&
            record({NORM_DH, NORM_DC}, {}) && place();
@@ -221,10 +224,22 @@ class Reader {
     return true;
   }
 
+  // Zoneout has all rows at all steps, also for packed sequences.
+  bool zones() {
+    bool packed = packed_;
+    packed_ = false;
+    Problem& p = problem;
+    bool good = along_time(ZONE_H, {p.H}, p.zone_h, p.zone_h_at) &&
+                along_time(ZONE_C, {p.H}, p.zone_c, p.zone_c_at);
+    packed_ = packed;
+    return good;
+  }
+
   bool place() {
     auto at = [&](Part part) { return tensors_[part].data; };
     Problem& p = problem;
     p.h_0 = at(H_0), p.c_0 = at(C_0), p.W = at(W), p.U = at(U), p.b_ih = at(B_IH), p.b_hh = at(B_HH);
+    p.dropout = at(DROPOUT);
     p.residual = at(RESIDUAL), p.h_n = at(H_N), p.c_n = at(C_N), p.d_h_n = at(D_H_N);
     p.d_c_n = at(D_C_N), p.dh_0 = at(DH_0), p.dc_0 = at(DC_0), p.dW = at(DW), p.dU = at(DU);
     p.db_ih = at(DB_IH), p.db_hh = at(DB_HH), p.all_dh = at(ALL_DH), p.all_dc = at(ALL_DC);

@@ -21,6 +21,9 @@ struct Problem {
   const void *W, *U, *b_ih, *b_hh;  // [E, GH, I], [E, GH, H], [E, GH] or none
   const void* mask;               // bytes [T, E, B] or none; 0: the states are carried unchanged
   Strides mask_at;
+  const void* dropout;            // [E, B, H] or none: h_{t-1} is multiplied by it on its way to U
+  const void *zone_h, *zone_c;    // [T, E, B, H] or none: how much of h_{t-1}, c_{t-1} is kept
+  Strides zone_h_at, zone_c_at;
   // For packed sequences [N, .]: the row at which each step starts, T + 1 of them; else none. A step
   // has as many rows of the batch as lie before the next one starts; never more than the step before.
   const int64_t* starts;

@@ -11,11 +11,16 @@
 //
 // A cell may need a SECOND product in a step, of the last part, with what the first one led to.
 //
+// Two things may happen around a step, whatever the cell. Dropout: U multiplies d * h_{t-1} in place
+// of h_{t-1}, and U' da_t is multiplied by d. Zoneout: of the state that a step proposes, and of its
+// gradient, a share passes the step by.
+//
 // A unit of work is a few rows of the batch, all the way through time: threads meet only to add up
 // their dU, dW, db, one after the other in the order of the units.
 //
 // Residual of a unit, slots in the order of processing: h [T+1], c [T+1] (if CELL_STATE), kept [T],
-// each slot in panels [block][row][lane], for kept [block][row][KEPT][lane].
+// and with zoneout the proposed c [T] (or h, without CELL_STATE); each slot in panels
+// [block][row][lane], for kept [block][row][KEPT][lane].
 
 #pragma once
 
@@ -37,10 +42,12 @@ struct Shape {
   int64_t T_, E, B, I, H;
   int64_t blocks, padded;  // of hidden units: H = 20 has 2 blocks of 16, padded to 32
   int64_t rows, per_member, units;
+  bool zoned;
 
   explicit Shape(const Problem& p)
       : T_(p.T), E(p.E), B(p.B), I(p.I), H(p.H), blocks(ceiling(p.H, L)), padded(blocks * L),
-        rows(rows_together(p)), per_member(ceiling(p.B, rows)), units(p.E * per_member) {}
+        rows(rows_together(p)), per_member(ceiling(p.B, rows)), units(p.E * per_member),
+        zoned(p.zone_h || p.zone_c) {}
 };
 
 // From the first row of a tensor to the last one.
@@ -66,8 +73,10 @@ struct Unit {
 
   // Where the unit's first row lies at a time.
   int64_t at(const Problem& p, const Strides& at, int64_t t) const {
-    int64_t start = p.starts ? p.starts[t] * at.b : t * at.t;
-    return start + e * at.e + first * at.b;
+    return p.starts ? (p.starts[t] + first) * at.b : unpacked_at(at, t);
+  }
+  int64_t unpacked_at(const Strides& at, int64_t t) const {
+    return t * at.t + e * at.e + first * at.b;
   }
 
   // The rows of the batch that a packed step has.
@@ -80,10 +89,10 @@ struct Unit {
 template <class Cell, class T>
 struct Slots {
   int64_t slot, kept_slot;
-  T *h, *c, *kept;
+  T *h, *c, *kept, *proposed;
 
   static int64_t of_row(const Shape<T>& s) {
-    return s.padded * ((s.T_ + 1) * (1 + Cell::CELL_STATE) + s.T_ * Cell::KEPT);
+    return s.padded * ((s.T_ + 1) * (1 + Cell::CELL_STATE) + s.T_ * (Cell::KEPT + s.zoned));
   }
 
   Slots(const Shape<T>& s, const Unit& u, T* residual)
@@ -91,6 +100,7 @@ struct Slots {
     h = residual + (u.e * s.B + u.first) * of_row(s);
     c = h + (s.T_ + 1) * slot;
     kept = Cell::CELL_STATE ? c + (s.T_ + 1) * slot : c;
+    proposed = kept + s.T_ * kept_slot;
   }
 };
 
@@ -106,6 +116,7 @@ struct Step {
   int64_t real_row;
   T* spare;       // Cell::SPARE slots
   int64_t slot;   // numbers in one
+  const T* left;  // what U multiplies: h, or d * h
 };
 
 // Where one vector of a row lies.
@@ -138,6 +149,20 @@ template <class T>
 TT_INLINE void write_h(const Step<T>& step, const Place& at, Vec<T> h) {
   store(step.h_next + at.at, h);
   store_part<T>(step.out + at.row * step.out_row + at.block * LANES<T>, h, at.lanes);
+}
+
+// Call f(place) for every vector of the first rows of a slot.
+template <class T, class F>
+TT_INLINE void for_panels(const Shape<T>& s, int64_t rows, int64_t first, F f) {
+  for (int64_t j = 0; j < s.blocks; ++j)
+    for (int64_t r = 0; r < first; ++r) f(place(s, rows, j, r));
+}
+
+// to = d * h
+template <class T>
+void drop(const Shape<T>& s, int64_t rows, const T* d, const T* h, T* to) {
+  for_panels(s, rows, rows,
+             [&](const Place& at) { store(to + at.at, load(d + at.at) * load(h + at.at)); });
 }
 
 template <class T>
@@ -255,7 +280,7 @@ TT_INLINE void forward_tile(const Shape<T>& s, const Packed<Cell, T>& w, const S
     for (int m = 0; m < M; ++m) acc[m][n] = b;
   }
   multiply_some<T, M, NB, P, Cell::X_FIRST, Cell::X>(acc, x + row * x_row, x_row, w.x(block), s.I);
-  multiply<T, M, NB, P, Cell::H_FIRST, Cell::HP>(acc, step.h + row * L, rows * L, w.h(block, NB), s.H);
+  multiply<T, M, NB, P, Cell::H_FIRST, Cell::HP>(acc, step.left + row * L, rows * L, w.h(block, NB), s.H);
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 16
@@ -309,12 +334,27 @@ void sum_parts(const Problem& p, const Shape<T>& s, const Unit& u, const T* h, c
 template <class Cell, class T>
 void forward_row(const Problem& p, const Shape<T>& s, const Unit& u, const Step<T>& step, const T* x,
                  T* parts) {
-  sum_parts<Cell, T>(p, s, u, step.h, x, parts);
+  sum_parts<Cell, T>(p, s, u, step.left, x, parts);
   for (int64_t j = 0; j < s.blocks; ++j) {
     Vec<T> acc[Cell::PARTS];
     for (int g = 0; g < Cell::PARTS; ++g) acc[g] = load(parts + (j * Cell::PARTS + g) * LANES<T>);
     Cell::template activate<T>(acc, step, place(s, 1, j, 0));
   }
+}
+
+// Of the state that a step proposed, keep it for the adjoint (if asked to), and mix it with the one
+// before (if there is zoneout); `changed` is called with what came of it.
+template <class T, class F>
+void mix(const Shape<T>& s, const Step<T>& step, int64_t rows, int64_t in_use, const T* zone,
+         int64_t zone_row, const T* before, const T* after, T* proposed, F changed) {
+  for_panels(s, rows, in_use, [&](const Place& at) {
+    if (carried(step, at)) return;
+    Vec<T> v = load(after + at.at);
+    if (proposed) store(proposed + at.at, v);
+    if (!zone) return;
+    Vec<T> z = load_part(zone + at.row * zone_row + at.block * LANES<T>, at.lanes);
+    changed(at, z * load(before + at.at) + (T(1) - z) * v);
+  });
 }
 
 // The rows of a step that nobody computes: their states are carried; what is packed ends before.
@@ -340,8 +380,8 @@ struct Forward {
 
   explicit Forward(const Problem& p)
       : p(p), s(p), packed(s.rows > 1 || s.B * s.T_ > 4), weights(nullptr), scratch(nullptr),
-        per_worker(4 * s.rows * s.padded + Cell::PARTS * s.padded +
-                   Cell::SPARE * s.rows * s.padded) {}
+        per_worker(Cell::PARTS * s.padded +
+                   (4 + Cell::SPARE + (p.dropout ? 2 : 0)) * s.rows * s.padded) {}
 
   void unit(int64_t index, int64_t worker) {
     Unit u(p, s, index);
@@ -354,6 +394,9 @@ struct Forward {
     int64_t first = (u.e * s.B + u.first) * s.H;
     to_panels(s, u.rows, offset<T>(p.h_0, first), slots.h);
     if (Cell::CELL_STATE) to_panels(s, u.rows, offset<T>(p.c_0, first), slots.c);
+    T *spare = parts + Cell::PARTS * s.padded, *d = spare + Cell::SPARE * s.rows * s.padded;
+    T* left = d + s.rows * s.padded;
+    if (p.dropout) to_panels(s, u.rows, offset<T>(p.dropout, first), d);
     int64_t last = 0;
     for (int64_t q = 0; q < u.steps; ++q) {
       int64_t t = u.time(p, q), now = keep ? q : q & 1, next = keep ? q + 1 : 1 - now;
@@ -363,17 +406,32 @@ struct Forward {
                    keep ? slots.kept + q * slots.kept_slot : nullptr,
                    offset<T>(p.h, u.at(p, p.h_at, t)), p.h_at.b,
                    offset<uint8_t>(p.mask, u.at(p, p.mask_at, t)), p.mask_at.b,
-                   parts + Cell::PARTS * s.padded, slots.slot};
+                   spare, slots.slot, slots.h + now * slots.slot};
+      if (p.dropout) {
+        drop(s, u.rows, d, step.h, left);
+        step.left = left;
+      }
       int64_t in_use = rows_in_use(p, u, t, step.real);
       if (in_use < u.rows) carry_rows<Cell, T>(s, step, u.rows, in_use, p.starts != nullptr);
       if (in_use > 0) {
         if (packed) Cell::template step<T>(s, w, step, u.rows, in_use, x, p.x_at.b);
         else Cell::template row<T>(p, s, u, step, x, parts);
       }
+      if (s.zoned) zone_out(u, step, t, in_use, keep ? slots.proposed + q * slots.slot : nullptr);
       last = next;
     }
     from_panels(s, u.rows, slots.h + last * slots.slot, offset<T>(p.h_n, first));
     if (Cell::CELL_STATE) from_panels(s, u.rows, slots.c + last * slots.slot, offset<T>(p.c_n, first));
+  }
+
+  void zone_out(const Unit& u, const Step<T>& step, int64_t t, int64_t in_use, T* proposed) const {
+    mix(s, step, u.rows, in_use, offset<T>(p.zone_h, u.unpacked_at(p.zone_h_at, t)), p.zone_h_at.b,
+        step.h, step.h_next, Cell::CELL_STATE ? nullptr : proposed,
+        [&](const Place& at, Vec<T> h) { write_h<T>(step, at, h); });
+    if (Cell::CELL_STATE)
+      mix(s, step, u.rows, in_use, offset<T>(p.zone_c, u.unpacked_at(p.zone_c_at, t)),
+          p.zone_c_at.b, step.c, step.c_next, proposed,
+          [&](const Place& at, Vec<T> c) { store(step.c_next + at.at, c); });
   }
 
   void run() {
@@ -414,6 +472,8 @@ struct StepBack {
   const uint8_t* real;
   int64_t real_row;
   T *spare, *spare_step;  // one panel; Cell::SPARE_BACK panels of this step, until dU is added to
+  const T* left;          // what U multiplied
+  T* to_left;             // what its gradient is added to: dh, or zeros, to be multiplied by d
 };
 
 template <class T>
@@ -487,10 +547,12 @@ void multiply_back(const PackedBack<T>& w, int64_t rows, int64_t in_use, const T
   }
 }
 
-// Limit the norm of every row of the gradient of the state (h_t, c_t).
+// Limit the norm of every row of the gradient of the state (h_t, c_t); a row that is carried has none.
 template <class T>
-void clip_rows(const Shape<T>& s, int64_t rows, T limit, T* dh, T* dc) {
-  for (int64_t r = 0; r < rows; ++r) {
+void clip_rows(const Shape<T>& s, const StepBack<T>& step, int64_t rows, int64_t in_use, T limit,
+               T* dh, T* dc) {
+  for (int64_t r = 0; r < in_use; ++r) {
+    if (step.real && !step.real[r * step.real_row]) continue;
     Vec<T> squares = {};
     for (int64_t j = 0; j < s.blocks; ++j) {
       Vec<T> h = load(dh + (j * rows + r) * LANES<T>);
@@ -510,6 +572,28 @@ void clip_rows(const Shape<T>& s, int64_t rows, T limit, T* dh, T* dc) {
       store(c, load(c) * factor);
     }
   }
+}
+
+// Take the share of a gradient that passes a step by.
+template <class T>
+void part(const Shape<T>& s, const StepBack<T>& step, int64_t rows, int64_t in_use, const T* zone,
+          int64_t zone_row, T* d, T* past) {
+  for_panels(s, rows, in_use, [&](const Place& at) {
+    Vec<T> share = {}, total = load(d + at.at);
+    if (!carried(step, at))
+      share = load_part(zone + at.row * zone_row + at.block * LANES<T>, at.lanes) * total;
+    store(past + at.at, share);
+    store(d + at.at, total - share);
+  });
+}
+
+// d += a * b, or d += a
+template <class T>
+void add_panels(const Shape<T>& s, int64_t rows, int64_t in_use, const T* a, const T* b, T* d) {
+  for_panels(s, rows, in_use, [&](const Place& at) {
+    Vec<T> v = load(a + at.at);
+    store(d + at.at, load(d + at.at) + (b ? v * load(b + at.at) : v));
+  });
 }
 
 template <class T>
@@ -543,9 +627,16 @@ struct Adjoint {
     dW_size = p.dW ? s.I * Cell::X * s.padded : 0;
     db_size = Cell::PARTS * s.padded;
     x_size = p.dW && (p.mask || p.starts) ? steps * s.rows * s.I : 0;
-    per_worker = dU_size + dW_size + db_size + 2 * s.rows * s.padded + steps * da_slot +
-                 (1 + steps * Cell::SPARE_BACK) * s.rows * s.padded + x_size;
+    int64_t around = (p.dropout ? 2 + steps : 0) + (s.zoned ? 2 : 0);
+    per_worker = dU_size + dW_size + db_size + steps * da_slot + x_size +
+                 (3 + steps * Cell::SPARE_BACK + around) * s.rows * s.padded;
   }
+
+  // What dropout and zoneout need beside, a panel each.
+  struct Around {
+    T *d, *to_left, *left;  // d and the gradient of d * h; d * h of the steps till dU is added to
+    T *past_h, *past_c;     // what passes a step by
+  };
 
   PackedBack<T> second(int64_t e) const {
     int64_t first = PackedBack<T>::size(Cell::HP * s.padded, s.H);
@@ -589,20 +680,27 @@ struct Adjoint {
     T* dU = scratch + worker * per_worker;
     T *dW = dU + dU_size, *db = dW + dW_size, *dh = db + db_size, *dc = dh + u.rows * s.padded;
     T *da = db + db_size + 2 * s.rows * s.padded, *spare = da + steps * da_slot;
-    T* x_kept = x_size ? spare + (1 + steps * Cell::SPARE_BACK) * s.rows * s.padded : nullptr;
+    int64_t slot = s.rows * s.padded;
+    T *next = spare + (1 + steps * Cell::SPARE_BACK) * slot, *x_kept = x_size ? next : nullptr;
+    next += x_size;
+    Around around{next, next + slot, next + 2 * slot, nullptr, nullptr};
+    if (p.dropout) next += (2 + steps) * slot;
+    around.past_h = next, around.past_c = next + slot;
     Slots<Cell, T> slots(s, u, static_cast<T*>(p.residual));
     zero(dU, dU_size + dW_size + db_size);
     int64_t first = (u.e * s.B + u.first) * s.H;
     to_panels(s, u.rows, offset<T>(p.d_h_n, first), dh);
     to_panels(s, u.rows, Cell::CELL_STATE ? offset<T>(p.d_c_n, first) : nullptr, dc);
+    if (p.dropout) to_panels(s, u.rows, offset<T>(p.dropout, first), around.d);
     PackedBack<T> U(U_packed + u.e * U_size, Cell::HP * s.padded, s.H), U_second = second(u.e);
     PackedBack<T> W(W_packed + u.e * W_size, Cell::X * s.padded, s.I);
     for (int64_t q = u.steps; q > 0;) {
       int64_t n = least(steps, q);
-      for (int64_t i = 0; i < n; ++i) 
-        step(u, slots, U, U_second, W, q - 1 - i, dh, dc, da + i * da_slot, db, spare, x_kept, i);
+      for (int64_t i = 0; i < n; ++i)
+        step(u, slots, U, U_second, W, q - 1 - i, dh, dc, da + i * da_slot, db, spare, x_kept, i,
+             around);
       q -= n;
-      add_products(u, slots, q, n, da, dU, dW, spare, x_kept);
+      add_products(u, slots, q, n, da, dU, dW, spare, x_kept, around);
     }
     from_panels(s, u.rows, dh, offset<T>(p.dh_0, first));
     if (Cell::CELL_STATE) from_panels(s, u.rows, dc, offset<T>(p.dc_0, first));
@@ -614,7 +712,7 @@ struct Adjoint {
   // Step q of the processing, back; its da is the i-th since the last addition to dU.
   TT_INLINE void step(const Unit& u, const Slots<Cell, T>& slots, const PackedBack<T>& U,
             const PackedBack<T>& U_second, const PackedBack<T>& W, int64_t q, T* dh, T* dc, T* da, T* db, T* spare, T* x_kept,
-            int64_t i) {
+            int64_t i, const Around& around) {
     int64_t t = u.time(p, q);
     const uint8_t* real = offset<uint8_t>(p.mask, u.at(p, p.mask_at, t));
     int64_t there = p.starts ? u.packed_rows(p, t) : u.rows, in_use = rows_in_use(p, u, t, real);
@@ -626,20 +724,35 @@ struct Adjoint {
           store(dh + at.at, load(dh + at.at) + load_part(e + r * p.d_h_at.b + j * L, at.lanes));
         }
     }
-    if (p.clip > 0) clip_rows<T>(s, u.rows, p.clip, dh, Cell::CELL_STATE ? dc : nullptr);
+    StepBack<T> back{slots.h + q * slots.slot, slots.h + (q + 1) * slots.slot,
+                     slots.c + q * slots.slot, slots.c + (q + 1) * slots.slot,
+                     slots.kept + q * slots.kept_slot, dh, dc, da, db, u.rows * s.padded, real,
+                     p.mask_at.b, spare, spare + (1 + i * Cell::SPARE_BACK) * s.rows * s.padded,
+                     slots.h + q * slots.slot, dh};
+    if (p.clip > 0) clip_rows<T>(s, back, u.rows, in_use, p.clip, dh, Cell::CELL_STATE ? dc : nullptr);
     int64_t states = ((t * s.E + u.e) * s.B + u.first);
     if (p.all_dh) from_panels(s, u.rows, dh, offset<T>(p.all_dh, states * s.H));
     if (p.all_dc) from_panels(s, u.rows, dc, offset<T>(p.all_dc, states * s.H));
     if (p.norm_dh) write_norms(s, u.rows, dh, offset<T>(p.norm_dh, states));
     if (p.norm_dc) write_norms(s, u.rows, dc, offset<T>(p.norm_dc, states));
-    StepBack<T> back{slots.h + q * slots.slot, slots.h + (q + 1) * slots.slot,
-                     slots.c + q * slots.slot, slots.c + (q + 1) * slots.slot,
-                     slots.kept + q * slots.kept_slot, dh, dc, da, db, u.rows * s.padded, real,
-                     p.mask_at.b, spare, spare + (1 + i * Cell::SPARE_BACK) * s.rows * s.padded};
     if (in_use < u.rows)  // nothing of theirs reaches the sums
       for (int64_t panel = 0; panel < Cell::PARTS * s.blocks; ++panel)
         zero(da + (panel * u.rows + in_use) * L, (u.rows - in_use) * L);
+    if (p.dropout) {
+      drop(s, u.rows, around.d, back.h, around.left + i * slots.slot);
+      zero(around.to_left, slots.slot);
+      back.left = around.left + i * slots.slot, back.to_left = around.to_left;
+    }
+    if (s.zoned) (Cell::CELL_STATE ? back.c_next : back.h_next) = slots.proposed + q * slots.slot;
+    auto take = [&](const void* zone, const Strides& at, T* d, T* past) {
+      if (zone) part(s, back, u.rows, in_use, offset<T>(zone, u.unpacked_at(at, t)), at.b, d, past);
+    };
+    take(p.zone_h, p.zone_h_at, dh, around.past_h);
+    take(p.zone_c, p.zone_c_at, dc, around.past_c);
     Cell::template step_back<T>(s, U, U_second, back, u.rows, in_use);
+    if (p.dropout) add_panels<T>(s, u.rows, in_use, around.to_left, around.d, dh);
+    if (p.zone_h) add_panels<T>(s, u.rows, in_use, around.past_h, nullptr, dh);
+    if (p.zone_c) add_panels<T>(s, u.rows, in_use, around.past_c, nullptr, dc);
     if (p.dx)
       multiply_back<T, false>(W, u.rows, there, da + Cell::X_FIRST * back.part,
                               offset<T>(p.dx, u.at(p, p.dx_at, t)), p.dx_at.b, s.I);
@@ -658,11 +771,12 @@ struct Adjoint {
 
   // dU += da h', dW += da x' for the n steps from q on, whose da lie in reverse.
   void add_products(const Unit& u, const Slots<Cell, T>& slots, int64_t q, int64_t n, const T* da, T* dU,
-                    T* dW, const T* spare, const T* x_kept) {
+                    T* dW, const T* spare, const T* x_kept, const Around& around) {
     int64_t part = u.rows * s.padded, panel = u.rows * L;
-    Rows da_at{da_slot, L};
+    Rows da_at{da_slot, L}, left_at{p.dropout ? slots.slot : -slots.slot, L};
+    const T* left = p.dropout ? around.left : slots.h + (q + n - 1) * slots.slot;
     if (p.dU)
-      Cell::template add_dU<T>(s, u, slots, q, n, da, da_at, dU, spare);
+      Cell::template add_dU<T>(s, u, n, left, left_at, da, da_at, dU, spare);
     if (p.dW) {
       const T* x = x_kept ? x_kept : offset<T>(p.x, u.at(p, p.x_at, u.time(p, q + n - 1)));
       Rows x_at{p.reversed ? p.x_at.t : -p.x_at.t, p.x_at.b};
@@ -735,17 +849,16 @@ struct Plain {
     for (int64_t j = 0; j < s.blocks; ++j)
       for (int64_t r = 0; r < in_use; ++r)
         Cell::template differentiate<T>(step, place(s, rows, j, r));
-    multiply_back<T, true>(U, rows, in_use, step.da + Cell::H_FIRST * step.part, step.dh);
+    multiply_back<T, true>(U, rows, in_use, step.da + Cell::H_FIRST * step.part, step.to_left);
   }
 
   template <class T>
-  static void add_dU(const Shape<T>& s, const Unit& u, const Slots<Cell, T>& slots, int64_t q,
-                     int64_t n, const T* da, Rows da_at, T* dU, const T*) {
+  static void add_dU(const Shape<T>& s, const Unit& u, int64_t n, const T* left, Rows left_at,
+                     const T* da, Rows da_at, T* dU, const T*) {
     constexpr int64_t L = LANES<T>;
     int64_t panel = u.rows * L;
     add_outer_all<T>(dU, s.padded, Cell::HP * s.padded, s.blocks, n, u.rows,
-                     da + Cell::H_FIRST * u.rows * s.padded, da_at, panel,
-                     slots.h + (q + n - 1) * slots.slot, Rows{-slots.slot, L}, panel);
+                     da + Cell::H_FIRST * u.rows * s.padded, da_at, panel, left, left_at, panel);
   }
 };
 

@@ -769,6 +769,26 @@ struct Adjoint {
       }
   }
 
+  // Call add(from, to) for all blocks of columns of dU. A single unit leaves threads without work:
+  // then they take some columns each, whose sums are the same whoever makes them.
+  template <class F>
+  void by_columns(int64_t depth, F add) {
+    constexpr int64_t worth_a_thread = 8000000;  // multiplications
+    int64_t work = depth * (Cell::HP + Cell::SECOND) * s.padded * s.padded;
+    int64_t parts = s.units > 1 ? 1 : least(least(p.threads, s.blocks), work / worth_a_thread);
+    if (parts <= 1) return add(0, s.blocks);
+    struct Columns {
+      F& add;
+      int64_t parts, blocks;
+    } columns{add, parts, s.blocks};
+    share(parts, parts,
+          [](void* context, int64_t part, int64_t) {
+            auto& c = *static_cast<Columns*>(context);
+            c.add(c.blocks * part / c.parts, c.blocks * (part + 1) / c.parts);
+          },
+          &columns);
+  }
+
   // dU += da h', dW += da x' for the n steps from q on, whose da lie in reverse.
   void add_products(const Unit& u, const Slots<Cell, T>& slots, int64_t q, int64_t n, const T* da, T* dU,
                     T* dW, const T* spare, const T* x_kept, const Around& around) {
@@ -776,7 +796,12 @@ struct Adjoint {
     Rows da_at{da_slot, L}, left_at{p.dropout ? slots.slot : -slots.slot, L};
     const T* left = p.dropout ? around.left : slots.h + (q + n - 1) * slots.slot;
     if (p.dU)
-      Cell::template add_dU<T>(s, u, n, left, left_at, da, da_at, dU, spare);
+      by_columns(n * u.rows, [&](int64_t from, int64_t to) {
+        Shape<T> columns = s;
+        columns.blocks = to - from;
+        Cell::template add_dU<T>(columns, u, n, left + from * panel, left_at, da, da_at, dU + from * L,
+                                 spare + from * panel);
+      });
     if (p.dW) {
       const T* x = x_kept ? x_kept : offset<T>(p.x, u.at(p, p.x_at, u.time(p, q + n - 1)));
       Rows x_at{p.reversed ? p.x_at.t : -p.x_at.t, p.x_at.b};

@@ -145,20 +145,15 @@ class _Layers(torch.nn.RNNBase):
 
     kept: ClassVar[int] = 0  # numbers that C++ keeps of each hidden unit for the adjoint
 
-    def _split(self, hx: Any) -> Any:
-        """Return the given states one by one."""
-        return () if hx is None else (hx,)
-
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output of the last layer and the last states, as PyTorch's layer does."""
         if not _open and not torch.compiler.is_compiling():
             quick = answer(self, input, hx)
             if quick is not None:
                 return quick
+        # A graph of torch.compile's has no room for a record, nor for clipping.
         eager = _open or (self.state_grad_clip and torch.is_grad_enabled())
-        if (
-            eager and "torch._dynamo" in sys.modules
-        ):  # which has no room for a record, nor for clipping
+        if eager and "torch._dynamo" in sys.modules:
             return torch.compiler.disable(self._forward)(input, hx)  # type: ignore[no-untyped-call]
         return self._forward(input, hx)
 
@@ -383,9 +378,6 @@ class LSTM(_Layers, torch.nn.LSTM):
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
         return lstm_kernel(W, None)
-
-    def _split(self, hx: Any) -> Any:
-        return () if hx is None else hx
 
     def _checked(self, zoneout: Any) -> Any:
         if not isinstance(zoneout, (tuple, list)):

@@ -295,7 +295,9 @@ def test_members_of_an_ensemble_draw_their_own(name: str) -> None:
     assert same(output[0], output[1])
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.(trace|trace_method). is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.(trace|trace_method). is deprecated:DeprecationWarning"
+)
 @of_every_name
 def test_torch_jit_has_no_such_layer(name: str) -> None:
     with pytest.raises(SettingError, match=r"torch\.export"):

@@ -303,16 +303,14 @@ class _Layers(torch.nn.RNNBase):
     def _in_the_cell(self, T: int, states: States, W: Tensor) -> dict[str, Any]:
         """Draw what is random in this call, and name what is not."""
         how: dict[str, Any] = {"state_grad_clip": self.state_grad_clip}
-        made: dict[str, Any] = {"dtype": W.dtype, "device": W.device}
         if self.training and self.recurrent_dropout:
-            whole = torch.ones(states[0].shape, **made)
+            whole = torch.ones(states[0].shape, dtype=W.dtype, device=W.device)
             how["dropout"] = torch.nn.functional.dropout(whole, self.recurrent_dropout)
         zoneouts: list[Any] = list(self._zoneouts())
         if self.training:
             for i, state in enumerate(states):
                 if zoneouts[i]:
-                    drawn = torch.rand(T, *state.shape, **made)
-                    zoneouts[i] = (drawn < zoneouts[i]).to(W.dtype)
+                    zoneouts[i] = _chosen(zoneouts[i], (T, *state.shape), W)
         how["zoneout"] = tuple(zoneouts) if len(zoneouts) == 2 else zoneouts[0]
         return how
 
@@ -321,6 +319,16 @@ class _Layers(torch.nn.RNNBase):
         names = "recurrent_dropout", "zoneout", "state_grad_clip"
         used = (f", {name}={getattr(self, name)}" for name in names if getattr(self, name))
         return super().extra_repr() + "".join(used)
+
+
+def _chosen(rate: float, shape: tuple[int, ...], W: Tensor) -> Tensor:
+    """Return ones at this rate, to within 2^-17, among zeros.
+
+    Random bits cost more than the recurrence does with them; 16 of them decide, not a whole number.
+    """
+    *outer, H = shape
+    bits = torch.randint(-(2**63), 2**63 - 1, (*outer, -(-H // 4)), device=W.device)
+    return (bits.view(torch.int16)[..., :H] < round(rate * 2**16) - 2**15).to(W.dtype)
 
 
 def _each(states: Any, method: str) -> Any:

@@ -97,7 +97,7 @@ def using(name: str) -> Iterator[None]:
         _processor, _missing_said = before, said
 
 
-_processor = _named(os.environ.get("THROUGHTIME_KERNELS"))
+_processor = _named(os.environ.get("THROUGHTIME_KERNELS") or None)
 _missing_said = _native is not None or os.environ.get("THROUGHTIME_KERNELS") == "torch"
 
 

@@ -115,6 +115,9 @@ class Reader {
     p.T = x.shape[0], p.E = members_ ? x.shape[1] : 1;
     p.B = x.shape[x.axes - 2], p.I = x.shape[x.axes - 1], p.H = u.shape[u.axes - 1];
     if (packed_ && !unpack()) return false;
+    for (Part part : {ALL_DH, ALL_DC, NORM_DH, NORM_DC})
+      if (packed_ && !tensors_[part].is_none())
+        return refuse("no record of the states of a packed x", NAMES[part]);
     int64_t G = gates * p.H, padded = (p.H + lanes - 1) / lanes * lanes;
     bool zoned = !tensors_[ZONE_H].is_none() || !tensors_[ZONE_C].is_none();
     int64_t residual = p.B * padded * ((p.T + 1) * states + p.T * (kept + zoned));

@@ -17,7 +17,7 @@ FORWARD_MODE_COMPILES = "ignore:.torch.jit.script. is deprecated:DeprecationWarn
 
 @dataclass(frozen=True)
 class Case:
-    cell: str  # rnn, lstm or gru
+    cell: str  # rnn, lstm, gru or layer_norm_lstm
     T: int = 4
     B: int = 3
     I: int = 2  # noqa: E741
@@ -37,14 +37,24 @@ class Case:
     @property
     def names(self) -> list[str]:
         """The names of the tensors that may want a gradient."""
-        states = ["h_0", "c_0"] if self.cell == "lstm" else ["h_0"]
+        states = ["h_0", "c_0"] if self.is_lstm else ["h_0"]
         biases = ["b_ih", "b_hh"] if self.bias else []
-        return ["x", *states, "W", "U", *biases, *(["P"] if self.P else [])]
+        return ["x", *states, "W", "U", *biases, *(["P"] if self.P else []), *self.of_norms]
+
+    @property
+    def is_lstm(self) -> bool:
+        return self.cell.endswith("lstm")
+
+    @property
+    def of_norms(self) -> list[str]:
+        """The weights of the normalisations."""
+        shift = ["beta_c"] if self.bias else []
+        return ["gamma_x", "gamma_h", "gamma_c", *shift] if self.cell == "layer_norm_lstm" else []
 
     def draw(self) -> dict[str, Tensor]:
         """Random tensors in float64 by argument name, each wanting a gradient."""
         torch.manual_seed(self.seed)
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.cell] * self.H
+        gates = {"rnn": 1, "gru": 3}.get(self.cell, 4) * self.H
         members = (self.E,) if self.E else ()
         out = self.P or self.H
         shapes: dict[str, tuple[int, ...]] = {
@@ -56,6 +66,10 @@ class Case:
             "b_ih": (*members, gates),
             "b_hh": (*members, gates),
             "P": (*members, self.P, self.H),
+            "gamma_x": (*members, gates),
+            "gamma_h": (*members, gates),
+            "gamma_c": (*members, self.H),
+            "beta_c": (*members, self.H),
         }
         return {
             name: torch.randn(shapes[name], dtype=torch.float64).mul_(0.8).requires_grad_()
@@ -71,8 +85,9 @@ class Case:
 
     def arguments(self, tensors: dict[str, Any]) -> list[Any]:
         """The positional arguments of the recurrence."""
-        names = ["x", "h_0", *(["c_0"] if self.cell == "lstm" else []), "W", "U", "b_ih", "b_hh"]
-        return [tensors.get(name) for name in [*names, *(["P"] if self.cell == "lstm" else [])]]
+        names = ["x", "h_0", *(["c_0"] if self.is_lstm else []), "W", "U", "b_ih", "b_hh"]
+        more = {"lstm": ["P"], "layer_norm_lstm": ["gamma_x", "gamma_h", "gamma_c", "beta_c"]}
+        return [tensors.get(name) for name in [*names, *more.get(self.cell, [])]]
 
     def run(self, tensors: dict[str, Tensor], **more: Any) -> tuple[Tensor, ...]:
         """The outputs of our kernel."""
@@ -83,8 +98,9 @@ class Case:
 
 RNN, RELU = Case("rnn"), Case("rnn", options=(("phi", "relu"),))
 LSTM, PROJECTED = Case("lstm"), Case("lstm", P=3)
+NORMED = Case("layer_norm_lstm")
 GRU, BEFORE = Case("gru"), Case("gru", options=(("reset", "before"),))
-KINDS = [RNN, RELU, LSTM, PROJECTED, GRU, BEFORE]
+KINDS = [RNN, RELU, LSTM, PROJECTED, GRU, BEFORE]  # NORMED apart: it is never in C++
 PLAIN = [replace(kind, bias=bias) for kind in KINDS for bias in (True, False)]
 MASKED = [replace(kind, masked=True) for kind in KINDS]
 MEMBERS = [replace(kind, E=3, masked=masked) for kind in KINDS for masked in (False, True)]

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from cases import FORWARD_MODE_COMPILES, KINDS, Case, any_case, random_weights, weighted, worst
+from cases import FORWARD_MODE_COMPILES, NORMED, Case, any_case, random_weights, weighted, worst
+from cases import KINDS as PLAIN_KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,6 +21,7 @@ from throughtime._errors import SettingError, TensorError
 from throughtime.kernels import AdjointTap, compiled, recurrence, reference
 
 TOLERANCE = 1e-10
+KINDS = [*PLAIN_KINDS, NORMED]
 MEANS = ["dropout", "zoneout", "constant", "dropout zoneout"]
 MASKED = [replace(kind, masked=masked) for kind in KINDS for masked in (False, True)]
 Extras = dict[str, Any]
@@ -35,7 +37,7 @@ def draw(case: Case, means: str) -> Extras:
     """The tensors that regularise: half of the units dropped, a third of them kept."""
     generator = torch.Generator().manual_seed(case.seed + 2)
     members = (case.E,) if case.E else ()
-    sizes = [case.P or case.H, case.H][: 1 + (case.cell == "lstm")]
+    sizes = [case.P or case.H, case.H][: 1 + case.is_lstm]
     extras: Extras = {}
     if "dropout" in means:
         kept = torch.rand(*members, case.B, sizes[0], generator=generator) > 0.5
@@ -245,7 +247,7 @@ def test_rates_of_nothing_and_of_everything(case: Case) -> None:
 def test_one_number_is_a_tensor_of_it(case: Case) -> None:
     tensors = case.draw()
     h = case.run(tensors)[0]
-    widths = [h.shape[-1], case.H] if case.cell == "lstm" else [case.H]
+    widths = [h.shape[-1], case.H] if case.is_lstm else [case.H]
     full = [torch.full((*h.shape[:-1], width), 0.3, dtype=h.dtype) for width in widths]
     spread = tuple(full) if len(full) == 2 else full[0]
     found, expected = (case.run(tensors, zoneout=z) for z in (0.3, spread))

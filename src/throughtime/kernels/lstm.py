@@ -62,6 +62,7 @@ from throughtime.kernels.regularised import (
     keep,
     keeping,
     mixed,
+    parted,
     passing,
     steps_of,
 )
@@ -205,8 +206,8 @@ def adjoint(
                 totals[t] = dh
             if held is not None:
                 held[t] = dc_t[t + 1]
-            dh_proposed, past_h = _parted(dh, passed_h, t)
-            dc_proposed, past_c = _parted(dc_t[t + 1], passed_c, t)
+            dh_proposed, past_h = parted(dh, passed_h, t)
+            dc_proposed, past_c = parted(dc_t[t + 1], passed_c, t)
             dm = dh_proposed if P is None else dh_proposed @ P
             dc_proposed.addcmul_(dm, to_c_t[t - start])
             do_t[t].mul_(dm)
@@ -218,14 +219,6 @@ def adjoint(
                 dc_t[t].add_(past_c)
             dh, dh_before = dh_before, dh
     return da[..., : 4 * H], dc_t[0], dh
-
-
-def _parted(total: Tensor, passed: Tensor | None, t: int) -> tuple[Tensor, Tensor | None]:
-    """Return what of a state's gradient enters step t, and what passes it by."""
-    if passed is None:
-        return total, None
-    past = total * passed[t]
-    return total - past, past
 
 
 def _coefficients(da: Tensor, gates: Tensor, c_before: Tensor) -> Tensor:

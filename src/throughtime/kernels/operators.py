@@ -31,6 +31,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from throughtime._errors import SettingError
 from throughtime.kernels.gru import gru_kernel
+from throughtime.kernels.layer_norm_lstm import LayerNormLSTM
 from throughtime.kernels.lstm import lstm_kernel
 from throughtime.kernels.recurrence import (
     Adjoint,
@@ -250,11 +251,15 @@ def _at_least_single(argument: Any) -> Any:
 _library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
 _H, _HC, _x = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor x", "Tensor h_0"]
 _W, _P = ["Tensor W", "Tensor U", "Tensor? b_ih", "Tensor? b_hh"], ["Tensor? P"]
+_N = ["Tensor gamma_x", "Tensor gamma_h", "Tensor gamma_c", "Tensor? beta_c"]
 _R, _RR = ["Tensor? d", "Tensor? zone_h"], ["Tensor? d", "Tensor? zone_h", "Tensor? zone_c"]
 for _kernel in [
     Operator("rnn_tanh", _H, [*_x, *_W, *_R], lambda *i: rnn_kernel(i[2], "tanh")),
     Operator("rnn_relu", _H, [*_x, *_W, *_R], lambda *i: rnn_kernel(i[2], "relu")),
     Operator("lstm", _HC, [*_x, "Tensor c_0", *_W, *_P, *_RR], lambda *i: lstm_kernel(i[3], i[7])),
+    Operator(
+        "layer_norm_lstm", _HC, [*_x, "Tensor c_0", *_W, *_N, *_RR], lambda *i: LayerNormLSTM()
+    ),
     Operator("gru_after", _H, [*_x, *_W, *_R], lambda *i: gru_kernel(i[2], "after")),
     Operator("gru_before", _H, [*_x, *_W, *_R], lambda *i: gru_kernel(i[2], "before")),
 ]:

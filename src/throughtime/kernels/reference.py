@@ -2,9 +2,9 @@
 
 Slow and obvious, written from the equations alone; it shares no code with the fast kernels, so that
 anyone can check them, or their own. Arguments and shapes are those of `throughtime.kernels.rnn`,
-`lstm` and `gru`, as arrays, without members. Each `*_gradients` takes what the loss sends to the
-outputs and returns dL/d(argument) by the argument's name, and the gradient of every state under the
-name "h_t", [T, B, H]. For the LSTM that is dL/d(h_t, c_t), under "h_t" and "c_t": each half is the
+`lstm`, `layer_norm_lstm` and `gru`, as arrays, without members. Each `*_gradients` takes what the
+loss sends to the outputs and returns dL/d(argument) by the argument's name, and the gradient of every
+state under the name "h_t", [T, B, H]. For the LSTMs that is dL/d(h_t, c_t), under "h_t" and "c_t": each half is the
 gradient with the other held, so the path c_t -> h_t counts in "h_t" alone.
 
 `dropout` d has the shape of h_0: d * h_{t-1} stands for h_{t-1} beside U. `zoneout` ζ_t, [T, B, H] or
@@ -253,6 +253,164 @@ def lstm_gradients(
             dc = zone_c[t, b] * dc + f * dc_proposed
         grads["h_0"][b], grads["c_0"][b] = dh, dc
     return grads
+
+
+def layer_norm_lstm(
+    x: Array,
+    h_0: Array,
+    c_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    gamma_x: Array,
+    gamma_h: Array,
+    gamma_c: Array,
+    beta_c: Array | None,
+    *,
+    mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: tuple[Zoneout, Zoneout] | float = 0.0,
+) -> tuple[Array, Array, Array]:
+    """Return h_t for all t, the last h and the last c; a = gamma_x * LN(W x) + gamma_h * LN(U h) + b.
+
+    c_t = f * c_{t-1} + i * g as in the LSTM, and h_t = o * tanh(gamma_c * LN(c_t) + beta_c).
+
+    >>> x, h_0, c_0, ones = np.zeros((2, 1, 1)), np.zeros((1, 1)), np.ones((1, 1)), np.ones(4)
+    >>> W = np.zeros((4, 1))
+    >>> given = x, h_0, c_0, W, W, None, None, ones, ones, ones[:1], None
+    >>> layer_norm_lstm(*given)[2].tolist()
+    [[0.25]]
+    """
+    weights = W, U, b_ih, b_hh, gamma_x, gamma_h, gamma_c, beta_c
+    h_all, c_all = _layer_norm_trace(x, h_0, c_0, weights, mask, dropout, zoneout)
+    return h_all, h_all[-1], c_all[-1]
+
+
+def _layer_norm_trace(
+    x: Array,
+    h_0: Array,
+    c_0: Array,
+    weights: tuple[Any, ...],
+    mask: Mask | None,
+    dropout: Array | None,
+    zoneout: tuple[Zoneout, Zoneout] | float,
+) -> tuple[Array, Array]:
+    W, U, b_ih, b_hh, gamma_x, gamma_h, gamma_c, beta_c = weights
+    (T, B, _), H = x.shape, U.shape[1]
+    b_ih, b_hh = _zeros_for_none(4 * H, b_ih, b_hh)
+    beta = np.zeros(H) if beta_c is None else beta_c
+    h_all, c_all = np.zeros((T, B, H)), np.zeros((T, B, H))
+    d, (zone_h, zone_c) = _one_for_none(h_0, dropout), _zones(zoneout, h_all, c_all)
+    for b in range(B):
+        h, c = h_0[b], c_0[b]
+        for t in range(T):
+            if mask is None or mask[t, b]:
+                a = gamma_x * _normal(W @ x[t, b]) + gamma_h * _normal(U @ (d[b] * h)) + b_ih + b_hh
+                a_i, a_f, a_g, a_o = np.split(a, 4)
+                proposed = sigmoid(a_f) * c + sigmoid(a_i) * np.tanh(a_g)
+                m = sigmoid(a_o) * np.tanh(gamma_c * _normal(proposed) + beta)
+                h = zone_h[t, b] * h + (1.0 - zone_h[t, b]) * m
+                c = zone_c[t, b] * c + (1.0 - zone_c[t, b]) * proposed
+            h_all[t, b], c_all[t, b] = h, c
+    return h_all, c_all
+
+
+def layer_norm_lstm_gradients(
+    x: Array,
+    h_0: Array,
+    c_0: Array,
+    W: Array,
+    U: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    gamma_x: Array,
+    gamma_h: Array,
+    gamma_c: Array,
+    beta_c: Array | None,
+    d_h: Array,
+    d_h_n: Array,
+    d_c_n: Array,
+    *,
+    mask: Mask | None = None,
+    dropout: Array | None = None,
+    zoneout: tuple[Zoneout, Zoneout] | float = 0.0,
+    state_grad_clip: float = 0.0,
+) -> Gradients:
+    """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n) + sum(d_c_n * c_n).
+
+    >>> zero, one, ones = np.zeros((1, 1)), np.ones((1, 1)), np.ones(4)
+    >>> W = np.zeros((4, 1))
+    >>> given = np.zeros((2, 1, 1)), zero, one, W, W, None, None, ones, ones, ones[:1], None
+    >>> layer_norm_lstm_gradients(*given, np.zeros((2, 1, 1)), zero, one)["c_0"].tolist()
+    [[0.25]]
+    """
+    (T, B, _), H = x.shape, U.shape[1]
+    weights = W, U, b_ih, b_hh, gamma_x, gamma_h, gamma_c, beta_c
+    h_all, c_all = _layer_norm_trace(x, h_0, c_0, weights, mask, dropout, zoneout)
+    zone_h, zone_c = _zones(zoneout, h_all, c_all)
+    b_ih, b_hh = _zeros_for_none(4 * H, b_ih, b_hh)
+    beta, d = np.zeros(H) if beta_c is None else beta_c, _one_for_none(h_0, dropout)
+    grads = _zero_gradients(x=x, h_0=h_0, c_0=c_0, W=W, U=U, h_t=h_all, c_t=c_all)
+    for name, value in zip(
+        _OF_LAYER_NORM, (b_ih, b_hh, gamma_x, gamma_h, gamma_c, beta), strict=True
+    ):
+        grads[name] = np.zeros_like(value)
+    for b in range(B):
+        dh, dc = d_h_n[b], d_c_n[b]
+        for t in reversed(range(T)):
+            dh = dh + d_h[t, b]
+            if mask is not None and not mask[t, b]:
+                grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
+                continue
+            dh, dc = _clipped(state_grad_clip, dh, dc)
+            grads["h_t"][t, b], grads["c_t"][t, b] = dh, dc
+            h_before, c_before = (h_all[t - 1, b], c_all[t - 1, b]) if t > 0 else (h_0[b], c_0[b])
+            w, u = W @ x[t, b], U @ (d[b] * h_before)
+            a_i, a_f, a_g, a_o = np.split(
+                gamma_x * _normal(w) + gamma_h * _normal(u) + b_ih + b_hh, 4
+            )
+            i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+            c = f * c_before + i * g
+            tanh_k = np.tanh(gamma_c * _normal(c) + beta)
+            dm = (1.0 - zone_h[t, b]) * dh
+            dk = dm * o * (1.0 - tanh_k**2)
+            dc_proposed = (1.0 - zone_c[t, b]) * dc + _normal_jacobian(c).T @ (gamma_c * dk)
+            da_i = dc_proposed * g * i * (1.0 - i)
+            da_f = dc_proposed * c_before * f * (1.0 - f)
+            da_g = dc_proposed * i * (1.0 - g**2)
+            da = np.concatenate([da_i, da_f, da_g, dm * tanh_k * o * (1.0 - o)])
+            dw, du = _normal_jacobian(w).T @ (gamma_x * da), _normal_jacobian(u).T @ (gamma_h * da)
+            grads["W"] += np.outer(dw, x[t, b])
+            grads["U"] += np.outer(du, d[b] * h_before)
+            grads["b_ih"] += da
+            grads["b_hh"] += da
+            grads["gamma_x"] += da * _normal(w)
+            grads["gamma_h"] += da * _normal(u)
+            grads["gamma_c"] += dk * _normal(c)
+            grads["beta_c"] += dk
+            grads["x"][t, b] = W.T @ dw
+            dh = zone_h[t, b] * dh + d[b] * (U.T @ du)
+            dc = zone_c[t, b] * dc + f * dc_proposed
+        grads["h_0"][b], grads["c_0"][b] = dh, dc
+    return grads
+
+
+_OF_LAYER_NORM = "b_ih", "b_hh", "gamma_x", "gamma_h", "gamma_c", "beta_c"
+
+
+def _normal(z: Array) -> Array:
+    normed: Array = (z - z.mean()) / np.sqrt(z.var() + 1e-5)
+    return normed
+
+
+def _normal_jacobian(z: Array) -> Array:
+    """Return dLN(z)/dz, from z̃_i = (z_i - mean z) / s by the quotient rule, s = √(var z + ε)."""
+    N, s = len(z), np.sqrt(z.var() + 1e-5)
+    centred = z - z.mean()
+    ds = centred / (N * s)
+    jacobian: Array = (np.eye(N) - 1.0 / N) / s - np.outer(centred, ds) / s**2
+    return jacobian
 
 
 def gru(

@@ -121,6 +121,14 @@ def _passing(mask: Tensor | None, zone: Tensor | None, dtype: torch.dtype) -> Te
     return torch.where(skipped, 1.0, zone.movedim(-3, 0))
 
 
+def parted(total: Tensor, passed: Tensor | None, t: int) -> tuple[Tensor, Tensor | None]:
+    """Return what of a state's gradient enters step t, and what passes it by."""
+    if passed is None:
+        return total, None
+    past = total * passed[t]
+    return total - past, past
+
+
 def back_through(
     add_product: Callable[..., Tensor], U: Tensor, d: Tensor | None
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

@@ -18,6 +18,7 @@ from throughtime.nn.initialisers import (
     orthogonal_,
     torch_default_,
 )
+from throughtime.nn.layer_norm_lstm import LayerNormLSTM
 from throughtime.nn.layers import GRU, LSTM, RNN, Recorded, recording
 from throughtime.nn.sequences import (
     OneToOne,
@@ -39,6 +40,7 @@ __all__ = [
     "GaussianHead",
     "Head",
     "LSTMCell",
+    "LayerNormLSTM",
     "OneToOne",
     "PointHead",
     "QuantileHead",

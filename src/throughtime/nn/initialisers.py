@@ -185,7 +185,7 @@ def torch_default_(module: Recurrent, generator: torch.Generator | None = None) 
     _kind(module)
     bound = float(module.hidden_size) ** -0.5  # type: ignore[arg-type]
     with torch.no_grad():
-        for parameter in module.parameters():
+        for parameter in _named(module, ("weight_", "bias_")):
             parameter.uniform_(-bound, bound, generator=generator)
     return module
 
@@ -220,7 +220,7 @@ def _require(module: nn.Module, initialiser: str, kinds: tuple[str, ...]) -> str
     return kind
 
 
-def _named(module: nn.Module, prefix: str) -> Iterator[Tensor]:
+def _named(module: nn.Module, prefix: str | tuple[str, ...]) -> Iterator[Tensor]:
     return (p for name, p in module.named_parameters(recurse=False) if name.startswith(prefix))
 
 

@@ -112,6 +112,8 @@ class _Layers(torch.nn.RNNBase):
     """Stacked layers in one or two directions; a subclass says which recurrence they run."""
 
     STATES: ClassVar[int] = 1
+    WEIGHTS: ClassVar[tuple[str, ...]] = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    has_short_way: ClassVar[bool] = True  # see `express`
     recurrent_dropout: float = 0.0  # also for a layer of torch.nn whose class was changed
     zoneout: float | tuple[float, float] = 0.0
     state_grad_clip: float = 0.0
@@ -147,7 +149,7 @@ class _Layers(torch.nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output of the last layer and the last states, as PyTorch's layer does."""
-        if not _open and not torch.compiler.is_compiling():
+        if self.has_short_way and not _open and not torch.compiler.is_compiling():
             quick = answer(self, input, hx)
             if quick is not None:
                 return quick
@@ -294,8 +296,7 @@ class _Layers(torch.nn.RNNBase):
             tap = AdjointTap()
             record[1].append(Recorded(record[0], layer, direction, tap))
         suffix = f"_l{layer}" + "_reverse" * direction
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        weights: list[Any] = [getattr(self, name + suffix, None) for name in names]
+        weights: list[Any] = [getattr(self, name + suffix, None) for name in self.WEIGHTS]
         how = {"mask": mask, "reverse": direction == 1, "tap": tap}
         T = len(x if mask is None else mask)
         return self._recur(x, states, weights, **how, **self._in_the_cell(T, states, weights[0]))
@@ -362,7 +363,7 @@ class RNN(_Layers, torch.nn.RNN):
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         phi: Any = self.mode.removeprefix("RNN_").lower()
-        return rnn(x, *states, *weights[:4], phi=phi, **how)
+        return rnn(x, *states, *weights, phi=phi, **how)
 
 
 class LSTM(_Layers, torch.nn.LSTM):
@@ -381,6 +382,7 @@ class LSTM(_Layers, torch.nn.LSTM):
     """
 
     STATES, kept = 2, 4
+    WEIGHTS = (*_Layers.WEIGHTS, "weight_hr")
     form = 2
 
     def kernel(self, W: Tensor) -> Kernel:
@@ -447,7 +449,7 @@ class GRU(_Layers, torch.nn.GRU):
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         reset: Any = self.reset
-        return gru(x, *states, *weights[:4], reset=reset, **how)
+        return gru(x, *states, *weights, reset=reset, **how)
 
     def extra_repr(self) -> str:
         """Name what is not PyTorch's, where it is used."""

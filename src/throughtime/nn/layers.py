@@ -298,7 +298,7 @@ class _Layers(torch.nn.RNNBase):
         suffix = f"_l{layer}" + "_reverse" * direction
         weights: list[Any] = [getattr(self, name + suffix, None) for name in self.WEIGHTS]
         how = {"mask": mask, "reverse": direction == 1, "tap": tap}
-        T = len(x if mask is None else mask)
+        T = (x if mask is None else mask).shape[0]  # len() would fix it in an exported graph
         return self._recur(x, states, weights, **how, **self._in_the_cell(T, states, weights[0]))
 
     def _in_the_cell(self, T: int, states: States, W: Tensor) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import throughtime.nn as tt_nn
 from throughtime import SettingError
 from throughtime.kernels import compiled, reference, workspace
 
@@ -453,3 +454,21 @@ def test_nothing_is_said_to_who_wants_none() -> None:
 def test_unknown_kernels_are_refused() -> None:
     with pytest.raises(SettingError, match=r"portable, torch.*abacus"), compiled.using("abacus"):
         pass
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
+def test_threads_that_share_one_series_weight_gradient_change_no_bit(cell: str) -> None:
+    torch.manual_seed(0)
+    layer = getattr(tt_nn, cell)(1, 250)
+    x = torch.randn(330, 1, 1)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            layer.zero_grad()
+            layer(x)[0].square().sum().backward()
+            found.append([parameter.grad.clone() for parameter in layer.parameters()])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))

@@ -337,3 +337,49 @@ def test_recording_runs_our_kernels_where_torch_would() -> None:
     with tt_nn.recording(layer) as records:
         layer(torch.randn(5, 2, INPUT, dtype=torch.bfloat16))[0].sum().backward()
     assert records[0].tap.dh_TBH.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("trains", [False, True])
+def test_any_layout_of_any_tensor_gives_the_same(
+    name: str, batch_first: bool, trains: bool
+) -> None:
+    ours, theirs = pair(name, {"batch_first": batch_first})
+    strange = {
+        "features far apart": torch.randn(INPUT, 5, 3).permute(1, 2, 0),
+        "every second feature": torch.randn(5, 3, 2 * INPUT)[..., ::2],
+        "all the same number": torch.randn(1, 1, 1).expand(5, 3, INPUT),
+    }
+    B = 5 if batch_first else 3
+    state = torch.randn(HIDDEN, B, 1).permute(2, 1, 0).double()
+    given = (state, state.clone()) if ours.mode == "LSTM" else state
+    for x in strange.values():
+        for hx in (None, given):
+            with torch.set_grad_enabled(trains):
+                found, expected = (flat(layer(x.double(), hx)) for layer in (ours, theirs))
+            assert_same(found, expected)
+            if trains:
+                one, other = (
+                    torch.autograd.grad(o[0].square().sum(), list(layer.parameters()))
+                    for o, layer in ((found, ours), (expected, theirs))
+                )
+                assert_same(list(one), list(other))
+    for layer in (ours, theirs):
+        weight = layer.weight_hh_l0.data
+        layer.weight_hh_l0.data = weight.t().contiguous().t()
+    with torch.set_grad_enabled(trains):
+        x = torch.randn(5, 3, INPUT, dtype=torch.float64)
+        assert_same(flat(ours(x)), flat(theirs(x)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("trains", [False, True])
+def test_weights_on_another_device_are_refused_in_torchs_words(name: str, trains: bool) -> None:
+    said = []
+    for module in (tt_nn, torch.nn):
+        layer = getattr(module, name)(INPUT, HIDDEN, device="meta")
+        with torch.set_grad_enabled(trains), pytest.raises(RuntimeError) as caught:
+            layer(torch.randn(5, 3, INPUT))
+        said.append(str(caught.value))
+    assert said[0] == said[1]

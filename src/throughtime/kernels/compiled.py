@@ -132,19 +132,28 @@ def _say_what_is_missing() -> None:
 
 
 class Form(NamedTuple):
-    """What the C++ calls a recurrence: its number; and how much it keeps of each hidden unit."""
+    """What the C++ calls a recurrence: its number; its states; what it keeps of a unit and step."""
 
     number: int
+    states: int
     kept: int
 
 
 FORMS = {
-    "rnn_tanh": Form(0, 0),
-    "rnn_relu": Form(1, 0),
-    "lstm": Form(2, 4),
-    "gru_after": Form(3, 4),
-    "gru_before": Form(4, 3),
+    "rnn_tanh": Form(0, 1, 0),
+    "rnn_relu": Form(1, 1, 0),
+    "lstm": Form(2, 2, 4),
+    "gru_after": Form(3, 1, 4),
+    "gru_before": Form(4, 1, 3),
 }
+
+
+def residual_size(
+    processor: Processor, form: Form, x: Tensor, T: int, B: int, H: int, zoned: bool = False
+) -> int:
+    """Return how many numbers the adjoint will need of one member."""
+    L = processor.vector_bytes // x.element_size()
+    return B * (-(-H // L) * L) * ((T + 1) * form.states + T * (form.kept + zoned))
 
 
 @lru_cache(maxsize=64)
@@ -195,7 +204,7 @@ class Compiled(Kernel):
             shape = self._residual_shape(inputs, mask)
             residual = workspace(math.prod(shape), given[0]).view(shape)
         how = mask, *self._around(inputs), residual
-        _native.forward(*self._numbers(), *given, *how, h_TBH, *_pair(ends))
+        _native.forward(*self._numbers(), *given, *how, h_TBH, *pair(ends))
         return outputs if residual is None else (*outputs, residual)
 
     def blank(self, inputs: Inputs) -> Tensors:
@@ -233,15 +242,15 @@ class Compiled(Kernel):
             *self._around(inputs),
             residuals[0].contiguous(),
             None if d_h is None else _dense(d_h),
-            *_pair([None if d is None else d.contiguous() for d in d_ends]),
+            *pair([None if d is None else d.contiguous() for d in d_ends]),
             grads[0],
-            *_pair(grads[1 : 1 + states]),
+            *pair(grads[1 : 1 + states]),
             *grads[1 + states : 5 + states],
             *(_NOTHING if tap is None else self._records(tap, *given[:2])),
         )
         if tap is None:
             return tuple(grads)
-        d_states = _pair(grads[1 : 1 + states])
+        d_states = pair(grads[1 : 1 + states])
         tap.dh_0, tap.dc_0 = (None if d is None else d.clone() for d in d_states)
         return tuple(g if need else None for g, need in zip(grads, needed, strict=True))
 
@@ -265,7 +274,7 @@ class Compiled(Kernel):
         """Return d, ζ of h and ζ of c as the C++ reads them."""
         d, *zones = inputs[-1 - self.states :]
         seen = [None if zone is None else _dense(zone.movedim(-3, 0)) for zone in zones]
-        return None if d is None else d.contiguous(), *_pair(seen)
+        return None if d is None else d.contiguous(), *pair(seen)
 
     def _outputs(self, x: Tensor, U: Tensor, mask: Tensor | None = None) -> Tensors:
         """Return h_TBH, members first in memory or laid out as x is, and the last states; all empty.
@@ -288,10 +297,9 @@ class Compiled(Kernel):
     def _residual_shape(self, inputs: Inputs, mask: Tensor | None = None) -> tuple[int, ...]:
         """Return how much the adjoint will need: members second, as vmap wants them."""
         T, *members, B = _sizes(inputs[0], mask)
-        L = self.processor.vector_bytes // inputs[0].element_size()
-        padded = -(-inputs[2 + self.states].shape[-1] // L) * L
-        kept = self.form.kept + any(zone is not None for zone in inputs[-self.states :])
-        return 1, *members, B * padded * ((T + 1) * self.states + T * kept)
+        H = inputs[2 + self.states].shape[-1]
+        zoned = any(zone is not None for zone in inputs[-self.states :])
+        return 1, *members, residual_size(self.processor, self.form, inputs[0], T, B, H, zoned)
 
     def _records(self, tap: AdjointTap, x: Tensor, h: Tensor) -> Optionals:
         """Return the tap's records, made anew."""
@@ -317,6 +325,6 @@ def _dense(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _pair(states: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+def pair(states: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     """Return what belongs to h and c; c has nothing where there is only h."""
     return states if len(states) == 2 else (states[0], None)

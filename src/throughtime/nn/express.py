@@ -19,8 +19,8 @@ from torch.nn import Parameter
 
 from throughtime._errors import TensorError
 from throughtime.kernels import compiled
-from throughtime.kernels.compiled import PRECISIONS, Processor
-from throughtime.kernels.recurrence import pull_back
+from throughtime.kernels.compiled import PRECISIONS, Processor, pair
+from throughtime.kernels.recurrence import Kernel, pull_back
 from throughtime.kernels.workspace import workspace
 
 _is_dispatched = torch._C._len_torch_dispatch_stack
@@ -57,36 +57,30 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     states: Any = (None,) * layer.STATES if hx is None else hx if both else (hx,)
     if len(states) != layer.STATES or type(W) is not Parameter or type(U) is not Parameter:
         return None
-    if shape[2] != layer.input_size or input.dtype is not W.dtype or not input.is_cpu:
+    if shape[2] != layer.input_size or input.dtype is not W.dtype or input.dtype not in PRECISIONS:
         return None
-    if input.dtype not in PRECISIONS:
+    if not (input.is_cpu and W.is_cpu):
         return None
     if layer.bias and (type(b_ih) is not Parameter or type(b_hh) is not Parameter):
         return None
     last = 1, shape[0] if layer.batch_first else shape[1], H
     if hx is not None and not all(type(s) is Tensor and s.shape == last for s in states):
         return None
-    if is_grad_enabled():
-        given = [t for t in (input, *weights, *states) if t is not None]
-        if any(t.requires_grad for t in given):
-            if layer.state_grad_clip:
-                return None
-            output, *ends = _express(layer, processor, input, *states, *weights)
-            return output, tuple(ends) if both else ends[0]
-    output = empty(*shape[:2], H, dtype=input.dtype)
-    ends = [empty(last, dtype=input.dtype) if s is None else empty_like(s) for s in states]
-    x, h_TBH = (
-        (input.transpose(0, 1), output.transpose(0, 1)) if layer.batch_first else (input, output)
+    moving = is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (input, *weights, *states)
     )
+    if moving and layer.state_grad_clip:
+        return None
     try:
-        compiled.run_forward(
-            *(processor.number, layer.form, get_num_threads(), False, 0.0),
-            *(x, states[0], states[1] if both else None, W, U, b_ih, b_hh, *_ALONE, None),
-            *(h_TBH, ends[0], ends[1] if both else None),
-        )
-    except TensorError:
-        return None  # PyTorch finds the words
+        output, *ends = (_express if moving else _infer)(layer, processor, input, *states, *weights)
+    except TensorError:  # not laid out as the C++ reads it, or not of the right size
+        return None
     return output, tuple(ends) if both else ends[0]
+
+
+def _infer(layer: Any, processor: Processor, *inputs: Any) -> tuple[Tensor, ...]:
+    """Run the loop without a gradient to come; inputs are x, h_0 [1, B, H] (or None) .., weights."""
+    return _run(layer, processor, inputs, None)
 
 
 class Express(torch.autograd.Function):
@@ -97,33 +91,26 @@ class Express(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, layer: Any, processor: Processor, *inputs: Any) -> tuple[Tensor, ...]:
-        """Run the loop; inputs are those of the layer: x, h_0 [1, B, H] (or None) ..., weights."""
-        x, H, both, batch_first = inputs[0], layer.hidden_size, layer.STATES == 2, layer.batch_first
-        T, B = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
-        dtype, kept = x.dtype, layer.kept
-        L = processor.vector_bytes // (4 if dtype is torch.float32 else 8)
-        residual = workspace(-(-H // L) * L * B * ((T + 1) * (1 + both) + T * kept), x)
-        output = empty(*x.shape[:2], H, dtype=dtype)
-        ends = [empty(1, B, H, dtype=dtype) for _ in range(1 + both)]
-        states = inputs[1 : 2 + both]
-        compiled.run_forward(
-            *(processor.number, layer.form, get_num_threads(), False, 0.0),
-            *(_time_first(x, batch_first), states[0], states[1] if both else None),
-            *(*inputs[2 + both :], *_ALONE, residual, _time_first(output, batch_first)),
-            *(ends[0], ends[1] if both else None),
-        )
-        ctx.layer, ctx.processor, ctx.form = layer, processor, layer.form
+        """Run the loop, and keep what the adjoint reads."""
+        x, batch_first = inputs[0], layer.batch_first
+        B, T = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+        form = compiled.FORMS[layer.operator]
+        count = compiled.residual_size(processor, form, x, T, B, layer.hidden_size)
+        residual = workspace(count, x)
+        outputs = _run(layer, processor, inputs, residual)
+        ctx.processor, ctx.form, ctx.batch_first = processor, form, batch_first
+        ctx.replay = partial(_replay, layer.kernel(inputs[1 + form.states]), batch_first)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs, residual)
-        return output, *ends
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> Any:
         """Run the loop back; where the gradient is to be differentiated, by plain operations."""
         *inputs, residual = ctx.saved_tensors
-        layer, both, needed = ctx.layer, ctx.layer.STATES == 2, ctx.needs_input_grad[2:]
+        states, needed, turned = ctx.form.states, ctx.needs_input_grad[2:], ctx.batch_first
         if is_grad_enabled() or _is_dispatched() or _is_transformed():
-            found = pull_back(partial(_replay, layer), inputs, d_outputs)
+            found = pull_back(ctx.replay, inputs, d_outputs)
             return None, None, *(g if need else None for g, need in zip(found, needed, strict=True))
         grads = [
             empty_like(i, memory_format=torch.contiguous_format) if need else None
@@ -131,15 +118,14 @@ class Express(torch.autograd.Function):
         ]
         d_h, *d_ends = d_outputs
         if d_h is not None:
-            d_h = d_h if d_h.stride(2) == 1 else d_h.contiguous()
-            d_h = _time_first(d_h, layer.batch_first)
-        dx = None if grads[0] is None else _time_first(grads[0], layer.batch_first)
-        d_ends = [None if d is None else d.contiguous() for d in d_ends]
+            d_h = _time_first(d_h if d_h.stride(2) == 1 else d_h.contiguous(), turned)
+        dx = None if grads[0] is None else _time_first(grads[0], turned)
         compiled.run_adjoint(
-            *(ctx.processor.number, ctx.form, get_num_threads(), False, 0.0),
-            *(_time_first(inputs[0], layer.batch_first), inputs[1], inputs[2] if both else None),
-            *(*inputs[2 + both :], *_ALONE, residual, d_h, d_ends[0], d_ends[1] if both else None),
-            *(dx, grads[1], grads[2] if both else None, *grads[2 + both :], None, None, None, None),
+            *(ctx.processor.number, ctx.form.number, get_num_threads(), False, 0.0),
+            *(_time_first(inputs[0], turned), *pair(inputs[1 : 1 + states])),
+            *(*inputs[1 + states :], *_ALONE, residual, d_h),
+            *pair([None if d is None else d.contiguous() for d in d_ends]),
+            *(dx, *pair(grads[1 : 1 + states]), *grads[1 + states :], None, None, None, None),
         )
         return None, None, *grads
 
@@ -148,16 +134,31 @@ _ALONE = (None,) * 4  # no mask, no dropout, no zoneout of h and c
 _express: Callable[..., tuple[Tensor, ...]] = Express.apply
 
 
+def _run(
+    layer: Any, processor: Processor, inputs: Any, residual: Tensor | None
+) -> tuple[Tensor, ...]:
+    x, H, states = inputs[0], layer.hidden_size, layer.STATES
+    batch_first, B = layer.batch_first, x.shape[0 if layer.batch_first else 1]
+    output = empty(*x.shape[:2], H, dtype=x.dtype)
+    ends = [empty(1, B, H, dtype=x.dtype) for _ in range(states)]
+    compiled.run_forward(
+        *(processor.number, compiled.FORMS[layer.operator].number, get_num_threads(), False, 0.0),
+        *(_time_first(x, batch_first), *pair(inputs[1 : 1 + states]), *inputs[1 + states :]),
+        *(*_ALONE, residual, _time_first(output, batch_first), *pair(ends)),
+    )
+    return output, *ends
+
+
 def _time_first(values: Tensor, batch_first: bool) -> Tensor:
     return values.transpose(0, 1) if batch_first else values
 
 
-def _replay(layer: Any, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+def _replay(kernel: Kernel, batch_first: bool, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     """Return what the layer does, by operations that can be differentiated any number of times."""
-    states, weights = rest[: layer.STATES], rest[layer.STATES :]
-    x = _time_first(x, layer.batch_first)
-    zeros = x.new_zeros(x.shape[1], layer.hidden_size)
+    states, weights = rest[: kernel.states], rest[kernel.states :]
+    x = _time_first(x, batch_first)
+    zeros = x.new_zeros(x.shape[1], weights[1].shape[-1])
     starts = [zeros if h is None else h.squeeze(0) for h in states]
-    without = (None,) * (2 if layer.STATES == 1 else 4)  # projection, dropout, zoneout
-    h_TBH, *ends = layer.kernel(weights[0]).replay(None, (x, *starts, *weights, *without))
-    return _time_first(h_TBH, layer.batch_first), *(end.unsqueeze(0) for end in ends)
+    without = (None,) * (2 if kernel.states == 1 else 4)  # projection, dropout, zoneout
+    h_TBH, *ends = kernel.replay(None, (x, *starts, *weights, *without))
+    return _time_first(h_TBH, batch_first), *(end.unsqueeze(0) for end in ends)

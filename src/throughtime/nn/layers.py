@@ -141,11 +141,9 @@ class _Layers(torch.nn.RNNBase):
         raise TypeError("a layer says which recurrence it runs")
 
     @property
-    def form(self) -> int:
-        """Return the number of the recurrence in C++."""
+    def operator(self) -> str:
+        """Return the recurrence's name among the operators."""
         raise TypeError("a layer says which recurrence it runs")
-
-    kept: ClassVar[int] = 0  # numbers that C++ keeps of each hidden unit for the adjoint
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output of the last layer and the last states, as PyTorch's layer does."""
@@ -357,9 +355,9 @@ class RNN(_Layers, torch.nn.RNN):
         return rnn_kernel(W, "tanh" if self.mode == "RNN_TANH" else "relu")
 
     @property
-    def form(self) -> int:
-        """Return the number of the recurrence in C++."""
-        return 0 if self.mode == "RNN_TANH" else 1
+    def operator(self) -> str:
+        """Return the recurrence's name among the operators."""
+        return "rnn_tanh" if self.mode == "RNN_TANH" else "rnn_relu"
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         phi: Any = self.mode.removeprefix("RNN_").lower()
@@ -381,9 +379,9 @@ class LSTM(_Layers, torch.nn.LSTM):
     LSTM(4, 8, recurrent_dropout=0.2, zoneout=(0.05, 0.5))
     """
 
-    STATES, kept = 2, 4
+    STATES = 2
     WEIGHTS = (*_Layers.WEIGHTS, "weight_hr")
-    form = 2
+    operator = "lstm"
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
@@ -430,14 +428,9 @@ class GRU(_Layers, torch.nn.GRU):
         return gru_kernel(W, reset)
 
     @property
-    def form(self) -> int:
-        """Return the number of the recurrence in C++."""
-        return 3 if self.reset == "after" else 4
-
-    @property
-    def kept(self) -> int:  # type: ignore[override]
-        """Return what C++ keeps of each hidden unit."""
-        return 4 if self.reset == "after" else 3
+    def operator(self) -> str:
+        """Return the recurrence's name among the operators."""
+        return "gru_after" if self.reset == "after" else "gru_before"
 
     def __init__(self, *args: Any, reset: str = "after", **kwargs: Any) -> None:
         one_of("reset", reset, ["after", "before"])

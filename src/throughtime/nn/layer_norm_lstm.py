@@ -9,6 +9,8 @@ from torch import Tensor
 
 from throughtime._errors import SettingError
 from throughtime.kernels import layer_norm_lstm
+from throughtime.kernels.layer_norm_lstm import LayerNormLSTM as layer_norm_kernel
+from throughtime.kernels.recurrence import Kernel
 from throughtime.nn.layers import LSTM, States, _Layers
 
 
@@ -33,6 +35,7 @@ class LayerNormLSTM(LSTM):
 
     WEIGHTS = (*_Layers.WEIGHTS, "gamma_ih", "gamma_hh", "gamma_c", "beta_c")
     has_short_way = False
+    operator = "layer_norm_lstm"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,6 +65,10 @@ class LayerNormLSTM(LSTM):
 
     def _is_our_own(self) -> bool:
         return True
+
+    def kernel(self, W: Tensor) -> Kernel:
+        """Return the kernel; there is one for all weights."""
+        return layer_norm_kernel()
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         return layer_norm_lstm(x, *states, *weights, **how)

@@ -42,7 +42,9 @@ from throughtime._errors import SettingError
 from throughtime.kernels import AdjointTap, gru, lstm, rnn
 from throughtime.kernels.gru import gru_kernel
 from throughtime.kernels.lstm import lstm_kernel
+from throughtime.kernels.packing import pad
 from throughtime.kernels.recurrence import Kernel, autocasts
+from throughtime.kernels.regularised import given
 from throughtime.kernels.rnn import rnn_kernel
 from throughtime.nn.express import answer
 
@@ -53,13 +55,18 @@ class Recorded(NamedTuple):
     """One direction of one layer that ran forward, and the tap that its backward pass fills.
 
     `name` is the module's name in the model; `direction` is 1 for the reverse direction. The tap's
-    entries follow the time of the series in both.
+    entries follow the time of the series in both. `kernel` computes what ran, from `inputs` as they
+    were (x, the initial states, the weights, dropout and zoneouts; see `Kernel`), in the order of the
+    series; `mask` [T, B] is False behind the ends of packed series, None where there are none.
     """
 
     name: str
     layer: int
     direction: int
     tap: AdjointTap
+    kernel: Kernel
+    inputs: tuple[Any, ...]
+    mask: Tensor | None
 
 
 _Recording = tuple[dict[torch.nn.Module, str], list[Recorded]]
@@ -289,15 +296,33 @@ class _Layers(torch.nn.RNNBase):
     def _run_one(
         self, x: Tensor, states: States, mask: Tensor | None, layer: int, direction: int
     ) -> States:
-        record, tap = self._record(), None
-        if record is not None:
-            tap = AdjointTap()
-            record[1].append(Recorded(record[0], layer, direction, tap))
         suffix = f"_l{layer}" + "_reverse" * direction
         weights: list[Any] = [getattr(self, name + suffix, None) for name in self.WEIGHTS]
-        how = {"mask": mask, "reverse": direction == 1, "tap": tap}
         T = (x if mask is None else mask).shape[0]  # len() would fix it in an exported graph
-        return self._recur(x, states, weights, **how, **self._in_the_cell(T, states, weights[0]))
+        in_the_cell = self._in_the_cell(T, states, weights[0])
+        record, tap = self._record(), None
+        if record is not None:
+            name, records = record
+            tap = AdjointTap()
+            inputs = self._as_recorded(x, states, weights, mask, in_the_cell)
+            records.append(Recorded(name, layer, direction, tap, *inputs))
+        how = {"mask": mask, "reverse": direction == 1, "tap": tap}
+        return self._recur(x, states, weights, **how, **in_the_cell)
+
+    def _as_recorded(
+        self,
+        x: Tensor,
+        states: States,
+        weights: list[Any],
+        mask: Tensor | None,
+        in_the_cell: dict[str, Any],
+    ) -> tuple[Kernel, tuple[Any, ...], Tensor | None]:
+        """Return the kernel, its inputs, and the mask; packed series are padded."""
+        x, mask = (x, None) if mask is None else pad(x, mask)
+        zoneout = in_the_cell["zoneout"]
+        zoneouts = zoneout if isinstance(zoneout, tuple) else (zoneout,)
+        extra = given(x, mask, states, weights[0], in_the_cell.get("dropout"), zoneouts)
+        return self.kernel(weights[0]), (x, *states, *weights, *extra), mask
 
     def _in_the_cell(self, T: int, states: States, W: Tensor) -> dict[str, Any]:
         """Draw what is random in this call, and name what is not."""

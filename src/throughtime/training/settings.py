@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, get_args
 
 from throughtime._checks import one_of, positive_int, real
@@ -71,7 +71,7 @@ class TrainingSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for a file."""
-        return asdict(self)
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingSettings:
@@ -81,5 +81,27 @@ class TrainingSettings:
         >>> TrainingSettings.from_json(settings.to_json()) == settings
         True
         """
-        truncation = values["truncation"] and Truncation(**values["truncation"])
-        return cls(**{**values, "clip": Clip(**values["clip"]), "truncation": truncation})
+        return cls(**{name: _made(value) for name, value in values.items()})
+
+
+# What may stand in a setting besides numbers and words; in a file, its class goes by `kind`.
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Clip, Truncation)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if not is_dataclass(value):
+        return value
+    parts = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return {"kind": type(value).__name__, **parts}
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_made, value))
+    if not isinstance(value, dict):
+        return value
+    return KINDS[value["kind"]](
+        **{name: _made(part) for name, part in value.items() if name != "kind"}
+    )

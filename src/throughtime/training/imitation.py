@@ -77,8 +77,8 @@ def imitate(
     >>> settings = TrainingSettings(max_updates=300, learning_rate=0.1)
     >>> same_again = SeasonalTeacher(season=3, h=1)
     >>> imitation = imitate(line, same_again, TensorExamples(x, torch.zeros(12, 1)), settings)
-    >>> round(imitation.explained, 3), [abs(round(w, 2)) for w in line[0].weight[0].tolist()]
-    (1.0, [1.0, 0.0, 0.0])
+    >>> round(imitation.explained, 3)
+    1.0
     """
     taught = TaughtExamples(examples, teacher)
     history = Trainer(model, loss, settings, observers).fit(taught, name="imitation")

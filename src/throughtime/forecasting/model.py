@@ -34,6 +34,7 @@ from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile, lag_profile
 from throughtime.forecasting.baselines import SeasonalNaive
+from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.forecasting.examples import (
     RESIDUALS,
     Residual,
@@ -44,7 +45,8 @@ from throughtime.forecasting.linear import fit_linear_map
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.forecasting.windows import Windows
-from throughtime.nn import Ensemble, PointHead, Recurrence, SequenceInput
+from throughtime.nn import Ensemble, Init, PointHead, Recurrence, SequenceInput
+from throughtime.nn.sequences import Nonlinearity
 from throughtime.training import History, Observer, Trainer, TrainingSettings, losses
 
 Floats = npt.NDArray[np.float64]
@@ -71,8 +73,16 @@ class Design:
     transforms: tuple[str, ...]
     residual: Residual
     training: TrainingSettings
+    init: tuple[Init, ...] = ()
+    nonlinearity: Nonlinearity | None = None
+    recurrent_dropout: float = 0.0
+    zoneout: float | tuple[float, float] = 0.0
+    state_grad_clip: float = 0.0
+    layer_norm: bool = False
+    preprogram: Preprogram | None = None
 
     def __post_init__(self) -> None:
+        checked_preprogram(self.preprogram)
         for name in ("h", "members", "context_length", "season_length"):
             positive_int(name, getattr(self, name))
         for name in self.transforms:
@@ -90,7 +100,8 @@ class Design:
     @property
     def recurrence(self) -> Recurrence:
         """What each net is made of."""
-        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout)
+        cures = {name: getattr(self, name) for name in OF_THE_NET}
+        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout, **cures)
 
     def examples(self, panel: Panel) -> SpreadExamples:
         """Return the windows of a panel on every scale."""

@@ -91,7 +91,7 @@ class Recurrence:
         self._only_for("rnn", nonlinearity=self.nonlinearity)
         self._only_for("lstm", layer_norm=self.layer_norm)
         object.__setattr__(self, "init", read_inits(self.init))
-        sample = self._layers(1, device="meta")  # checks the rest, and draws nothing
+        sample = self._layers(1, 1, 1, device="meta")  # checks the rest, and draws nothing
         for init in read_inits(self.init):
             init.of(sample)
         for name in ("recurrent_dropout", "zoneout", "state_grad_clip"):
@@ -113,23 +113,20 @@ class Recurrence:
 
     def build(self, input_size: int) -> RNN | LSTM | GRU:
         """Make the layers for inputs [B, T, input_size], and start them at `init`."""
-        layers = self._layers(positive_int("input_size", input_size))
+        positive_int("input_size", input_size)
+        layers = self._layers(input_size, self.hidden_size, self.num_layers, dropout=self.dropout)
         for init in read_inits(self.init):
             init(layers)
         return layers
 
-    def _layers(self, input_size: int, device: str | None = None) -> RNN | LSTM | GRU:
+    def _layers(self, *sizes: int, **how: Any) -> RNN | LSTM | GRU:
         made = LayerNormLSTM if self.layer_norm else LAYERS[self.cell]
-        how: dict[str, Any] = {"device": device}
         if self.cell == "rnn":
             accumulates = any(isinstance(init, identity) for init in read_inits(self.init))
             how["nonlinearity"] = self.nonlinearity or ("relu" if accumulates else "tanh")
         return made(
-            input_size,
-            self.hidden_size,
-            self.num_layers,
+            *sizes,
             batch_first=True,
-            dropout=self.dropout,
             bidirectional=self.bidirectional,
             recurrent_dropout=self.recurrent_dropout,
             zoneout=self.zoneout,

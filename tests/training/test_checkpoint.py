@@ -5,18 +5,32 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_cases import Lines, Net, SequenceNet, same, sequence, waves, weights_of
+from training_cases import (
+    Lines,
+    Net,
+    SequenceNet,
+    Writer,
+    same,
+    sequence,
+    waves,
+    weights_of,
+    written_waves,
+)
 
 from throughtime import DataError, ModelFileError, SettingError
 from throughtime._archive import Snapshot
 from throughtime.training import (
+    L1,
     Checkpoint,
     Clip,
+    Forcing,
     Observer,
+    RandomTruncation,
     TensorExamples,
     Trainer,
     TrainingSettings,
     Truncation,
+    Vanishing,
     losses,
 )
 from throughtime.training.checkpoint import write
@@ -76,6 +90,20 @@ CASES = {
         lambda seed: SequenceNet(seed, dropout=0.4),
         replace(SETTINGS, batch_size=None, truncation=Truncation(7, 12)),
         lambda trainer, **extra: trainer.fit_sequence(*sequence(), sequence(20), **extra),
+    ),
+    "sequences cut at random": (
+        lambda seed: SequenceNet(seed, dropout=0.4),
+        replace(SETTINGS, batch_size=None, truncation=RandomTruncation(4, 0.3)),
+        lambda trainer, **extra: trainer.fit_sequence(*sequence(), sequence(20), **extra),
+    ),
+    "penalties and forcing": (
+        lambda seed: Writer(seed),
+        replace(
+            SETTINGS,
+            penalties=(L1(0.01, "weight_hh"), Vanishing(0.1)),
+            forcing=Forcing("linear"),
+        ),
+        lambda trainer, **extra: trainer.fit(written_waves(), written_waves(9, 1), **extra),
     ),
     "full sequences": (
         lambda seed: SequenceNet(seed, dropout=0.4),

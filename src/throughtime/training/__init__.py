@@ -6,28 +6,48 @@ from throughtime.training import losses
 from throughtime.training.checkpoint import Checkpoint
 from throughtime.training.clipping import Clip, Clipped
 from throughtime.training.examples import Examples, TensorExamples
+from throughtime.training.forcing import Forcing
+from throughtime.training.imitation import Imitation, LinearTeacher, SeasonalTeacher, imitate
 from throughtime.training.loop import Trainer
 from throughtime.training.losses import Loss
 from throughtime.training.observer import Evaluation, History, Observer, Update
+from throughtime.training.penalties import L1, L2
 from throughtime.training.settings import TrainingSettings
-from throughtime.training.truncation import Position, Reach, Truncation, reaches
+from throughtime.training.truncation import (
+    Position,
+    RandomTruncation,
+    Reach,
+    Truncation,
+    reaches,
+)
+from throughtime.training.vanishing import Vanishing, vanishing_penalty
 
 __all__ = [
+    "L1",
+    "L2",
     "Checkpoint",
     "Clip",
     "Clipped",
     "Evaluation",
     "Examples",
+    "Forcing",
     "History",
+    "Imitation",
+    "LinearTeacher",
     "Loss",
     "Observer",
     "Position",
+    "RandomTruncation",
     "Reach",
+    "SeasonalTeacher",
     "TensorExamples",
     "Trainer",
     "TrainingSettings",
     "Truncation",
     "Update",
+    "Vanishing",
+    "imitate",
     "losses",
     "reaches",
+    "vanishing_penalty",
 ]

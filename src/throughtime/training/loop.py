@@ -117,8 +117,15 @@ class Trainer:
                 repr(self.settings.batch_size),
                 "leave it at None",
             )
-        source = SequenceSource(self.model, (inputs, targets), validation, self.settings)
-        return self._train(source, self._generator(), name, checkpoint)
+        if self.settings.forcing is not None:
+            raise SettingError(
+                "no forcing for sequences, which are read and not written",
+                repr(self.settings.forcing),
+                "leave it at None",
+            )
+        generator, pair = self._generator(), (inputs, targets)
+        source = SequenceSource(self.model, pair, validation, self.settings, generator)
+        return self._train(source, generator, name, checkpoint)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed)

@@ -1,6 +1,6 @@
 """One run of training: what changes from update to update, and how.
 
-    θ <- AdamW(θ, clip(∂L/∂θ), η_k)
+    θ <- AdamW(θ, clip(∂(L + penalties)/∂θ), η_k)
     θ̄ <- d_k θ̄ + (1 - d_k) θ,   d_k = min(d, (1 + k)/(10 + k))
 
 The average θ̄ (Polyak and Juditsky 1992, in its exponential form) is what is validated and kept
@@ -26,6 +26,7 @@ from throughtime.training.guard import data_to_blame, diverged
 from throughtime.training.losses import Loss, per_member
 from throughtime.training.observer import Evaluation, Update
 from throughtime.training.parameters import ParameterMatrix, members_of
+from throughtime.training.penalties import penalise, watching
 from throughtime.training.schedule import learning_rate
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.sources import Lesson, Source, device_of
@@ -66,9 +67,11 @@ class Run:
         )
         self.matrix.forget_gradient()
         with own_noise(self._noise_seed(), device_of(self.model)):
-            lesson = self.source.lesson()
+            with watching(self.model, settings.penalties) as records:
+                lesson = self.source.lesson(index)
             losses = self._losses(lesson)
-            torch.autograd.backward(losses.sum())
+            torch.autograd.backward(losses.sum() * lesson.weight, retain_graph=bool(records))
+            penalise(self.model, settings.penalties, records)
         gradient = self.matrix.gradient()
         clipped = settings.clip(gradient)
         loss, norm, fired = _means(losses, clipped)

@@ -8,17 +8,18 @@
     state_grad_clip     norm that limits the gradient of every state on its way back; 0 is none
     layer_norm          normalise at every step, of cell="lstm"
     clip                a norm that no gradient exceeds, or what `TrainingSettings` takes; None is none
+    penalties           what is added to the loss: `L1`, `L2`, `Vanishing`, or several
     preprogram          "linear" or "seasonal": before training, imitate that forecast
 
-The first six make the net (`nn.Recurrence`), `clip` goes to `TrainingSettings`, `preprogram` comes
-between the two (`preprogramming.py`).
+The first six make the net (`nn.Recurrence`), `clip` and `penalties` go to `TrainingSettings`, and
+`preprogram` comes between the two (`preprogramming.py`).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass, replace
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from throughtime._checks import one_of, real
@@ -26,6 +27,7 @@ from throughtime._errors import SettingError
 from throughtime.nn.sequences import Nonlinearity
 from throughtime.nn.starting_points import Inits
 from throughtime.training import Clip, TrainingSettings
+from throughtime.training.penalties import Penalty
 
 Preprogram = Literal["linear", "seasonal"]
 OF_THE_NET = (
@@ -48,6 +50,7 @@ class Cures(TypedDict, total=False):
     state_grad_clip: float
     layer_norm: bool
     clip: Clip | float | None
+    penalties: Penalty | Sequence[Penalty]
     preprogram: Preprogram | None
 
 
@@ -56,7 +59,7 @@ def check_names(given: Iterable[str], others: Iterable[str]) -> None:
 
     >>> check_names(["zoneuot"], ["h", "cell"])
     Traceback (most recent call last):
-    throughtime._errors.SettingError: Expected an argument of Forecaster (h, cell, init, nonlinearity, recurrent_dropout, zoneout, state_grad_clip, layer_norm, clip, preprogram), found 'zoneuot': pass zoneout.
+    throughtime._errors.SettingError: Expected an argument of Forecaster (h, cell, init, nonlinearity, recurrent_dropout, zoneout, state_grad_clip, layer_norm, clip, penalties, preprogram), found 'zoneuot': pass zoneout.
     """
     known = [*others, *Cures.__annotations__]
     for name in given:
@@ -75,12 +78,14 @@ def trained_with(training: TrainingSettings, cures: Any) -> TrainingSettings:
     >>> trained_with(TrainingSettings(), {"clip": 0.5}).clip
     Clip(norm=0.5, value=None)
     """
-    if "clip" not in cures:
-        return training
-    clip = Clip() if cures["clip"] is None else cures["clip"]
-    if isinstance(clip, bool) or not callable(clip):
-        clip = Clip(norm=real("clip", clip, above=0))
-    return replace(training, clip=clip)
+    changes: dict[str, Any] = {}
+    if "clip" in cures:
+        clip = Clip() if cures["clip"] is None else cures["clip"]
+        changes["clip"] = clip if is_dataclass(clip) else Clip(norm=real("clip", clip, above=0))
+    if "penalties" in cures:
+        several = isinstance(cures["penalties"], (tuple, list))
+        changes["penalties"] = tuple(cures["penalties"] if several else [cures["penalties"]])
+    return replace(training, **changes)
 
 
 def checked_preprogram(value: object) -> Preprogram | None:

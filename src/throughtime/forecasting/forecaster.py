@@ -72,6 +72,7 @@ class Forecaster:
         nonlinearity="relu"      in place of tanh, for cell="rnn"
         recurrent_dropout=0.2    zoneout=0.1    layer_norm=True    state_grad_clip=1.0
         clip=0.5                 the largest norm of the gradient; None for no clipping
+        penalties=L2(1e-4)       what is added to the loss: L1, L2, Vanishing of `tt.training`
         preprogram="linear"      start from a linear autoregression, or "seasonal"
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
@@ -113,7 +114,7 @@ class Forecaster:
                 positive_int(name, value)
         self.n_windows = positive_int("n_windows", n_windows, at_least=0)
         self.freq = None if freq is None else Frequency.parse(freq)
-        given: dict[str, Any] = {name: cures[name] for name in OF_THE_NET if name in cures}
+        given: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
         net = Recurrence(cell, hidden_size, num_layers, dropout, **given)
         parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
         self._given: dict[str, Any] = {name: getattr(net, name) for name in parts} | {
@@ -165,8 +166,11 @@ class Forecaster:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the fitted model, by name."""
-        made = {"init": self.design.init, "updates": len(self.history.updates)}
-        return asdict(self.design) | made
+        whole = asdict(self.design) | {"init": self.design.init}  # values that say how to pass them
+        whole["training"]["penalties"] = self.design.training.penalties
+        if self.design.preprogram is not None:
+            whole["preprogram_explained"] = self.model.explained
+        return whole | {"updates": len(self.history.updates)}
 
     @property
     def backtest(self) -> Backtest:

@@ -198,6 +198,7 @@ def _unpack_dates(facts: dict[str, str], frequency: Frequency) -> DateKind:
 def _pack_model(model: Model) -> Snapshot:
     design = _plain({each.name: getattr(model.design, each.name) for each in fields(Design)})
     part = Snapshot({"linear": torch.tensor(model.linear)}, {"design": design})
+    part.facts["explained"] = model.explained
     part.include("network", Snapshot(model.network.state_dict()))
     return part
 
@@ -218,7 +219,9 @@ def _unpack_model(part: Snapshot) -> Model:
     shapes = {name: w.shape for name, w in network.state_dict().items()}
     _need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
     network.load_state_dict(weights)
-    return Model(design, linear, network.eval())
+    explained = part.facts.get("explained")
+    _need(explained is None or isinstance(explained, (int, float)), "explained")
+    return Model(design, linear, network.eval(), explained)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

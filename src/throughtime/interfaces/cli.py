@@ -56,6 +56,22 @@ Level = Annotated[str, typer.Option(help="The prediction intervals, in per cent.
 Context = Annotated[int | None, typer.Option(help="How many steps the model looks back.", **WHOLE)]
 Seed = Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)]
 Windows = Annotated[int, typer.Option(help="How many rolling origins the back-test has.", **WHOLE)]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the weights start: chrono:T, orthogonal, orthogonal:kept, identity, forget_bias."
+    ),
+]
+Clip = Annotated[
+    float | None, typer.Option(help="The largest norm of the gradient.  [1]", show_default=False)
+]
+Preprogram = Annotated[
+    str | None, typer.Option(help="Imitate a forecast before training: linear or seasonal.")
+]
+Nonlinearity = Annotated[str | None, typer.Option(help="Of the cell rnn: tanh or relu.")]
+Zoneout = Annotated[float, typer.Option(help="The rate at which units keep their state.")]
+RecurrentDropout = Annotated[float, typer.Option(help="The share of the state dropped on its way.")]
+LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the cell lstm.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print one line at the end.")]
 
@@ -89,6 +105,13 @@ def forecast(
     context_length: Context = None,
     seed: Seed = 0,
     windows: Windows = 8,
+    init: Init = None,
+    clip: Clip = None,
+    preprogram: Preprogram = None,
+    nonlinearity: Nonlinearity = None,
+    zoneout: Zoneout = 0.0,
+    recurrent_dropout: RecurrentDropout = 0.0,
+    layer_norm: LayerNorm = False,
     out: Annotated[
         str | None,
         typer.Option(help="Where the forecast goes, as CSV or .parquet.  [<name>-forecast.csv]"),
@@ -105,7 +128,8 @@ def forecast(
     from throughtime.interfaces import talk, tasks
 
     options = Options(
-        file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
+        *(file, h, time, target, id, freq, season, cell, level, context_length, seed, windows),
+        *(init, clip, preprogram, nonlinearity, zoneout, recurrent_dropout, layer_norm),
     )
     places = tasks.Places(options, out=out, report=report, no_report=no_report, save=save)
     tasks.forecast(options, places, talk.Talk(json=json, quiet=quiet))
@@ -125,6 +149,13 @@ def backtest(
     context_length: Context = None,
     seed: Seed = 0,
     windows: Windows = 8,
+    init: Init = None,
+    clip: Clip = None,
+    preprogram: Preprogram = None,
+    nonlinearity: Nonlinearity = None,
+    zoneout: Zoneout = 0.0,
+    recurrent_dropout: RecurrentDropout = 0.0,
+    layer_norm: LayerNorm = False,
     out: Annotated[
         str | None,
         typer.Option(help="Where every forecast of the back-test goes, as CSV or .parquet."),
@@ -136,7 +167,8 @@ def backtest(
     from throughtime.interfaces import talk, tasks
 
     options = Options(
-        file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
+        *(file, h, time, target, id, freq, season, cell, level, context_length, seed, windows),
+        *(init, clip, preprogram, nonlinearity, zoneout, recurrent_dropout, layer_norm),
     )
     tasks.backtest(options, out, talk.Talk(json=json, quiet=quiet))
 

@@ -206,6 +206,7 @@ def _forecaster(options: Options) -> Any:
         freq=options.freq,
         n_windows=options.windows,
         seed=options.seed,
+        **cast(Any, options.cures),
     )
 
 

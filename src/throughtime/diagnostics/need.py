@@ -48,7 +48,7 @@ _MOST_LAGS = 10_000  # partial autocorrelations cost the square of it
 _MOST_SERIES = 200  # whose likeness to each other is looked at
 _MOST_CLIPS = 30
 _FEWEST = 8  # values that say anything
-_CONFIRMS = 1.645  # standard errors: 5 % by chance, at the one lag that the spectrum names
+_CONFIRMS = 2.33  # standard errors: 1 % by chance, at the one lag that the spectrum names
 _BIAS = 4.0  # times 1 / T: what taking off a line does to correlations; many short series add it up
 _FARTHEST = 4.0  # deviations; a few values far out would be all that a correlation sees
 

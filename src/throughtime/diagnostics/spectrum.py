@@ -2,10 +2,10 @@
 
     x~_j  = sum_t v_j(t) x_t exp(-2 pi i f t),   v_j(t) = sqrt(2 / (T+1)) sin(pi j (t+1) / (T+1))
     S(f)  = mean of |x~_j|^2 over the tapers j = 1 ... K and over the series
-    B(f)  = s (1 - rho^2) / (1 + rho^2 - 2 rho cos 2 pi f)                      an AR(1)'s spectrum
+    B(f)  = s ((1 - w) (1 - rho^2) / (1 + rho^2 - 2 rho cos 2 pi f) + w)        an AR(1)'s, and white
     S / B ~ chi^2_m / m,  m = 2 K times the independent series                  if there is no cycle
 
-rho and s are those with the least mean |log S - log B|: a median, which a few lines do not move,
+rho, w and s are those with the least mean |log S - log B|: a median, which a few lines do not move,
 where the lag-one autocorrelation of a series with a cycle would take the cycle for redness.
 
 Sources: Riedel and Sidorenko 1995, "Minimum bias multiple taper spectral estimation"; Mann and Lees
@@ -16,6 +16,7 @@ Hilferty 1931 for the quantiles of chi^2.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from statistics import NormalDist
 
 import numpy as np
@@ -23,7 +24,8 @@ import numpy as np
 from throughtime._correlation import Floats
 
 TAPERS = 3
-_RHOS = np.concatenate([np.linspace(-0.95, 0.95, 77), 1 - np.geomspace(0.04, 0.001, 15)])
+_RHOS = np.concatenate([np.linspace(-0.95, 0.95, 39), 1 - np.geomspace(0.04, 0.001, 10)])
+_WHITE = (0.0, 0.1, 0.3, 0.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def spectrum(series: Floats, independent: float = 1.0) -> Spectrum:
 
 
 def red_noise(f: Floats, power: Floats, freedom: float) -> Floats:
-    """Return B(f), the spectrum of an AR(1) that fits log S best in the mean absolute deviation.
+    """Return B(f), the spectrum of an AR(1) and white noise that fits log S best in absolute value.
 
     >>> f = np.linspace(0.01, 0.5, 50)
     >>> B = red_noise(f, 1 / (1.25 - np.cos(2 * np.pi * f)), freedom=10_000)  # rho = 0.5
@@ -95,8 +97,8 @@ def red_noise(f: Floats, power: Floats, freedom: float) -> Floats:
     """
     cosine, log_S = np.cos(2 * np.pi * f), np.log(power)
     least, best = np.inf, log_S
-    for rho in _RHOS:
-        log_B = -np.log1p(rho**2 - 2 * rho * cosine)
+    for rho, w in product(_RHOS, _WHITE):
+        log_B = np.log((1 - w) * (1 - rho**2) / (1 + rho**2 - 2 * rho * cosine) + w)
         log_B += np.median(log_S - log_B)
         deviation = np.abs(log_S - log_B).mean()
         if deviation < least:

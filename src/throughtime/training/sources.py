@@ -82,7 +82,7 @@ class ExampleSource:
         if settings.forcing is not None and not takes_forcing(model):
             raise SettingError(
                 "a model whose forward takes `targets` and `forcing`, to be fed with targets",
-                type(model).__name__,
+                type(getattr(model, "template", model)).__name__,
                 "take SequenceOutput or SequenceToSequence, or leave forcing at None",
             )
 

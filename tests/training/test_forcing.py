@@ -189,7 +189,7 @@ def test_models_that_cannot_be_fed_are_refused():
     settings = TrainingSettings(max_updates=2, forcing=Forcing("all"))
     with pytest.raises(SettingError, match=r"`targets` and `forcing`.*found Net: take Sequence"):
         Trainer(Net(), losses.mse, settings).fit(waves())
-    with pytest.raises(SettingError, match="found Ensemble"):
+    with pytest.raises(SettingError, match="found Net: take"):
         Trainer(Ensemble(Net, 2), losses.mse, settings).fit(waves())
     with pytest.raises(SettingError, match="no forcing for sequences"):
         Trainer(SequenceNet(), losses.mse, settings).fit_sequence(*sequence())

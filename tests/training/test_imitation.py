@@ -67,7 +67,7 @@ def net(head=PointHead, h=2, seed=0, cell="gru"):
 TEACHERS = {
     "linear": lambda: LinearTeacher(autoregression()),
     "seasonal": lambda: SeasonalTeacher(SEASON, 2),
-    "any function": lambda: lambda x: torch.tanh(x[:, -2:, 0]),
+    "any function": lambda: lambda x: torch.tanh(x[:, -2:, 0]) + torch.tensor([0.0, 3.0]),
 }
 
 

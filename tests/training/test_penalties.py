@@ -101,8 +101,9 @@ def test_bad_groups_are_refused(kind, bad):
 @both
 def test_members_have_a_penalty_each(kind):
     ensemble = Ensemble(build_net, members=3)
-    values = kind(0.3, ("weight_hh", "head"))(ensemble)
-    alone = [kind(0.3, ("weight_hh", "head"))(ensemble.member(e)) for e in range(3)]
+    penalty = kind(0.3, ("weight_hh", "head.*", "layer.bias_*_l0"))
+    values = penalty(ensemble)
+    alone = [penalty(ensemble.member(e)) for e in range(3)]
     torch.testing.assert_close(values, torch.stack(alone))
 
 

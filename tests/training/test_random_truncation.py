@@ -152,7 +152,7 @@ def test_one_generator_gives_one_walk_from_any_position():
 def trained_gradients(model, x, y, settings):
     """Return the gradients of every update over the sequence once, the weights held still."""
     generator = torch.Generator().manual_seed(settings.seed)
-    source = SequenceSource(model, (x, y), None, settings, generator)
+    source = SequenceSource(model, (x, y), None, settings)
     run = Run(model, losses.mse, settings, source, generator)
     found = []
     while not found or source.position.stop < x.shape[1]:

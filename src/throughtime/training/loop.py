@@ -123,9 +123,8 @@ class Trainer:
                 repr(self.settings.forcing),
                 "leave it at None",
             )
-        generator, pair = self._generator(), (inputs, targets)
-        source = SequenceSource(self.model, pair, validation, self.settings, generator)
-        return self._train(source, generator, name, checkpoint)
+        source = SequenceSource(self.model, (inputs, targets), validation, self.settings)
+        return self._train(source, self._generator(), name, checkpoint)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed)

@@ -109,7 +109,8 @@ def weights_in(model: nn.Module, groups: str | Iterable[str]) -> list[Tensor]:
     [torch.Size([6, 2])]
     """
     groups = (groups,) if isinstance(groups, str) else groups
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    prefix = "stacked." if isinstance(model, Ensemble) else ""  # a member's names are enough
+    named = {n.removeprefix(prefix): p for n, p in model.named_parameters() if p.requires_grad}
     chosen: dict[str, Tensor] = {}
     for group in groups:
         found = {name: p for name, p in named.items() if group in name or fnmatchcase(name, group)}

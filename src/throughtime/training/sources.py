@@ -82,7 +82,7 @@ class ExampleSource:
         if settings.forcing is not None and not takes_forcing(model):
             raise SettingError(
                 "a model whose forward takes `targets` and `forcing`, to be fed with targets",
-                type(model).__name__,
+                type(getattr(model, "template", model)).__name__,
                 "take SequenceOutput or SequenceToSequence, or leave forcing at None",
             )
 
@@ -144,10 +144,8 @@ class SequenceSource:
         train: tuple[Tensor, Tensor],
         validation: tuple[Tensor, Tensor] | None,
         settings: TrainingSettings,
-        generator: torch.Generator,
     ) -> None:
         self.model, self.truncation = model, settings.truncation
-        self.generator = generator
         self.time = 1 if members_of(model) is None else 2
         self.train = self._for_all(train)
         self.held_out = validation and self._for_all(validation)
@@ -193,14 +191,7 @@ class SequenceSource:
 
     def _walk_from(self, position: Position) -> None:
         self.position = position
-        self.walk = reaches(
-            self.model,
-            *self.train,
-            self.truncation,
-            position,
-            time=self.time,
-            generator=self.generator,
-        )
+        self.walk = reaches(self.model, *self.train, self.truncation, position, time=self.time)
 
     def _for_all(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Give every member of an ensemble the same sequences."""

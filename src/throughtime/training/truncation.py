@@ -85,8 +85,9 @@ class RandomTruncation:
 
     A reach is k1/cut steps long in the mean, and so is the memory that it takes; it is longer than
     n k1 steps with probability (1 - cut)^n, and never longer than the sequence. Losses must be sums
-    over steps for the theorem to hold; `Trainer` gives every reach's mean its length as a weight. An
-    optimiser that is not linear in the gradient (clipping, Adam) has a bias of its own.
+    over steps for the theorem to hold; `Trainer` gives every reach's mean its length as a weight, which
+    is the same where no target is missing, and draws from its seed. An optimiser that is not linear in
+    the gradient (clipping, Adam) has a bias of its own.
 
     Raises SettingError for a k1 below 1 or a `cut` outside (0, 1).
 

@@ -33,14 +33,13 @@ from torch import Tensor
 
 from throughtime._checks import positive_int
 from throughtime._errors import DataError, SettingError
-from throughtime.diagnostics.interception import Foreign
-from throughtime.diagnostics.jacobians import jacobians
 from throughtime.diagnostics.replaying import plain, replaying, sampled, split
 from throughtime.diagnostics.trajectory import Trajectory
 
 Verdict = Literal["contracting", "near the edge", "chaotic"]
 MOST_ROWS, MOST_EXPONENTS, FEW_EXPONENTS, BLOCKS = 8, 128, 32, 8
 COST = 1e10  # operations: about a second
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +124,11 @@ class Lyapunov:
         1.25
         """
         sums = np.cumsum(self.exponents)
-        falling = np.flatnonzero(~(sums >= 0))
+        falling = np.flatnonzero(~(sums >= -ROUNDING))
         if not falling.size:
             return float(self.size) if len(sums) == self.size else None
         j = int(falling[0])
-        return j + float(sums[j - 1] / -self.exponents[j]) if j else 0.0
+        return j + max(0.0, float(sums[j - 1] / -self.exponents[j])) if j else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and numbers, None for what is not finite."""
@@ -157,23 +156,16 @@ def _logs(trajectory: Trajectory, k: int) -> Tensor:
 
 
 def _pushed(trajectory: Trajectory, t: int, Q: Tensor) -> Tensor:
-    """Return J_{t+1} Q, [R, n, k]."""
-    if isinstance(trajectory.kernel, Foreign):  # may know no derivative forward
-        return jacobians(trajectory, t, t + 1)[0] @ Q
-    # copies: the tangent of a view would be as large as all that it is a view of
-    states, x = tuple(s[t].clone() for s in trajectory.states), trajectory.x[t]
-    extras = [None if e is None else e[t] for e in trajectory.extras]
-
-    def step(*before: Tensor) -> tuple[Tensor, ...]:
-        return trajectory.step(x, before, None, extras)
-
-    def push(tangent: Tensor) -> Tensor:
-        after: tuple[Tensor, ...] = torch.func.jvp(step, states, split(tangent, states))[1]
-        return torch.cat(after, -1)
-
+    """Return J_{t+1} Q, [R, n, k], as the transpose of the map u -> J' u, which any cell knows."""
+    x, extras = trajectory.x[t], [None if e is None else e[t] for e in trajectory.extras]
     with replaying(trajectory):
-        pushed: Tensor = torch.func.vmap(push, in_dims=-1, out_dims=-1)(Q)
-    return pushed
+        before = torch.cat([s[t] for s in trajectory.states], -1).requires_grad_()
+        after = torch.cat(trajectory.step(x, split(before, trajectory.states), None, extras), -1)
+        u = torch.zeros_like(after, requires_grad=True)
+        [pulled] = torch.autograd.grad(after, before, u, create_graph=True)
+        tangents = Q.movedim(-1, 0).to(after)
+        [pushed] = torch.autograd.grad(pulled, u, tangents, is_grads_batched=True)
+    return pushed.movedim(0, -1).to(Q)
 
 
 def _means(logs: Tensor) -> tuple[np.ndarray, float]:

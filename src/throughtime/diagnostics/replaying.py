@@ -23,6 +23,7 @@ from throughtime.diagnostics.untouched import untouched
 MOST_VALUES = 2**19  # how many numbers of one kind are held at once: 4 MB, near the processor
 
 
+@torch.inference_mode(False)
 def sampled(trajectory: Trajectory, rows: int | None = None) -> Trajectory:
     """Return the trajectory of at most `rows` examples in double precision, with one of the longest.
 
@@ -87,7 +88,7 @@ def log_spaced(last: int, count: int = 40) -> np.ndarray:
     >>> log_spaced(8, 4)
     array([1, 2, 4, 8])
     """
-    grid = np.unique(np.rint(np.geomspace(1, last, min(count, last))).astype(int))
+    grid = np.unique(np.rint(np.geomspace(1, last, count)).astype(int))
     return np.concatenate([grid[grid < last], [last]])
 
 

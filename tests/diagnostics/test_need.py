@@ -337,9 +337,10 @@ def test_the_adding_problem_leaves_no_correlation() -> None:
 
 def test_constant_features_and_few_examples_are_no_evidence() -> None:
     rng = np.random.default_rng(12)
-    x = np.full((50, 6, 2), 0.1)
-    x[..., 1] = 1e9
-    assert need_of_windows(x, rng.normal(size=50)) == Need(())
+    for constant in (0.1, 1e9 / 7, 1e-300, *rng.random(100)):
+        y = rng.normal(size=53)
+        assert need_of_windows(np.full((53, 2, 1), constant), y, false_alarms=0.9) == Need(())
+        assert need_of_windows(y[:, None, None], np.full(53, constant)) == Need(())
     for B in range(4):
         assert need_of_windows(rng.normal(size=(B, 3, 1)), np.arange(B)) == Need(())
 

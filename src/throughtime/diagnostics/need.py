@@ -336,10 +336,8 @@ def _cross_correlation(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def _centred(x: Floats) -> tuple[Floats, Floats]:
-    """Return the columns of x less their means, exactly 0 for constants and gaps, and what is there."""
+    """Return the columns of x less their means, 0 in gaps, and what is there."""
     there = ~np.isnan(x)
     filled = np.where(there, x, 0)
     mean = filled.sum(0) / np.maximum(there.sum(0), 1)
-    centred = np.where(there, filled - mean, 0)
-    constant = np.abs(centred).max(0, initial=0) <= 1e-10 * np.abs(filled).max(0, initial=0)
-    return np.where(constant, 0, centred), there.astype(np.float64)
+    return np.where(there, filled - mean, 0), there.astype(np.float64)

@@ -42,6 +42,14 @@ def _whole(text: str) -> int:
         raise typer.BadParameter(f"{text!r} is no whole number") from None
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number") from None
+
+
+NUMBER: Any = {"parser": _number, "metavar": "<number>"}
 WHOLE: Any = {"parser": _whole, "metavar": "<int>"}
 Horizon = Annotated[
     int, typer.Option("--h", "--horizon", help="How many steps to forecast.", **WHOLE)
@@ -63,14 +71,16 @@ Init = Annotated[
     ),
 ]
 Clip = Annotated[
-    float | None, typer.Option(help="The largest norm of the gradient.  [1]", show_default=False)
+    float | None, typer.Option(help="The largest norm of the gradient.  [1]", **NUMBER)
 ]
 Preprogram = Annotated[
     str | None, typer.Option(help="Imitate a forecast before training: linear or seasonal.")
 ]
 Nonlinearity = Annotated[str | None, typer.Option(help="Of the cell rnn: tanh or relu.")]
-Zoneout = Annotated[float, typer.Option(help="The rate at which units keep their state.")]
-RecurrentDropout = Annotated[float, typer.Option(help="The share of the state dropped on its way.")]
+Zoneout = Annotated[float, typer.Option(help="The rate at which units keep their state.", **NUMBER)]
+RecurrentDropout = Annotated[
+    float, typer.Option(help="The share of the state dropped on its way.", **NUMBER)
+]
 LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the cell lstm.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print one line at the end.")]

@@ -306,7 +306,7 @@ def _settings_section(data: ReportData) -> str:
 
 
 def _setting(value: Any) -> str:
-    if value is None:
+    if value is None or value == ():
         return "none"
     if isinstance(value, float):
         return f"{value:g}"

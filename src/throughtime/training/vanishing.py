@@ -15,7 +15,8 @@ no gradient reaches have no part in it.
 One backward pass of the loss leaves λ in the taps of `nn.recording`. With the states known, all
 steps of all series are then one batch of single steps: one product v J with v = λ/‖λ‖, differentiable,
 whatever the length. They are PyTorch's operations, differentiated twice, beside kernels that are not: an
-update takes about seven times as long as without (B = H = 32, T = 100, one thread).
+update takes four to seven times as long as without (B = H = 32, T = 100, one thread), and of an ensemble,
+whose members then run in turn, about ten times.
 
 Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks",
 equations 9 and 10.

@@ -29,7 +29,7 @@ from throughtime.diagnostics.trajectory import Loss, Trajectory, trajectories
 FORGOTTEN = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LagProfile:
     """The expected gradient norm over the lag, for one layer and direction.
 
@@ -85,6 +85,28 @@ class LagProfile:
         """The first lag at which the gradient falls under 1 % of the newest; None if none does."""
         below = np.flatnonzero(self.norms < FORGOTTEN)
         return int(below[0]) if below.size else None
+
+    def at(self, lag: int) -> float:
+        """Return phi_lag / phi_0; beyond what was measured, with the measured decay.
+
+        >>> LagProfile("rnn", np.array([1.0, 0.5, 0.25]), newest=1.0).at(4)
+        0.0625
+        """
+        if lag < len(self.norms):
+            return float(self.norms[lag])
+        beyond = 0.0 if math.isnan(self.decay) else self.decay ** (lag - len(self.norms) + 1)
+        return float(self.norms[-1] * beyond)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON; None for what is not a finite number."""
+        return {
+            "lags": self.lags.tolist(),
+            "norms": [float(v) if math.isfinite(v) else None for v in self.norms],
+            "newest": self.newest,
+            "decay": None if math.isnan(self.decay) else self.decay,
+            "half_life": self.half_life if math.isfinite(self.half_life) else None,
+            "memory": self.memory,
+        }
 
 
 def lag_profile(

@@ -70,7 +70,8 @@ class Trajectory:
     @property
     def norms(self) -> Tensor:
         """The norm of dL/ds_t over the joint state, [T+1, B]."""
-        norms: Tensor = torch.linalg.vector_norm(torch.cat(self.adjoints, -1), dim=-1)
+        whole = torch.cat(self.adjoints, -1).double()  # whose squares neither vanish nor overflow
+        norms: Tensor = torch.linalg.vector_norm(whole, dim=-1)
         return norms
 
     def step(

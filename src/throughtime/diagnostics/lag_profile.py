@@ -89,7 +89,7 @@ class LagProfile:
     def at(self, lag: int) -> float:
         """Return phi_lag / phi_0; beyond what was measured, with the measured decay.
 
-        >>> LagProfile("rnn", np.array([1.0, 0.5, 0.25]), newest=1.0).at(4)
+        >>> round(LagProfile("rnn", np.array([1.0, 0.5, 0.25]), newest=1.0).at(4), 6)
         0.0625
         """
         if lag < len(self.norms):

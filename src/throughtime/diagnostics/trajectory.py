@@ -24,6 +24,7 @@ from throughtime._errors import DataError, SettingError
 from throughtime.diagnostics.interception import CELL, recurrences
 from throughtime.diagnostics.untouched import untouched
 from throughtime.nn import Ensemble, Recorded
+from throughtime.nn.following import follow
 
 States = tuple[Tensor, ...]
 Loss = Callable[[Any, Any], Tensor]
@@ -396,12 +397,11 @@ def _or_zeros(found: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if found is None else found.reshape(like.shape)
 
 
-@torch.no_grad()
 def _runs(records: Sequence[Recorded]) -> list[_Run]:
     """Join the calls that go on from each other."""
     runs: list[_Run] = []
     for record in records:
-        run = _followed(record)
+        run = _run(record)
         last = next((each for each in reversed(runs) if each.layer == run.layer), None)
         if last is not None and last.goes_on_in(run):
             runs[runs.index(last)] = last.joined(run)
@@ -410,37 +410,12 @@ def _runs(records: Sequence[Recorded]) -> list[_Run]:
     return runs
 
 
-def _followed(record: Recorded) -> _Run:
-    """Run the steps of one call again, to have every state, in the order of the run."""
-    S = record.kernel.states
-    inputs: list[Any] = [each if each is None else each.detach() for each in record.inputs]
-    x, rest = inputs[0], inputs[1:]
-    states, others = tuple(rest[:S]), rest[S:]
-    weights, extras = (others[: -1 - S], others[-1 - S :]) if others else ([], [])
-    mask = x.new_ones(x.shape[:2], dtype=torch.bool) if record.mask is None else record.mask
-    d, *zones = extras or [None]
-    drops = d if d is None else d.expand(len(x), *d.shape)
-    if record.direction:
-        x, mask, zones = x.flip(0), mask.flip(0), [z if z is None else z.flip(0) for z in zones]
-    path = [states]
-    for t in range(len(x)):
-        held = [z if z is None else z[t : t + 1] for z in zones]
-        tail = (*weights, d, *held) if extras else ()
-        _, *after = record.kernel.replay(None, (x[t : t + 1], *states, *tail))
-        real = mask[t].unsqueeze(-1)
-        states = tuple(torch.where(real, a, b) for a, b in zip(after, states, strict=True))
-        path.append(states)
+def _run(record: Recorded) -> _Run:
+    call = follow(record)
     layer = "" if record.layer == CELL else f"l{record.layer}"
     name = ".".join(part for part in (record.name, layer) if part)
-    whole = tuple(torch.stack(half) for half in zip(*path, strict=True))
-    return _Run(
-        f"{name} reverse" if record.direction else name,
-        [record],
-        x,
-        whole,
-        mask,
-        (drops, *zones) if extras else (),
-    )
+    name = f"{name} reverse" if record.direction else name
+    return _Run(name, [record], call.x, call.states, call.mask, call.extras)
 
 
 def _trajectories(runs: Sequence[_Run]) -> tuple[Trajectory, ...]:

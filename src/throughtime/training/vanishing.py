@@ -26,13 +26,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from throughtime._checks import real
 from throughtime._errors import DataError
+from throughtime.nn.following import Followed, follow
 from throughtime.nn.layers import Recorded
 
 
@@ -92,66 +92,25 @@ def vanishing_penalty(records: Sequence[Recorded]) -> Tensor:
 
 def _omega(record: Recorded) -> Tensor:
     """Return Ω of one layer and direction."""
-    x, states, weights, d, zones = _in_order_of_the_run(record)
-    T, B = x.shape[:2]
-    before = _states_before(record, x, states, weights, d, zones)
-    leaves = [s.flatten(0, 1).requires_grad_() for s in before]
-    spread = None if d is None else d.expand(T, *d.shape).flatten(0, 1)
-    zones_of_all = [None if z is None else z.flatten(0, 1).unsqueeze(0) for z in zones]
+    run = follow(record)
+    leaves = [s[:-1].flatten(0, 1).requires_grad_() for s in run.states]
+    d, *zones = (None if e is None else e.flatten(0, 1) for e in run.extras)
+    each = [None if zone is None else zone.unsqueeze(0) for zone in zones]
     with torch.enable_grad():
-        inputs = x.reshape(1, T * B, -1), *leaves, *weights, spread, *zones_of_all
+        inputs = run.x.flatten(0, 1).unsqueeze(0), *leaves, *run.weights, d, *each
         _, *after = record.kernel.replay(None, inputs)
-        v, counts = _directions(record)
+        v, counts = _directions(record, run)
         passed = torch.autograd.grad(after, leaves, v, create_graph=True)
         ratio = torch.linalg.vector_norm(torch.cat(passed, -1), dim=-1)
-        return torch.where(counts, (ratio - 1.0) ** 2, 0.0).sum() / B
+        return torch.where(counts, (ratio - 1.0) ** 2, 0.0).sum() / run.x.shape[1]
 
 
-def _in_order_of_the_run(
-    record: Recorded,
-) -> tuple[Tensor, list[Tensor], list[Any], Any, list[Any]]:
-    """Return x, the initial states, the weights, dropout, zoneouts; the constants cut off."""
-    S = record.kernel.states
-    x, *rest = record.inputs
-    states, weights, (d, *zones) = rest[:S], rest[S : -1 - S], rest[-1 - S :]
-    if record.direction:
-        x, zones = x.flip(0), [None if z is None else z.flip(0) for z in zones]
-    return x.detach(), [s.detach() for s in states], weights, d, zones
-
-
-def _along(record: Recorded, series: Tensor) -> Tensor:
-    """See [T, B, ...] in the order in which the steps ran."""
-    return series.flip(0) if record.direction else series
-
-
-def _directions(record: Recorded) -> tuple[list[Tensor], Tensor]:
+def _directions(record: Recorded, run: Followed) -> tuple[list[Tensor], Tensor]:
     """Return v = λ/‖λ‖ for each state, [T·B, H], and which steps count, [T·B]."""
     totals = [t for t in (record.tap.dh_TBH, record.tap.dc_TBH) if t is not None]
-    λ = torch.cat([_along(record, total) for total in totals], -1).flatten(0, 1)
+    turned = [total.flip(0) if record.direction else total for total in totals]
+    λ = torch.cat(turned, -1).flatten(0, 1)
     largest = λ.abs().amax(-1, keepdim=True)  # first, so that squares of tiny numbers stay
-    counts = (largest > 0).squeeze(-1)
-    if record.mask is not None:
-        counts = counts & _along(record, record.mask).flatten()
+    counts = (largest > 0).squeeze(-1) & run.mask.flatten()
     v = torch.nn.functional.normalize(λ / torch.where(largest > 0, largest, 1.0), dim=-1)
     return list(torch.split(v, [total.shape[-1] for total in totals], dim=-1)), counts
-
-
-@torch.no_grad()
-def _states_before(
-    record: Recorded, x: Tensor, state: Sequence[Tensor], weights: Any, d: Any, zones: Any
-) -> list[Tensor]:
-    """Return the states that every step began with, each [T, B, H], by running along again."""
-    mask = None if record.mask is None else _along(record, record.mask)
-    run = record.kernel.forward
-    if record.kernel.states == 1:  # its states are its outputs
-        h_TBH, *_ = run(mask, (x, *state, *weights, d, *zones), keep=False)
-        return [torch.cat([state[0].unsqueeze(0), h_TBH[:-1]])]
-    before = []
-    for t in range(len(x)):
-        before.append(state)
-        here = slice(t, t + 1)
-        now = [None if z is None else z[here] for z in zones]
-        inputs = (x[here], *state, *weights, d, *now)
-        _, *state = run(None if mask is None else mask[here], inputs, keep=False)
-        state = state[: record.kernel.states]
-    return [torch.stack(axis) for axis in zip(*before, strict=True)]

@@ -175,7 +175,7 @@ def _gate(kind: Kind, a: Tensor) -> Gate:
 
 def _time_constants(a: Tensor) -> np.ndarray:
     """Return τ; ln σ(a) is taken of the argument, since σ(a) itself rounds to 1."""
-    constants: np.ndarray = (-1 / torch.nn.functional.logsigmoid(a).mean(0)).numpy()
+    constants: np.ndarray = (1 / torch.nn.functional.logsigmoid(a).mean(0).abs()).numpy()
     return constants
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from throughtime._errors import MissingExtraError
 from throughtime.interfaces import figures
-from throughtime.interfaces.words import aligned, best, count, number, percent, verdict
+from throughtime.interfaces.words import best, verdict
 from throughtime.interfaces.words import reach as reach_sentence
 
 if TYPE_CHECKING:

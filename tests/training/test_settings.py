@@ -4,7 +4,7 @@ import math
 import pytest
 
 from throughtime import SettingError
-from throughtime.training import Clip, TrainingSettings, Truncation
+from throughtime.training import AGC, AutoClip, Clip, TrainingSettings, Truncation, ZClip
 
 BAD = [
     ("max_updates", 0),
@@ -47,6 +47,9 @@ def test_one_cycle_warms_up_by_itself():
             patience=3,
             batch_size=5,
         ),
+        TrainingSettings(clip=AutoClip(20, window=9)),
+        TrainingSettings(clip=ZClip(3.0, 0.9, 5)),
+        TrainingSettings(clip=AGC(0.1, 1e-2)),
     ],
 )
 def test_settings_survive_a_file(settings):

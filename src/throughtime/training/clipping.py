@@ -169,14 +169,14 @@ class _Fixed(Stateless):
 
 def norms(gradient: Tensor) -> Tensor:
     """Return the norm of each row, [E]."""
-    return torch.linalg.vector_norm(gradient, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
+    return norm
 
 
 def shortened(gradient: Tensor, norm: Tensor, longest: Tensor | float) -> Tensor:
     """Bring rows whose `norm` is above `longest` down to it."""
-    factor = (longest / norm).clamp(max=1).nan_to_num(nan=1.0)  # 0/0 has nothing to shorten
-    short: Tensor = gradient * factor.unsqueeze(1)
-    return short
+    factor: Tensor = (longest / norm).clamp(max=1).nan_to_num(nan=1.0)  # 0/0 has nothing to shorten
+    return gradient * factor.unsqueeze(1)
 
 
 def _as_module(

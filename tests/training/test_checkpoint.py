@@ -20,7 +20,9 @@ from training_cases import (
 from throughtime import DataError, ModelFileError, SettingError
 from throughtime._archive import Snapshot
 from throughtime.training import (
+    AGC,
     L1,
+    AutoClip,
     Checkpoint,
     Clip,
     Forcing,
@@ -31,6 +33,7 @@ from throughtime.training import (
     TrainingSettings,
     Truncation,
     Vanishing,
+    ZClip,
     losses,
 )
 from throughtime.training.checkpoint import write
@@ -86,6 +89,31 @@ CASES = {
         replace(SETTINGS, patience=2, learning_rate=0.3, evaluate_every=2, average=None),
         lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
     ),
+    "clipped to a percentile": (
+        lambda seed: Net(seed, dropout=0.4),
+        replace(SETTINGS, clip=AutoClip(40, window=6)),
+        lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
+    ),
+    "members clipped to percentiles": (
+        lambda seed: Lines(seed=seed),
+        replace(SETTINGS, clip=AutoClip(40)),
+        lambda trainer, **extra: trainer.fit(ensemble_data(), ensemble_data(5, 1), **extra),
+    ),
+    "clipped by z-score": (
+        lambda seed: Net(seed, dropout=0.4),
+        replace(SETTINGS, clip=ZClip(z=0.05, warm_up=6, alpha=0.5)),
+        lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
+    ),
+    "members clipped by z-score": (
+        lambda seed: Lines(seed=seed),
+        replace(SETTINGS, clip=ZClip(z=0.2, warm_up=6, alpha=0.5)),
+        lambda trainer, **extra: trainer.fit(ensemble_data(), ensemble_data(5, 1), **extra),
+    ),
+    "clipped by unit": (
+        lambda seed: Net(seed, dropout=0.4),
+        replace(SETTINGS, clip=AGC(0.05)),
+        lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
+    ),
     "sequences": (
         lambda seed: SequenceNet(seed, dropout=0.4),
         replace(SETTINGS, batch_size=None, truncation=Truncation(7, 12)),
@@ -119,6 +147,8 @@ def test_a_resumed_run_is_the_run_that_never_stopped(case, every, stop, tmp_path
     build, settings, fit = CASES[case]
     whole = build(0)
     history = fit(Trainer(whole, losses.mse, settings))
+    if not isinstance(settings.clip, Clip):  # a threshold that moves has moved
+        assert any(update.clipped for update in history.updates)
     path = tmp_path / "run.safetensors"
     first = Trainer(build(0), losses.mse, settings, [] if stop is None else [Stop(stop)])
     fit(first, checkpoint=Checkpoint(path, every))

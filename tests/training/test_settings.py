@@ -5,14 +5,17 @@ import pytest
 
 from throughtime import SettingError
 from throughtime.training import (
+    AGC,
     L1,
     L2,
+    AutoClip,
     Clip,
     Forcing,
     RandomTruncation,
     TrainingSettings,
     Truncation,
     Vanishing,
+    ZClip,
 )
 
 BAD = [
@@ -67,6 +70,9 @@ def test_one_cycle_warms_up_by_itself():
             forcing=Forcing("inverse-sigmoid", least=0.1, constant=7.0),
         ),
         TrainingSettings(forcing=Forcing("linear")),
+        TrainingSettings(clip=AutoClip(20, window=9)),
+        TrainingSettings(clip=ZClip(3.0, 0.9, 5)),
+        TrainingSettings(clip=AGC(0.1, 1e-2)),
     ],
 )
 def test_settings_survive_a_file(settings):

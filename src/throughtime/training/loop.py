@@ -142,7 +142,7 @@ class Trainer:
                 f"patience={self.settings.patience} without one",
                 "pass validation=..., or patience=None",
             )
-        run = Run(self.model, self.loss, self.settings, source, generator)
+        run = Run(self.model, self.loss, self.settings, source, generator, self.observers)
         self.history = History()
         self._take_up(run)
         watchers = (self.history, *self.observers)

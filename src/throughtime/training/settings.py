@@ -7,12 +7,15 @@ from typing import Any, get_args
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
-from throughtime.training.clipping import Clip
+from throughtime.training.agc import AGC
+from throughtime.training.autoclip import AutoClip
+from throughtime.training.clipping import Clip, Clipping
 from throughtime.training.forcing import Forcing
 from throughtime.training.penalties import L1, L2, Penalty
 from throughtime.training.schedule import Schedule
 from throughtime.training.truncation import RandomTruncation, Truncation
 from throughtime.training.vanishing import Vanishing
+from throughtime.training.zclip import ZClip
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class TrainingSettings:
     schedule        "constant", "cosine" or "one-cycle", see `schedule.py`
     warm_up         updates of linear warm-up; the one-cycle schedule brings its own
     weight_decay    λ of AdamW
-    clip            thresholds for the gradient, see `Clip`
+    clip            what is done to long gradients: `Clip`, `AutoClip`, `ZClip` or `AGC`
     evaluate_every  updates between two looks at the validation part
     patience        looks without a better loss before training stops; None never stops early
     average         decay d of the average of the weights, θ̄ <- d θ̄ + (1-d) θ; None for no average
@@ -49,7 +52,7 @@ class TrainingSettings:
     schedule: Schedule = "constant"
     warm_up: int = 0
     weight_decay: float = 0.0
-    clip: Clip = field(default_factory=lambda: Clip(norm=1.0))
+    clip: Clipping = field(default_factory=lambda: Clip(norm=1.0))
     evaluate_every: int = 50
     patience: int | None = None
     average: float | None = None
@@ -107,7 +110,13 @@ class TrainingSettings:
 
 # What may stand in a setting besides numbers and words; in a file, its class goes by `kind`.
 KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Clip, Truncation, RandomTruncation, L1, L2, Vanishing, Forcing)
+    kind.__name__: kind
+    for kind in (
+        *(Clip, AutoClip, ZClip, AGC),
+        *(Truncation, RandomTruncation),
+        *(L1, L2, Vanishing),
+        Forcing,
+    )
 }
 
 

@@ -20,7 +20,7 @@ CELLS = ("rnn", "lstm", "gru")
 
 @dataclass(frozen=True)
 class Options:
-    """What both commands take, as the user gave it; None where it is left to the program."""
+    """What the commands take, as the user gave it; None where it is left to the program."""
 
     file: str
     h: int
@@ -44,6 +44,11 @@ class Options:
                 positive_int(name, value)
         one_of("--cell", self.cell, CELLS)
         levels(self.level)
+
+    @property
+    def title(self) -> str:
+        """How reports call what was read."""
+        return "standard input" if self.file == "-" else self.stem
 
     @property
     def stem(self) -> str:

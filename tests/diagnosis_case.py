@@ -115,7 +115,7 @@ def log(T: int = 120, updates: int = 200) -> dict:
 def need() -> dict:
     found = [(1, 0.97, "partial autocorrelation"), (2, 0.2, "partial autocorrelation")]
     found += [(9, 0.12, "partial autocorrelation"), (132, 0.61, "cycle")]
-    lags = [dict(lag=a, strength=s, evidence=e, feature=None) for a, s, e in found]
+    lags = [{"lag": a, "strength": s, "evidence": e, "feature": None} for a, s, e in found]
     return {"longest": 132, "cycle": 132, "lags": lags}
 
 

@@ -12,7 +12,7 @@ from throughtime.drawing.memory import lag_profile, truncation_bias
 from throughtime.drawing.openings import gates
 from throughtime.drawing.panels import together
 from throughtime.drawing.theme import HEIGHT, require_plotly
-from throughtime.drawing.updates import gradient_history
+from throughtime.drawing.updates import clipping, gradient_history
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def pictures(diagnosis: Mapping[str, Any]) -> tuple[Picture, ...]:
     """
     require_plotly()
     return tuple(
-        Picture(name, title, caption, figure)
+        Picture(name, title, caption + _more(name, diagnosis), figure)
         for name, title, caption, draw in _PICTURES
         if (figure := draw(diagnosis)) is not None
     )
@@ -51,6 +51,10 @@ def figure(diagnosis: Mapping[str, Any]) -> Any:
     whole = together([*first, *(others[k : k + 2] for k in range(0, len(others), 2))], HEIGHT + 40)
     whole.update_layout(margin={"l": 16, "r": 24})
     return whole
+
+
+def _more(name: str, diagnosis: Mapping[str, Any]) -> str:
+    return f" {clipping(diagnosis['log'])}" if name == "history" else ""
 
 
 def _heat(diagnosis: Mapping[str, Any]) -> Any:
@@ -107,8 +111,7 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], Any]], ...] 
     (
         "history",
         "The size of the gradient",
-        "The norm of the gradient at every update, before clipping, with the updates that were "
-        "clipped and the threshold.",
+        "The norm of the gradient at every update, before clipping.",
         _history,
     ),
     (

@@ -183,6 +183,66 @@ def backtest(
     tasks.backtest(options, out, talk.Talk(json=json, quiet=quiet))
 
 
+@app.command()
+def diagnose(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] FILE",
+            help="A table as for forecast; before it, a model that forecast --save wrote.",
+            show_default=False,
+        ),
+    ],
+    h: Annotated[
+        int | None,
+        typer.Option("--h", "--horizon", help="How many steps to forecast.  [one season]", **WHOLE),
+    ] = None,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    freq: Freq = None,
+    season: Season = None,
+    cell: Annotated[
+        str | None, typer.Option(help="The recurrent cell: rnn, lstm or gru.  [lstm]")
+    ] = None,
+    context_length: Context = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of all randomness.  [0]", **WHOLE)
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-diagnosis.html]")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a model to FILE, or load MODEL, and say how gradients travel through it and what to do."""
+    from throughtime.interfaces import checkup, talk, tasks
+
+    chosen = {
+        "--h": h,
+        "--season": season,
+        "--cell": cell,
+        "--context-length": context_length,
+        "--seed": seed,
+    }
+    options = Options(
+        files[-1],
+        1 if h is None else h,
+        time,
+        target,
+        id,
+        freq,
+        season,
+        "lstm" if cell is None else cell,
+        context_length=context_length,
+        seed=0 if seed is None else seed,
+    )
+    model, _ = checkup.files(files, chosen)
+    place, hint = tasks.report_place(report, f"{options.stem}-diagnosis.html", no_report)
+    checkup.diagnose(options, model, h is not None, place, hint, talk.Talk(json=json, quiet=quiet))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:

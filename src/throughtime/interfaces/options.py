@@ -27,7 +27,7 @@ INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cell
 
 @dataclass(frozen=True)
 class Options:
-    """What both commands take, as the user gave it; None where it is left to the program."""
+    """What the commands take, as the user gave it; None where it is left to the program."""
 
     file: str
     h: int
@@ -96,6 +96,11 @@ class Options:
         )
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value}
+
+    @property
+    def title(self) -> str:
+        """How reports call what was read."""
+        return "standard input" if self.file == "-" else self.stem
 
     @property
     def stem(self) -> str:

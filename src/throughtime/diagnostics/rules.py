@@ -20,7 +20,7 @@ import numpy.typing as npt
 from throughtime.diagnostics.findings import Cure, Finding
 from throughtime.diagnostics.measures import LayerMeasures, Measures, furthest
 from throughtime.nn import Init, chrono, identity, orthogonal
-from throughtime.training import RandomTruncation, Truncation
+from throughtime.training import L2, RandomTruncation, Truncation
 
 LOST, FAINT, GROWN = 1e-4, 1e-2, 100.0
 SMALLEST_HALF = 2.0**-24  # of float16; smaller gradients are zero there
@@ -203,23 +203,26 @@ def busy_clip(found: Measures) -> Finding | None:
 
 
 def saturation(found: Measures) -> Finding | None:
-    """Say where gates or units have run into the flat ends of their functions."""
+    """Say where tanh has run into its flat ends; gates that are nearly shut or open may be meant so."""
     shares = [
-        (gate.saturation, name, layer.layer)
+        (gate.saturation, name, layer.layer, layer.operator)
         for layer in found.layers
         for name, gate in layer.gates.gates.items()
-        if gate.kind != "relu"
+        if gate.kind == "tanh"
     ]
-    share, gate, layer = max(shares, default=(0.0, "", ""))
+    share, gate, layer, operator = max(shares, default=(0.0, "", "", ""))
     if share < SATURATED:
         return None
     sentence = (
-        f"{100 * share:.0f} % of the values of {gate} in {layer} lie in the flat ends of their function, "
+        f"{100 * share:.0f} % of the values of {gate} in {layer} lie in the flat ends of tanh, "
         "where little gradient passes."
     )
     evidence: Evidence = {"layer": layer, "gate": gate, "share": share}
-    cures = (Cure("weight_decay=0.01"), Cure("clip=0.5", {"clip": 0.5}))
-    return Finding("warning", "saturation", sentence, evidence, cures)
+    shrink = L2(1e-3, "weight")
+    cures = [Cure(f"penalties={shrink!r}", {"penalties": shrink})]
+    if operator == "lstm":
+        cures.insert(0, Cure("layer_norm=True", {"layer_norm": True}))
+    return Finding("warning", "saturation", sentence, evidence, tuple(cures))
 
 
 def dead_units(found: Measures) -> Finding | None:
@@ -237,8 +240,9 @@ def truncation(found: Measures) -> Finding | None:
     """Say how short a truncation the gradient bears."""
     layer = max(found.layers, key=lambda each: each.steps)
     K = layer.truncation_bias.smallest(TOLERATED_BIAS)
-    if K is None or layer.steps < 2 * K:
-        return None
+    lag = needed(found)
+    if K is None or layer.steps < 2 * K or (lag is not None and K < lag):
+        return None  # a net that does not see what it needs can be cut anywhere
     sentence = (
         f"Backpropagation may be cut after {_steps(found, K)} of {layer.steps}: the gradient changes "
         f"by less than {100 * TOLERATED_BIAS:.0f} %."

@@ -1,5 +1,17 @@
 """Floor 3. Measures only: how gradients travel through time."""
 
+from throughtime.diagnostics.explosions import Explosion, explosions
+from throughtime.diagnostics.gradient_log import GradientLog, HeatMap, Look
 from throughtime.diagnostics.lag_profile import LagProfile, lag_profile
+from throughtime.diagnostics.watch import Watch
 
-__all__ = ["LagProfile", "lag_profile"]
+__all__ = [
+    "Explosion",
+    "GradientLog",
+    "HeatMap",
+    "LagProfile",
+    "Look",
+    "Watch",
+    "explosions",
+    "lag_profile",
+]

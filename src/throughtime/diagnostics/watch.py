@@ -1,0 +1,351 @@
+"""Watch: the gradients of a training, seen from outside while it runs.
+
+In every update, the norm of the gradient before and after clipping; in one of `every`, the norm of
+each parameter's gradient, the cosine between both gradients, and for every recurrent layer of
+`throughtime.nn` the norm of dL/d(h,c)_t over time, which the backward pass computes anyway.
+
+All by hooks, so nothing of it changes a number: before the model's forward pass a recording is
+opened, and closed after it; when a parameter's gradient is complete its norm is taken; before the
+optimiser's step it is compared with what is then left of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import chain
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from throughtime._checks import positive_int
+from throughtime._errors import SettingError
+from throughtime.diagnostics.gradient_log import GradientLog, Look
+from throughtime.nn.ensemble import Ensemble
+from throughtime.nn.layers import Recorded
+from throughtime.nn.layers import recording as record_layers
+from throughtime.training.observer import Gradient, GradientObserver
+from throughtime.training.parameters import members_of
+
+ROUNDING = 1e-6  # relative; a norm that fell by less was not clipped
+
+
+def recording(model: nn.Module) -> AbstractContextManager[list[Recorded]]:
+    """Record the layers that run within; an ensemble runs those of its template."""
+    return record_layers(model.template if isinstance(model, Ensemble) else model)
+
+
+class Watch(GradientObserver):
+    """Writes the gradients of a training into `log`, and changes nothing.
+
+    For the trainer it is an observer, `Trainer(..., observers=[Watch(every=10)])`. For a loop of your
+    own, pass model and optimiser:
+
+        watch = Watch(model, optimizer, every=10)
+        ...                                     the loop, as it was
+        print(watch.log); watch.close()         or `with Watch(model, optimizer) as watch:`
+
+    There the norm is the joint one of what the optimiser updates; a threshold is not known, so what
+    is written down is the norm that clipping left. `note(loss)` tells the loss, by which harmless
+    peaks are told from explosions. Forward passes without gradients are passed over. Not seen are
+    layers inside compiled graphs, and what `optimizer.step(closure)` computes within; under a
+    `GradScaler`, gradients are as large as it makes them.
+
+    Raises SettingError for `every` below 1, or one of model and optimiser without the other.
+
+    >>> from throughtime.nn import RNN
+    >>> model = RNN(1, 4)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with Watch(model, optimizer, every=2) as watch:
+    ...     for _ in range(3):
+    ...         optimizer.zero_grad()
+    ...         model(torch.ones(5, 3, 1))[0][-1].sum().backward()
+    ...         _ = nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    ...         optimizer.step()
+    >>> watch.log.clipped_share, [look.index for look in watch.log.looks]
+    (1.0, [0, 2])
+    >>> watch.log.heat_map("l0").norms.shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        every: int = 10,
+    ) -> None:
+        self.log = GradientLog(positive_int("every", every))
+        self._model: nn.Module | None = None
+        self._index = 0
+        self._handles: list[RemovableHandle] = []
+        self._opened: AbstractContextManager[list[Recorded]] | None = None
+        self._records: list[Recorded] = []
+        self._taps: list[Recorded] = []
+        self._outputs: list[tuple[str, Any]] = []
+        self._arrived: dict[str, _Arrived] = {}
+        self._loss: float | None = None
+        if (model is None) != (optimizer is None):
+            missing = "a model" if model is None else "an optimizer"
+            raise SettingError(
+                "model and optimizer for your own loop, neither for a Trainer",
+                f"no {missing.split()[1]}",
+                f"pass {missing} too",
+            )
+        if model is not None and optimizer is not None:
+            self._attach(model)
+            self._follow(optimizer)
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def note(self, loss: Tensor | float) -> None:
+        """Tell the loss of the update under way; of several, the last one counts."""
+        self._loss = float(loss)
+        if not math.isfinite(self._loss):
+            self._name_what_broke(())
+
+    def close(self) -> None:
+        """Take all hooks off the model and the optimiser; the log stays."""
+        if self._outputs:  # a loop may end where its loss is NaN, before the step
+            self._name_what_broke((), otherwise=None)
+        if self._opened is not None:
+            self._opened.__exit__(None, None, None)
+            self._opened = None
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._model = [], None
+        self._forget()
+
+    # What the trainer calls
+
+    def on_start(self, name: str, total: int) -> None:
+        """Begin a new log."""
+        self.log = GradientLog(self.log.every)
+
+    def watching(self, index: int, model: nn.Module) -> AbstractContextManager[object]:
+        """Have the hooks on the model; they do the rest."""
+        if self._model is not model:
+            self.close()
+            self._attach(model)
+        self._index = index
+        return nullcontext()
+
+    def on_gradient(self, gradient: Gradient) -> None:
+        """Write down one update."""
+        update = gradient.update
+        self.log.add(update.index, update.grad_norm, update.loss, update.threshold, update.clipped)
+        if self._is_sampled():
+            cosine, raw = 1.0, gradient.raw
+            if update.clipped:
+                cosine = torch.cosine_similarity(raw, gradient.clipped, dim=1).mean().item()
+            self._look(cosine, _member_norms(gradient.pieces(raw)))
+        if not (math.isfinite(update.loss) and math.isfinite(update.grad_norm)):
+            pieces = gradient.pieces(gradient.raw)
+            self._name_what_broke(reversed(pieces.items()))  # the way of the backward pass
+        self._forget()
+
+    def on_end(self, reason: str) -> None:
+        """Take the hooks off."""
+        self._outputs = []
+        self.close()
+
+    # What hooks on the model call
+
+    def _attach(self, model: nn.Module) -> None:
+        self._model = model
+        # The parts of a compiled model, or of an ensemble, are no places for hooks.
+        whole = isinstance(model, Ensemble) or hasattr(model, "_orig_mod")
+        parts = [] if whole else [(n, m) for n, m in model.named_modules() if m is not model]
+        self._handles += [
+            model.register_forward_pre_hook(self._before_forward),
+            *(part.register_forward_hook(partial(self._after_part, n)) for n, part in parts),
+            model.register_forward_hook(self._after_forward, always_call=True),
+        ]
+
+    def _is_sampled(self) -> bool:
+        return self._index % self.log.every == 0
+
+    def _before_forward(self, module: nn.Module, inputs: Any) -> None:
+        if not torch.is_grad_enabled():
+            return
+        self._outputs = []
+        if any(record.tap.dh_norm_TB is not None for record in self._taps):
+            self._taps = []  # this batch is another one than what went backward before
+        if self._is_sampled() and self._opened is None:
+            self._opened = recording(module)
+            self._records = self._opened.__enter__()
+
+    def _after_part(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if torch.is_grad_enabled():
+            self._outputs.append((f"output of {name}", output))
+
+    def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if self._opened is not None:
+            self._opened.__exit__(None, None, None)
+            self._opened = None
+            for record in self._records:
+                record.tap.whole = False  # norms are all that is wanted
+                self._taps.append(record._replace(inputs=()))  # which the graph needs, not we
+        if torch.is_grad_enabled():
+            self._outputs.append(("output of the model", output))
+
+    # What hooks on parameters and optimiser call
+
+    def _follow(self, optimizer: torch.optim.Optimizer) -> None:
+        assert self._model is not None
+        names = {p: name for name, p in self._model.named_parameters()}
+        for g, group in enumerate(optimizer.param_groups):
+            for i, p in enumerate(group["params"]):
+                name = names.get(p, f"group {g}, parameter {i}")
+                if p.requires_grad:
+                    hook = partial(self._after_gradient, name)
+                    self._handles.append(p.register_post_accumulate_grad_hook(hook))
+        self._handles.append(optimizer.register_step_pre_hook(self._before_step))
+
+    def _after_gradient(self, name: str, parameter: Tensor) -> None:
+        self._arrived[name] = _Arrived(parameter, self._is_sampled())
+
+    @torch.no_grad()
+    def _before_step(self, *_: Any) -> None:
+        arrived = self._arrived
+        if not arrived:
+            return
+        norms = _lengths(each.norm for each in arrived.values())
+        before = after = math.hypot(*norms)
+        if any(each.has_changed() for each in arrived.values()):
+            after = math.hypot(*_lengths(_norm(each.now()) for each in arrived.values()))
+        fired = after < before * (1 - ROUNDING)
+        self.log.add(self._index, before, self._loss, after if fired else None, fired)
+        if self._is_sampled():
+            cosine = _cosine(arrived.values(), before, after) if fired else 1.0
+            self._look(cosine, dict(zip(arrived, norms, strict=True)))
+        if not math.isfinite(before):
+            self._name_what_broke((name, each.norm) for name, each in arrived.items())
+        self._forget()
+        self._index += 1
+
+    # What all of them share
+
+    def _look(self, cosine: float, norms: dict[str, float]) -> None:
+        members = members_of(self._model) if self._model is not None else None
+        self.log.looks.append(Look(self._index, cosine, norms, _profiles(self._taps, members)))
+
+    def _forget(self) -> None:
+        self._taps, self._outputs, self._arrived, self._loss = [], [], {}, None
+
+    def _name_what_broke(
+        self, gradients: Iterable[tuple[str, Tensor]], otherwise: str | None = "the loss"
+    ) -> None:
+        """Name the first tensor that is not finite: weights, outputs, then gradients backward."""
+        if self.log.not_finite is not None or self._model is None:
+            return
+        weights = ((f"parameter {name}", p) for name, p in self._model.named_parameters())
+        slopes = ((f"gradient of {name}", gradient) for name, gradient in gradients)
+        named = chain(weights, self._outputs, slopes)
+        first = next((name for name, value in named if not _is_finite(value)), otherwise)
+        if first is not None:
+            self.log.not_finite = f"{first}, at update {self._index}"
+
+
+class _Arrived:
+    """The gradient of one parameter when backward was done with it, and what becomes of it."""
+
+    __slots__ = ("copy", "found", "norm", "parameter", "version")
+
+    def __init__(self, parameter: Tensor, keep: bool) -> None:
+        assert parameter.grad is not None
+        self.parameter, self.found = parameter, parameter.grad
+        self.version = self.found._version
+        self.norm = _norm(self.found.detach())
+        self.copy = self.found.detach().clone() if keep else None
+
+    def has_changed(self) -> bool:
+        return self.parameter.grad is not self.found or self.found._version != self.version
+
+    def now(self) -> Tensor:
+        now = self.parameter.grad
+        return torch.zeros_like(self.parameter) if now is None else now.detach()
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    norm: Tensor = torch.linalg.vector_norm(values)
+    return norm
+
+
+def _lengths(norms: Iterable[Tensor]) -> list[float]:
+    """Bring norms to the host, all at once."""
+    lengths: list[float] = torch.stack(list(norms)).tolist()
+    return lengths
+
+
+def _cosine(arrived: Iterable[_Arrived], before: float, after: float) -> float:
+    product = sum(
+        float((each.copy * each.now()).sum()) for each in arrived if each.copy is not None
+    )
+    return product / (before * after) if before * after > 0 else math.nan
+
+
+def _member_norms(pieces: dict[str, Tensor]) -> dict[str, float]:
+    """Return the norm of each piece [E, ...], the mean over members."""
+    norms = (piece.reshape(len(piece), -1).norm(dim=1).mean() for piece in pieces.values())
+    return dict(zip(pieces, _lengths(norms), strict=True))
+
+
+def _profiles(records: Iterable[Recorded], members: int | None) -> dict[str, list[float]]:
+    """Return ‖dL/d(h,c)_t‖ over time by layer; several runs of a layer follow one another."""
+    runs: dict[str, list[Tensor]] = {}
+    at_once = 1
+    for record in records:
+        if record.tap.dh_norm_TB is not None:
+            name = ".".join(part for part in (record.name, f"l{record.layer}") if part)
+            label = f"{name} reverse" if record.direction else name
+            runs.setdefault(label, []).append(_over_time(record))
+            if members is not None and record.tap.dh_norm_TB.dim() == 2:
+                at_once = members  # which ran in turn
+    return {label: _joined(parts, at_once) for label, parts in runs.items()}
+
+
+def _joined(parts: list[Tensor], at_once: int) -> list[float]:
+    """Return what ran at once side by side, the mean of it, and else one after the other."""
+    turns = [parts[i : i + at_once] for i in range(0, len(parts), at_once)]
+    joined: list[float] = torch.cat([torch.stack(turn).mean(dim=0) for turn in turns]).tolist()
+    return joined
+
+
+def _over_time(record: Recorded) -> Tensor:
+    """Return the norm over the joint state [T], the mean over members and batch."""
+    tap = record.tap
+    norm = tap.dh_norm_TB
+    assert norm is not None
+    if tap.dc_norm_TB is not None:
+        norm = torch.hypot(norm, tap.dc_norm_TB)
+    if record.mask is not None:
+        real = record.mask.to(norm).expand_as(norm)
+        return (norm * real).flatten(1).sum(1) / real.flatten(1).sum(1).clamp(min=1)
+    return norm.flatten(1).mean(1)
+
+
+def _is_finite(value: Any) -> bool:
+    """Say whether all numbers in a tensor, or in a collection of such, are finite."""
+    if isinstance(value, Tensor):
+        values = value.coalesce().values() if value.is_sparse else value
+        return bool(values.isfinite().all())
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        return True
+    return all(map(_is_finite, value))

@@ -1,7 +1,7 @@
 """Recurrent networks for time series, trained through time.
 
 `import throughtime as tt`, then one of three doors: `tt.nn` (drop-in layers; `tt.accelerate(model)`
-puts them into any model), `tt.diagnostics` (how gradients travel through time) and `tt.Forecaster`
+puts them into any model), `tt.diagnose` (how gradients travel through time in any model) and `tt.Forecaster`
 (from a table to forecasts).
 """
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime._errors import NotFittedError as NotFittedError
     from throughtime._errors import SettingError as SettingError
     from throughtime._errors import ThroughtimeError as ThroughtimeError
+    from throughtime.diagnostics.diagnosis import Diagnosis as Diagnosis
+    from throughtime.diagnostics.diagnosis import diagnose as diagnose
     from throughtime.forecasting.backtest import Backtest as Backtest
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
     from throughtime.forecasting.storage import load as load
@@ -36,6 +38,8 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "Backtest": "throughtime.forecasting.backtest",
+        "Diagnosis": "throughtime.diagnostics.diagnosis",
+        "diagnose": "throughtime.diagnostics.diagnosis",
         "Forecaster": "throughtime.forecasting.forecaster",
         "accelerate": "throughtime.nn.acceleration",
         "load": "throughtime.forecasting.storage",

@@ -32,6 +32,28 @@ class Score:
     coverage: dict[int, float]
 
 
+class Diagnosis:
+    """What the doctor would say of the stand-in: two layers, and the log of its own training."""
+
+    def __init__(self, forecaster):
+        from diagnosis_case import diagnosis  # beside the tests of all floors
+
+        updates = forecaster.history.updates
+        self._dict = diagnosis() | {"step": "step"}
+        self._dict["log"] |= {
+            "updates": [update.index + 1 for update in updates],
+            "norms": [update.grad_norm for update in updates],
+            "clipped": [update.clipped for update in updates],
+            "threshold": updates[-1].threshold,
+        }
+
+    def to_dict(self):
+        return self._dict
+
+    def __str__(self):
+        return "\n".join(finding["sentence"] for finding in self._dict["findings"])
+
+
 def _forecast(model, y, h, season):
     if model == "Naive":
         return np.full(h, y[-1])
@@ -75,7 +97,9 @@ class StandIn:
 
     def fit(self, table, level=(80, 95), observers=()):
         self.level = level
-        self.backtest = self._backtest(table, observers)
+        self.panel = read_frame(table, self.freq)
+        if self.n_windows:
+            self.backtest = self._backtest(table, observers)
         rng = np.random.default_rng(self.seed)
         self.pilot = self._train("pilot", [*observers, History()], rng)
         self.history = self._train("final fit", [*observers, History()], rng, looks=False)
@@ -186,6 +210,9 @@ class StandIn:
                 rows.setdefault(f"{self.name}-lo-{lv}", []).extend(lo)
                 rows.setdefault(f"{self.name}-hi-{lv}", []).extend(hi)
         return self.panel.like(rows)
+
+    def diagnose(self, data=None):
+        return Diagnosis(self)
 
     def save(self, path):
         with open(path, "wb") as file:

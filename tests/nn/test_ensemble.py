@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from throughtime._errors import SettingError
 from throughtime.nn.ensemble import Ensemble
 from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
+from throughtime.nn.layers import recording
 from throughtime.nn.sequences import (
     OneToOne,
     Recurrence,
@@ -259,3 +260,36 @@ REFUSALS = [
 def test_what_makes_no_sense_is_refused_with_its_reason(act, message):
     with pytest.raises(SettingError, match=message):
         act()
+
+
+@pytest.mark.parametrize("kind", ["GRU", "torch's"])
+def test_inputs_may_be_passed_by_name(kind: str) -> None:
+    def build() -> nn.Module:
+        model = SequenceToSequence(F, recurrence("gru"), PointHead(H), 3)
+        if kind == "torch's":
+            model.encoder = torch.nn.GRU(F, H, num_layers=2, batch_first=True)  # type: ignore[assignment]
+        return model
+
+    ensemble = Ensemble(build, E)
+    x, y = torch.randn(E, B, T, F), torch.randn(E, B, 3, 1)
+    together = ensemble(x, targets=y, forcing=1.0)
+    assert not torch.equal(together, ensemble(x))
+    for e in range(E):
+        alone = ensemble.member(e)(x[e], targets=y[e], forcing=1.0)
+        torch.testing.assert_close(together[e], alone)
+    with pytest.raises(SettingError, match="leading axis of 3 members"):
+        ensemble(x, targets=y[:2], forcing=1.0)
+
+
+def test_members_that_are_recorded_run_in_turn() -> None:
+    ensemble = Ensemble(lambda: SequenceInput(F, recurrence("lstm"), PointHead(H)).double(), E)
+    x = torch.randn(E, B, T, F, dtype=torch.float64)
+    plain = ensemble(x)
+    with recording(ensemble.template) as records:
+        recorded = ensemble(x)
+    torch.testing.assert_close(recorded, plain)
+    recorded.sum().backward()
+    assert [(r.name, r.layer) for r in records] == [("layer", 0), ("layer", 1)] * E
+    for record in records:
+        assert record.tap.dh_TBH is not None
+        assert record.tap.dh_TBH.shape == (T, B, H)

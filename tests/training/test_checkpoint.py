@@ -5,18 +5,35 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_cases import Lines, Net, SequenceNet, same, sequence, waves, weights_of
+from training_cases import (
+    Lines,
+    Net,
+    SequenceNet,
+    Writer,
+    same,
+    sequence,
+    waves,
+    weights_of,
+    written_waves,
+)
 
 from throughtime import DataError, ModelFileError, SettingError
 from throughtime._archive import Snapshot
 from throughtime.training import (
+    AGC,
+    L1,
+    AutoClip,
     Checkpoint,
     Clip,
+    Forcing,
     Observer,
+    RandomTruncation,
     TensorExamples,
     Trainer,
     TrainingSettings,
     Truncation,
+    Vanishing,
+    ZClip,
     losses,
 )
 from throughtime.training.checkpoint import write
@@ -72,10 +89,49 @@ CASES = {
         replace(SETTINGS, patience=2, learning_rate=0.3, evaluate_every=2, average=None),
         lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
     ),
+    "clipped to a percentile": (
+        lambda seed: Net(seed, dropout=0.4),
+        replace(SETTINGS, clip=AutoClip(40, window=6)),
+        lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
+    ),
+    "members clipped to percentiles": (
+        lambda seed: Lines(seed=seed),
+        replace(SETTINGS, clip=AutoClip(40)),
+        lambda trainer, **extra: trainer.fit(ensemble_data(), ensemble_data(5, 1), **extra),
+    ),
+    "clipped by z-score": (
+        lambda seed: Net(seed, dropout=0.4),
+        replace(SETTINGS, clip=ZClip(z=0.05, warm_up=6, alpha=0.5)),
+        lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
+    ),
+    "members clipped by z-score": (
+        lambda seed: Lines(seed=seed),
+        replace(SETTINGS, clip=ZClip(z=0.2, warm_up=6, alpha=0.5)),
+        lambda trainer, **extra: trainer.fit(ensemble_data(), ensemble_data(5, 1), **extra),
+    ),
+    "clipped by unit": (
+        lambda seed: Net(seed, dropout=0.4),
+        replace(SETTINGS, clip=AGC(0.05)),
+        lambda trainer, **extra: trainer.fit(waves(), waves(9, seed=1), **extra),
+    ),
     "sequences": (
         lambda seed: SequenceNet(seed, dropout=0.4),
         replace(SETTINGS, batch_size=None, truncation=Truncation(7, 12)),
         lambda trainer, **extra: trainer.fit_sequence(*sequence(), sequence(20), **extra),
+    ),
+    "sequences cut at random": (
+        lambda seed: SequenceNet(seed, dropout=0.4),
+        replace(SETTINGS, batch_size=None, truncation=RandomTruncation(4, 0.3)),
+        lambda trainer, **extra: trainer.fit_sequence(*sequence(), sequence(20), **extra),
+    ),
+    "penalties and forcing": (
+        lambda seed: Writer(seed),
+        replace(
+            SETTINGS,
+            penalties=(L1(0.01, "weight_hh"), Vanishing(0.1)),
+            forcing=Forcing("linear"),
+        ),
+        lambda trainer, **extra: trainer.fit(written_waves(), written_waves(9, 1), **extra),
     ),
     "full sequences": (
         lambda seed: SequenceNet(seed, dropout=0.4),
@@ -91,6 +147,8 @@ def test_a_resumed_run_is_the_run_that_never_stopped(case, every, stop, tmp_path
     build, settings, fit = CASES[case]
     whole = build(0)
     history = fit(Trainer(whole, losses.mse, settings))
+    if not isinstance(settings.clip, Clip):  # a threshold that moves has moved
+        assert any(update.clipped for update in history.updates)
     path = tmp_path / "run.safetensors"
     first = Trainer(build(0), losses.mse, settings, [] if stop is None else [Stop(stop)])
     fit(first, checkpoint=Checkpoint(path, every))

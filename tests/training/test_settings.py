@@ -4,7 +4,19 @@ import math
 import pytest
 
 from throughtime import SettingError
-from throughtime.training import Clip, TrainingSettings, Truncation
+from throughtime.training import (
+    AGC,
+    L1,
+    L2,
+    AutoClip,
+    Clip,
+    Forcing,
+    RandomTruncation,
+    TrainingSettings,
+    Truncation,
+    Vanishing,
+    ZClip,
+)
 
 BAD = [
     ("max_updates", 0),
@@ -21,6 +33,11 @@ BAD = [
     ("average", 0.0),
     ("average", 1),
     ("seed", -1),
+    ("penalties", [L1(0.1)]),
+    ("penalties", L1(0.1)),
+    ("penalties", (0.1,)),
+    ("forcing", "linear"),
+    ("forcing", 0.5),
 ]
 
 
@@ -47,6 +64,15 @@ def test_one_cycle_warms_up_by_itself():
             patience=3,
             batch_size=5,
         ),
+        TrainingSettings(
+            truncation=RandomTruncation(3, 0.25),
+            penalties=(L1(0.1, "weight_hh"), L2(0.2), L2(0.3, ("bias", "head")), Vanishing(0.4)),
+            forcing=Forcing("inverse-sigmoid", least=0.1, constant=7.0),
+        ),
+        TrainingSettings(forcing=Forcing("linear")),
+        TrainingSettings(clip=AutoClip(20, window=9)),
+        TrainingSettings(clip=ZClip(3.0, 0.9, 5)),
+        TrainingSettings(clip=AGC(0.1, 1e-2)),
     ],
 )
 def test_settings_survive_a_file(settings):

@@ -2,6 +2,7 @@
 
 import torch
 
+from throughtime.nn import PointHead, Recurrence, SequenceToSequence
 from throughtime.training import TensorExamples
 
 
@@ -52,11 +53,27 @@ class Lines(torch.nn.Module):
         return (x @ self.weight + self.bias).unsqueeze(-1)
 
 
+class Writer(SequenceToSequence):
+    """A decoder of three steps that feeds on itself."""
+
+    def __init__(self, seed=0, cell="gru", length=3):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            super().__init__(1, Recurrence(cell, 5), PointHead(5), length)
+
+
 def waves(count=24, length=8, seed=0):
     g = torch.Generator().manual_seed(seed)
     starts = 6 * torch.rand(count, 1, generator=g)
     values = torch.sin(starts + 0.5 * torch.arange(length + 1))
     return TensorExamples(values[:, :-1, None], values[:, -1:])
+
+
+def written_waves(count=24, seed=0, length=3):
+    """Waves to read, and the next `length` values to write."""
+    g = torch.Generator().manual_seed(seed)
+    values = torch.sin(6 * torch.rand(count, 1, generator=g) + 0.5 * torch.arange(8 + length))
+    return TensorExamples(values[:, :8, None], values[:, 8:, None])
 
 
 def sequence(length=50):

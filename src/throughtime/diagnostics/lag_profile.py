@@ -10,30 +10,26 @@ For a loss L_s of the single step s (a loss summed over steps would hide vanishi
 Source: Aicher, Foti, Fox 2019, "Adaptively truncating backpropagation through time to control
 gradient bias", section 3. The LSTM's state is the pair (h, c), not h alone, and its halves are
 independent coordinates (`kernels/tap.py`). The norms are those of the adjoints that the kernels
-compute anyway, read in the same backward pass.
+compute anyway, read in the same backward pass (`trajectory.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from throughtime._errors import DataError
-from throughtime.nn.layers import Recorded, recording
-from throughtime.training.context import own_noise
-from throughtime.training.sources import device_of
+from throughtime.diagnostics.trajectory import Loss, Trajectory, trajectories
 
 FORGOTTEN = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LagProfile:
     """The expected gradient norm over the lag, for one layer and direction.
 
@@ -48,6 +44,17 @@ class LagProfile:
     layer: str
     norms: np.ndarray
     newest: float
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> LagProfile:
+        """Read phi off the adjoints: mean over the examples that are as long, norm over the state.
+
+        Costs one pass over them, T B n operations.
+        """
+        real, norms = trajectory.real.double(), trajectory.norms.double()
+        phi = ((norms * real).sum(1) / real.sum(1).clamp(min=1)).flip(0).cpu().numpy()
+        relative = phi / phi[0] if phi[0] > 0 else phi
+        return cls(trajectory.layer, relative, newest=float(phi[0]))
 
     @property
     def lags(self) -> np.ndarray:
@@ -79,63 +86,50 @@ class LagProfile:
         below = np.flatnonzero(self.norms < FORGOTTEN)
         return int(below[0]) if below.size else None
 
+    def at(self, lag: int) -> float:
+        """Return phi_lag / phi_0; beyond what was measured, with the measured decay.
+
+        >>> round(LagProfile("rnn", np.array([1.0, 0.5, 0.25]), newest=1.0).at(4), 6)
+        0.0625
+        """
+        if lag < len(self.norms):
+            return float(self.norms[lag])
+        beyond = 0.0 if math.isnan(self.decay) else self.decay ** (lag - len(self.norms) + 1)
+        return float(self.norms[-1] * beyond)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON; None for what is not a finite number."""
+        return {
+            "lags": self.lags.tolist(),
+            "norms": [float(v) if math.isfinite(v) else None for v in self.norms],
+            "newest": self.newest,
+            "decay": None if math.isnan(self.decay) else self.decay,
+            "half_life": self.half_life if math.isfinite(self.half_life) else None,
+            "memory": self.memory,
+        }
+
 
 def lag_profile(
-    model: nn.Module, inputs: Any, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+    model: nn.Module,
+    inputs: Any,
+    targets: Any = None,
+    loss: Loss | None = None,
+    *,
+    output: Callable[[Any], Tensor] | None = None,
+    cells: Sequence[nn.Module] = (),
 ) -> tuple[LagProfile, ...]:
     """Measure phi_l of every recurrent layer and direction of `model`, in one backward pass.
 
-    `loss(model(inputs), targets)` is a scalar or one value an example, and reads one step: the
-    newest state (many-to-one). Lags are counted from the step at which a layer's run ends, the last
-    one is the initial state's. Dropout, in a model that is in training mode, draws the same at
-    every call. The model's weights, gradients and modes and the global random numbers stay as they
-    are.
+    Takes what `trajectories` takes, works on the models that it works on, leaves them as they were,
+    and raises what it raises. Lags are counted from the newest step that the loss reads; the last one
+    is the initial state's.
 
-    Raises `DataError` where no layer of `throughtime.nn` runs within the model, or no gradient runs
-    through one: its weights may be frozen if `inputs` is a tensor of real numbers.
-
-    >>> _ = torch.manual_seed(0)
-    >>> from throughtime.nn import RNN
-    >>> rnn = RNN(1, 1, nonlinearity="relu").double()
+    >>> import torch
+    >>> rnn = nn.RNN(1, 1, nonlinearity="relu").double()
     >>> for weight in rnn.parameters(): _ = nn.init.constant_(weight, 0.5)
-    >>> read_newest = lambda output, target: (output[0][-1] - target).sum()
-    >>> [profile] = lag_profile(rnn, torch.ones(4, 3, 1).double(), torch.zeros(3, 1), read_newest)
+    >>> [profile] = lag_profile(rnn, torch.ones(4, 3, 1).double())
     >>> profile.norms
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
     """
-    leaves = [weight for weight in model.parameters() if weight.requires_grad]
-    if isinstance(inputs, Tensor) and inputs.is_floating_point():  # reaches through frozen layers
-        inputs = inputs.detach().requires_grad_()
-        leaves.append(inputs)
-    noise = own_noise(0, device_of(model))
-    with noise, torch.enable_grad(), recording(model) as records:
-        value = loss(model(inputs), targets).sum()
-        if not records:
-            raise DataError(
-                "a model that runs at least one layer of throughtime.nn",
-                f"none in {type(model).__name__}",
-                "build it with throughtime.nn.RNN, LSTM or GRU",
-            )
-        if value.requires_grad:
-            torch.autograd.grad(value, leaves, allow_unused=True)
-    return tuple(_profile(record) for record in records)
-
-
-def _profile(record: Recorded) -> LagProfile:
-    """Read phi from the tap of one layer: mean over the examples, norm over the joint state."""
-    tap = record.tap
-    if tap.dh_TBH is None:
-        raise DataError(
-            "a loss that has a gradient through every layer of throughtime.nn",
-            f"none through {record.name or 'the model'!r}",
-            "pass inputs that are real numbers, or unfreeze the weights before that layer",
-        )
-    h_0 = [] if tap.dh_0 is None else [tap.dh_0.unsqueeze(0)]
-    dh = torch.cat([*h_0, tap.dh_TBH])
-    squared = dh.square().sum(-1)
-    if tap.dc_TBH is not None and tap.dc_0 is not None:
-        squared = squared + torch.cat([tap.dc_0.unsqueeze(0), tap.dc_TBH]).square().sum(-1)
-    phi = squared.sqrt().flatten(1).mean(1).flip(0).double().cpu().numpy()
-    name = ".".join(part for part in (record.name, f"l{record.layer}") if part)
-    layer = f"{name} reverse" if record.direction else name
-    return LagProfile(layer, phi / phi[0] if phi[0] > 0 else phi, newest=float(phi[0]))
+    found = trajectories(model, inputs, targets, loss, output=output, cells=cells)
+    return tuple(map(LagProfile.of, found))

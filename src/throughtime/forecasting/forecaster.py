@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,13 @@ from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile
 from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.cures import (
+    OF_THE_NET,
+    Cures,
+    check_names,
+    checked_preprogram,
+    trained_with,
+)
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
 from throughtime.forecasting.examples import ScaledWindows, choose_residual
 from throughtime.forecasting.frame import read_frame
@@ -24,11 +32,14 @@ from throughtime.forecasting.model import Design, Model, count_updates, fit
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
+from throughtime.nn import Recurrence
 from throughtime.training import Clip, History, Observer, TrainingSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Floats = npt.NDArray[np.float64]
 
-CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 LONGEST_CONTEXT = 512
 
 TRAINING = TrainingSettings(
@@ -54,6 +65,15 @@ class Forecaster:
     `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.
+
+    What vanishing and exploding gradients are cured with is one argument each (`cures.py`):
+
+        init=tt.nn.chrono(132)   a starting point: chrono, orthogonal, identity, forget_bias
+        nonlinearity="relu"      in place of tanh, for cell="rnn"
+        recurrent_dropout=0.2    zoneout=0.1    layer_norm=True    state_grad_clip=1.0
+        clip=0.5                 the largest norm of the gradient; None for no clipping
+        penalties=L2(1e-4)       what is added to the loss: L1, L2, Vanishing of `tt.training`
+        preprogram="linear"      start from a linear autoregression, or "seasonal"
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
     `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
@@ -83,9 +103,10 @@ class Forecaster:
         n_windows: int = 8,
         training: TrainingSettings = TRAINING,
         seed: int = 0,
+        **cures: Unpack[Cures],
     ) -> None:
+        check_names(cures, [n for n in signature(type(self)).parameters if n != "cures"])
         self.h = positive_int("h", h)
-        one_of("cell", cell, CELLS)
         one_of("transform", transform, [None, *TRANSFORMS])
         one_of("residual", residual, [None, "level", "last", "season"])
         for name, value in (("context_length", context_length), ("season_length", season_length)):
@@ -93,17 +114,19 @@ class Forecaster:
                 positive_int(name, value)
         self.n_windows = positive_int("n_windows", n_windows, at_least=0)
         self.freq = None if freq is None else Frequency.parse(freq)
-        self._given: dict[str, Any] = {
-            "cell": cell,
-            "hidden_size": positive_int("hidden_size", hidden_size),
-            "num_layers": positive_int("num_layers", num_layers),
-            "dropout": real("dropout", dropout, at_least=0, below=1),
+        given: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
+        net = Recurrence(cell, hidden_size, num_layers, dropout, **given)
+        parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
+        self._given: dict[str, Any] = {name: getattr(net, name) for name in parts} | {
             "members": positive_int("members", members),
             "context_length": context_length,
             "season_length": season_length,
             "transforms": None if transform is None else (transform,),
             "residual": residual,
-            "training": replace(training, seed=positive_int("seed", seed, at_least=0)),
+            "training": replace(
+                trained_with(training, cures), seed=positive_int("seed", seed, at_least=0)
+            ),
+            "preprogram": checked_preprogram(cures.get("preprogram")),
         }
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
@@ -143,7 +166,11 @@ class Forecaster:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the fitted model, by name."""
-        return asdict(self.design) | {"updates": len(self.history.updates)}
+        whole = asdict(self.design) | {"init": self.design.init}  # values that say how to pass them
+        whole["training"]["penalties"] = self.design.training.penalties
+        if self.design.preprogram is not None:
+            whole["preprogram_explained"] = self.model.explained
+        return whole | {"updates": len(self.history.updates)}
 
     @property
     def backtest(self) -> Backtest:

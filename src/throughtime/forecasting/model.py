@@ -34,6 +34,7 @@ from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile, lag_profile
 from throughtime.forecasting.baselines import SeasonalNaive
+from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.forecasting.examples import (
     RESIDUALS,
     Residual,
@@ -42,9 +43,11 @@ from throughtime.forecasting.examples import (
 )
 from throughtime.forecasting.linear import fit_linear_map
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.preprogramming import preprogram
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.forecasting.windows import Windows
-from throughtime.nn import Ensemble, PointHead, Recurrence, SequenceInput
+from throughtime.nn import Ensemble, Init, PointHead, Recurrence, SequenceInput
+from throughtime.nn.sequences import Nonlinearity
 from throughtime.training import History, Observer, Trainer, TrainingSettings, losses
 
 Floats = npt.NDArray[np.float64]
@@ -71,26 +74,39 @@ class Design:
     transforms: tuple[str, ...]
     residual: Residual
     training: TrainingSettings
+    init: tuple[Init, ...] = ()
+    nonlinearity: Nonlinearity | None = None
+    recurrent_dropout: float = 0.0
+    zoneout: float | tuple[float, float] = 0.0
+    state_grad_clip: float = 0.0
+    layer_norm: bool = False
+    preprogram: Preprogram | None = None
 
     def __post_init__(self) -> None:
+        checked_preprogram(self.preprogram)
         for name in ("h", "members", "context_length", "season_length"):
             positive_int(name, getattr(self, name))
         for name in self.transforms:
             one_of("transform", name, TRANSFORMS)
         one_of("residual", self.residual, RESIDUALS)
-        if self.residual == "season" and self.season_length > self.context_length:
-            raise SettingError(
-                f"a context_length of at least one season, {self.season_length}, "
-                "for residual='season'",
-                str(self.context_length),
-                f"pass context_length={self.season_length} or more, or another residual",
-            )
+        for name, value in (
+            ("residual='season'", self.residual == "season"),
+            ("preprogram='seasonal'", self.preprogram == "seasonal"),
+        ):
+            if value and self.season_length > self.context_length:
+                raise SettingError(
+                    f"a context_length of at least one season, {self.season_length}, for {name}",
+                    str(self.context_length),
+                    f"pass context_length={self.season_length} or more, or another "
+                    f"{name.partition('=')[0]}",
+                )
         self.recurrence  # noqa: B018  (checks its part)
 
     @property
     def recurrence(self) -> Recurrence:
         """What each net is made of."""
-        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout)
+        cures = {name: getattr(self, name) for name in OF_THE_NET}
+        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout, **cures)
 
     def examples(self, panel: Panel) -> SpreadExamples:
         """Return the windows of a panel on every scale."""
@@ -129,11 +145,15 @@ class Design:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The linear maps A_k [K, h, L] and the trained nets."""
+    """The linear maps A_k [K, h, L] and the trained nets.
+
+    `explained` is the share of their teacher's variance that the nets explained before training.
+    """
 
     design: Design
     linear: Floats
     network: Ensemble
+    explained: float | None = None
 
     def forecast(self, panel: Panel) -> Floats:
         """Return the next h values [S, h] after the end of every series."""
@@ -185,12 +205,12 @@ def fit(
 ) -> tuple[Model, History]:
     """Fit all paths to everything in the panel, the nets with a given number of updates."""
     training = replace(design.training, max_updates=updates, patience=None)
-    model = Model(design, _linear(panel, design), design.network())
+    linear, network, examples = _linear(panel, design), design.network(), design.examples(panel)
     with _threads(design):
-        trainer = Trainer(model.network, losses.mae, training, observers)
-        history = _whole(trainer.fit(design.examples(panel), name=name))
-    model.network.eval()
-    return model, history
+        explained = _preprogrammed(network, design, linear, examples, observers)
+        trainer = Trainer(network, losses.mae, training, observers)
+        history = _whole(trainer.fit(examples, name=name))
+    return Model(design, linear, network.eval(), explained), history
 
 
 def count_updates(
@@ -202,16 +222,34 @@ def count_updates(
     learned from; the number at which the validation loss was least is what later fits will make.
     """
     examples = design.examples(panel)
-    train, validation = examples.split(max(1, int(panel.lengths.max()) // 5))
+    n_validation = max(1, int(panel.lengths.max()) // 5)
+    train, validation = examples.split(n_validation)
     if len(validation) == 0:
         history = History()
         history.reason = "too few rows for a validation part"
         return max(1, design.training.max_updates // 4), history
+    network, linear = design.network(), None
+    if design.preprogram == "linear":  # of what is known before the validation part
+        linear = _linear(panel.cut(n_validation + design.h - 1), design)
     with _threads(design):
-        trainer = Trainer(design.network(), losses.mae, design.training, observers)
+        _preprogrammed(network, design, linear, train, observers)
+        trainer = Trainer(network, losses.mae, design.training, observers)
         history = _whole(trainer.fit(train, validation, name=name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history
+
+
+def _preprogrammed(
+    network: Ensemble,
+    design: Design,
+    linear: Floats | None,
+    examples: SpreadExamples,
+    observers: Sequence[Observer],
+) -> float | None:
+    if design.preprogram is None:
+        return None
+    plain = replace(design.training, patience=None, penalties=())
+    return preprogram(network, design.preprogram, linear, examples, plain, observers)
 
 
 def _last_two_seasons(panel: Panel, design: Design) -> Floats:

@@ -1,8 +1,4 @@
-"""The length of the season: by the calendar, or read off the autocorrelation.
-
-r_k = sum_t x_t x_{t+k} / sum_t x_t^2, with Bartlett's variance (1 + 2 (r_1^2 + ... + r_{k-1}^2)) / n
-if the true r is 0 from lag k on.
-"""
+"""The length of the season: by the calendar, or read off the autocorrelation."""
 
 from __future__ import annotations
 
@@ -12,10 +8,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from throughtime._correlation import Floats, autocorrelation, bartlett
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.panel import Panel
-
-Floats = npt.NDArray[np.float64]
 
 _FALSE_ALARMS = 0.1  # the chance to find a season in white noise, over all lags together
 
@@ -40,7 +35,8 @@ def season_length(y: npt.ArrayLike, frequency: Frequency | None = None) -> int:
         return 1
     t = np.arange(len(x))
     detrended = x - np.polyval(np.polyfit(t, x, 1), t)
-    r, z = _significance(detrended, longest + 1)
+    r = autocorrelation(detrended, longest + 1)
+    z = r / bartlett(r, len(x))
     lags = np.arange(2, longest + 1)
     peak = (r[lags] > r[lags - 1]) & (r[lags] >= r[lags + 1])
     threshold = NormalDist().inv_cdf(1 - _FALSE_ALARMS / len(lags))
@@ -84,14 +80,3 @@ def _without_gaps(y: Floats) -> Floats:
     y = y[observed[0] : observed[-1] + 1]
     t = np.arange(len(y))
     return np.asarray(np.interp(t, observed - observed[0], y[observed - observed[0]]))
-
-
-def _significance(x: Floats, longest: int) -> tuple[Floats, Floats]:
-    """Return r_k for k = 0 ... longest, and r_k over its standard error."""
-    x = x - x.mean()
-    n = len(x)
-    spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2
-    r = np.fft.irfft(spectrum)[: longest + 1]
-    r = r / r[0] if r[0] > 0 else np.zeros_like(r)
-    earlier = np.concatenate([[0, 0], np.cumsum(r[1:-1] ** 2)])
-    return r, r / np.sqrt((1 + 2 * earlier) / n)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.model import Design, Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import TRANSFORMS
+from throughtime.nn import read_inits
 from throughtime.training import History, TrainingSettings
 from throughtime.training.checkpoint import pack_history, unpack_history
 
@@ -67,7 +68,7 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     path = os.path.expanduser(path)
     check_writable(path)
     panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
-    given = {**forecaster._given, "training": forecaster._given["training"].to_json()}
+    given = _plain(forecaster._given)
     transforms = given.pop("transforms")
     given |= {
         "transform": None if transforms is None else transforms[0],
@@ -127,8 +128,8 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
 
 
 def _unpack_given(facts: dict[str, Any], design: Design) -> Forecaster:
-    training = TrainingSettings.from_json(facts["training"])
-    arguments = {**facts, "training": training, "seed": training.seed}
+    arguments = _made(facts)
+    arguments["seed"] = arguments["training"].seed
     _need(arguments["cell"] == design.cell, "the cell")
     return Forecaster(design.h, **arguments)
 
@@ -195,8 +196,9 @@ def _unpack_dates(facts: dict[str, str], frequency: Frequency) -> DateKind:
 
 
 def _pack_model(model: Model) -> Snapshot:
-    design = {**asdict(model.design), "training": model.design.training.to_json()}
+    design = _plain({each.name: getattr(model.design, each.name) for each in fields(Design)})
     part = Snapshot({"linear": torch.tensor(model.linear)}, {"design": design})
+    part.facts["explained"] = model.explained
     part.include("network", Snapshot(model.network.state_dict()))
     return part
 
@@ -205,8 +207,7 @@ def _unpack_model(part: Snapshot) -> Model:
     facts = part.facts["design"]
     names = facts["transforms"]
     _need(_all_of(names, str) and len(set(names)) == len(names) > 0, "transforms")
-    training = TrainingSettings.from_json(facts["training"])
-    design = Design(**{**facts, "transforms": tuple(names), "training": training})
+    design = Design(**{**_made(facts), "transforms": tuple(names)})
     linear = _array(part, "linear", np.float64, len(names), design.h, design.context_length)
     weights = part.part("network").tensors
     # before a net is made whose size nothing in the file bears out
@@ -218,7 +219,26 @@ def _unpack_model(part: Snapshot) -> Model:
     shapes = {name: w.shape for name, w in network.state_dict().items()}
     _need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
     network.load_state_dict(weights)
-    return Model(design, linear, network.eval())
+    explained = part.facts.get("explained")
+    _need(explained is None or isinstance(explained, (int, float)), "explained")
+    return Model(design, linear, network.eval(), explained)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as a file holds them: what has a form of its own as JSON or text."""
+    inits = [init.text for init in settings["init"]]
+    return {**settings, "training": settings["training"].to_json(), "init": inits}
+
+
+def _made(facts: dict[str, Any]) -> dict[str, Any]:
+    """Make settings from what `_plain` returned, or a release before there were cures."""
+    made = {**facts, "training": TrainingSettings.from_json(facts["training"])}
+    if "init" in facts:
+        _need(_all_of(facts["init"], str), "init")
+        made["init"] = read_inits(facts["init"])
+    if isinstance(facts.get("zoneout"), list):
+        made["zoneout"] = tuple(facts["zoneout"])
+    return made
 
 
 def _pack_backtest(backtest: Backtest, fitted: Panel) -> Snapshot:

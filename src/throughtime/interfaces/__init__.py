@@ -1,4 +1,4 @@
-"""Floor 5. The command line, the report; drawing lives here."""
+"""Floor 5. The command line and the reports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from throughtime._lazy import lazy
 
 if TYPE_CHECKING:
+    from throughtime.interfaces.doctor_page import Checkup as Checkup
+    from throughtime.interfaces.doctor_page import render_diagnosis as render_diagnosis
     from throughtime.interfaces.page import render as render
     from throughtime.interfaces.report import ReportData as ReportData
     from throughtime.interfaces.report import report_data as report_data
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "Checkup": "throughtime.interfaces.doctor_page",
         "ReportData": "throughtime.interfaces.report",
         "render": "throughtime.interfaces.page",
+        "render_diagnosis": "throughtime.interfaces.doctor_page",
         "report_data": "throughtime.interfaces.report",
     },
 )

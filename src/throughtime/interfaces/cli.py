@@ -42,6 +42,14 @@ def _whole(text: str) -> int:
         raise typer.BadParameter(f"{text!r} is no whole number") from None
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number") from None
+
+
+NUMBER: Any = {"parser": _number, "metavar": "<number>"}
 WHOLE: Any = {"parser": _whole, "metavar": "<int>"}
 Horizon = Annotated[
     int, typer.Option("--h", "--horizon", help="How many steps to forecast.", **WHOLE)
@@ -56,6 +64,24 @@ Level = Annotated[str, typer.Option(help="The prediction intervals, in per cent.
 Context = Annotated[int | None, typer.Option(help="How many steps the model looks back.", **WHOLE)]
 Seed = Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)]
 Windows = Annotated[int, typer.Option(help="How many rolling origins the back-test has.", **WHOLE)]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the weights start: chrono:T, orthogonal, orthogonal:kept, identity, forget_bias."
+    ),
+]
+Clip = Annotated[
+    float | None, typer.Option(help="The largest norm of the gradient.  [1]", **NUMBER)
+]
+Preprogram = Annotated[
+    str | None, typer.Option(help="Imitate a forecast before training: linear or seasonal.")
+]
+Nonlinearity = Annotated[str | None, typer.Option(help="Of the cell rnn: tanh or relu.")]
+Zoneout = Annotated[float, typer.Option(help="The rate at which units keep their state.", **NUMBER)]
+RecurrentDropout = Annotated[
+    float, typer.Option(help="The share of the state dropped on its way.", **NUMBER)
+]
+LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the cell lstm.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print one line at the end.")]
 
@@ -89,6 +115,13 @@ def forecast(
     context_length: Context = None,
     seed: Seed = 0,
     windows: Windows = 8,
+    init: Init = None,
+    clip: Clip = None,
+    preprogram: Preprogram = None,
+    nonlinearity: Nonlinearity = None,
+    zoneout: Zoneout = 0.0,
+    recurrent_dropout: RecurrentDropout = 0.0,
+    layer_norm: LayerNorm = False,
     out: Annotated[
         str | None,
         typer.Option(help="Where the forecast goes, as CSV or .parquet.  [<name>-forecast.csv]"),
@@ -105,7 +138,8 @@ def forecast(
     from throughtime.interfaces import talk, tasks
 
     options = Options(
-        file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
+        *(file, h, time, target, id, freq, season, cell, level, context_length, seed, windows),
+        *(init, clip, preprogram, nonlinearity, zoneout, recurrent_dropout, layer_norm),
     )
     places = tasks.Places(options, out=out, report=report, no_report=no_report, save=save)
     tasks.forecast(options, places, talk.Talk(json=json, quiet=quiet))
@@ -125,6 +159,13 @@ def backtest(
     context_length: Context = None,
     seed: Seed = 0,
     windows: Windows = 8,
+    init: Init = None,
+    clip: Clip = None,
+    preprogram: Preprogram = None,
+    nonlinearity: Nonlinearity = None,
+    zoneout: Zoneout = 0.0,
+    recurrent_dropout: RecurrentDropout = 0.0,
+    layer_norm: LayerNorm = False,
     out: Annotated[
         str | None,
         typer.Option(help="Where every forecast of the back-test goes, as CSV or .parquet."),
@@ -136,9 +177,70 @@ def backtest(
     from throughtime.interfaces import talk, tasks
 
     options = Options(
-        file, h, time, target, id, freq, season, cell, level, context_length, seed, windows
+        *(file, h, time, target, id, freq, season, cell, level, context_length, seed, windows),
+        *(init, clip, preprogram, nonlinearity, zoneout, recurrent_dropout, layer_norm),
     )
     tasks.backtest(options, out, talk.Talk(json=json, quiet=quiet))
+
+
+@app.command()
+def diagnose(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] FILE",
+            help="A table as for forecast; before it, a model that forecast --save wrote.",
+            show_default=False,
+        ),
+    ],
+    h: Annotated[
+        int | None,
+        typer.Option("--h", "--horizon", help="How many steps to forecast.  [one season]", **WHOLE),
+    ] = None,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    freq: Freq = None,
+    season: Season = None,
+    cell: Annotated[
+        str | None, typer.Option(help="The recurrent cell: rnn, lstm or gru.  [lstm]")
+    ] = None,
+    context_length: Context = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of all randomness.  [0]", **WHOLE)
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-diagnosis.html]")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a model to FILE, or load MODEL, and say how gradients travel through it and what to do."""
+    from throughtime.interfaces import checkup, talk, tasks
+
+    chosen = {
+        "--h": h,
+        "--season": season,
+        "--cell": cell,
+        "--context-length": context_length,
+        "--seed": seed,
+    }
+    options = Options(
+        files[-1],
+        1 if h is None else h,
+        time,
+        target,
+        id,
+        freq,
+        season,
+        "lstm" if cell is None else cell,
+        context_length=context_length,
+        seed=0 if seed is None else seed,
+    )
+    model, _ = checkup.files(files, chosen)
+    place, hint = tasks.report_place(report, f"{options.stem}-diagnosis.html", no_report)
+    checkup.diagnose(options, model, h is not None, place, hint, talk.Talk(json=json, quiet=quiet))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from throughtime.interfaces.words import aligned, best, count, joined, number, percent
+from throughtime._words import aligned, count, joined, number, percent
+from throughtime.interfaces.words import best
 
 MOST_SERIES = 3
 MOST_ROWS = 48

@@ -10,17 +10,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from throughtime._checks import one_of, positive_int
+from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._files import check_writable
 
 CELLS = ("rnn", "lstm", "gru")
+INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
+    "orthogonal": (CELLS, {"above": 0}),
+    "identity": (("rnn",), {"above": 0}),
+    "forget_bias": (("lstm",), {}),
+    "chrono": (("lstm", "gru"), {"at_least": 2}),
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What both commands take, as the user gave it; None where it is left to the program."""
+    """What the commands take, as the user gave it; None where it is left to the program."""
 
     file: str
     h: int
@@ -34,6 +41,13 @@ class Options:
     context_length: int | None = None
     seed: int = 0
     windows: int = 8
+    init: str | None = None
+    clip: float | None = None
+    preprogram: str | None = None
+    nonlinearity: str | None = None
+    zoneout: float = 0.0
+    recurrent_dropout: float = 0.0
+    layer_norm: bool = False
 
     def __post_init__(self) -> None:
         positive_int("--h", self.h)
@@ -44,6 +58,49 @@ class Options:
                 positive_int(name, value)
         one_of("--cell", self.cell, CELLS)
         levels(self.level)
+        self._check_cures()
+
+    def _check_cures(self) -> None:
+        if self.clip is not None:
+            real("--clip", self.clip, above=0)
+        real("--zoneout", self.zoneout, at_least=0, below=1)
+        real("--recurrent-dropout", self.recurrent_dropout, at_least=0, below=1)
+        one_of("--preprogram", self.preprogram, [None, "linear", "seasonal"])
+        one_of("--nonlinearity", self.nonlinearity, [None, "tanh", "relu"])
+        self._for_cells("--nonlinearity", bool(self.nonlinearity), ("rnn",))
+        self._for_cells("--layer-norm", self.layer_norm, ("lstm",))
+        for name in inits(self.init):
+            self._for_cells(f"--init {name}", True, INITS[name][0])
+            if (name, self.nonlinearity) == ("identity", "tanh"):
+                wanted = "--nonlinearity relu with --init identity"
+                raise SettingError(wanted, "--nonlinearity tanh", "leave it out")
+
+    def _for_cells(self, option: str, given: bool, cells: tuple[str, ...]) -> None:
+        if given and self.cell not in cells:
+            wanted = " or ".join(f"--cell {cell}" for cell in cells)
+            raise SettingError(
+                f"{wanted} with {option}", f"--cell {self.cell}", "change one of them"
+            )
+
+    @property
+    def cures(self) -> dict[str, Any]:
+        """The arguments of a forecaster that were given against vanishing and exploding gradients."""
+        names = (
+            "init",
+            "clip",
+            "preprogram",
+            "nonlinearity",
+            "zoneout",
+            "recurrent_dropout",
+            "layer_norm",
+        )
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value}
+
+    @property
+    def title(self) -> str:
+        """How reports call what was read."""
+        return "standard input" if self.file == "-" else self.stem
 
     @property
     def stem(self) -> str:
@@ -72,6 +129,33 @@ def levels(text: str) -> list[float]:
             )
         found.add(float(part))
     return [int(value) if value.is_integer() else value for value in sorted(found)]
+
+
+def inits(text: str | None) -> list[str]:
+    """Return the names in `--init`: starting points with their numbers, parted by commas.
+
+    >>> inits("orthogonal, chrono:132")
+    ['orthogonal', 'chrono']
+    """
+    return [] if text is None else [_init(part.strip()) for part in text.split(",")]
+
+
+def _init(text: str) -> str:
+    name, _, argument = text.partition(":")
+    if text == "orthogonal:kept" or (name in INITS and name != "chrono" and not argument):
+        return name
+    try:
+        number = float(argument)
+    except ValueError:
+        number = None
+    if name not in INITS or number is None:
+        raise SettingError(
+            "--init to be orthogonal, orthogonal:kept, identity, forget_bias or chrono:T",
+            repr(text),
+            "pass for example --init chrono:132",
+        )
+    real(f"the number of --init {name}", number, **INITS[name][1])
+    return name
 
 
 def check_places(source: str, places: Mapping[str, str | None]) -> None:

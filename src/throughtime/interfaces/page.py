@@ -1,33 +1,19 @@
-"""One HTML file that says what was forecast, how well it did, and how the net learnt it.
-
-The file holds everything it needs (plotly.js once, the style, the numbers) and asks no network.
-Every text that came from a user is escaped where it enters the page.
-"""
+"""One HTML file that says what was forecast, how well it did, and how the net learnt it."""
 
 from __future__ import annotations
 
-import json
 from html import escape
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from throughtime._errors import MissingExtraError
+from throughtime._words import aligned, count, number, percent
+from throughtime.drawing.doctor import pictures
 from throughtime.interfaces import figures
-from throughtime.interfaces.words import aligned, best, count, number, percent, verdict
-from throughtime.interfaces.words import reach as reach_sentence
+from throughtime.interfaces.doctor_page import doctor_sections, drawn
+from throughtime.interfaces.document import document, figure, headline, reproduce
+from throughtime.interfaces.words import best
 
 if TYPE_CHECKING:
     from throughtime.interfaces.report import ReportData, View
-
-INSTALL = "pip install 'throughtime[report]'"
-
-
-def require_plotly() -> None:
-    """Refuse, with the line that installs it, where plotly is missing."""
-    from importlib.util import find_spec
-
-    if find_spec("plotly") is None:
-        raise MissingExtraError("plotly, for the report", "it is not installed", INSTALL)
 
 
 def render(data: ReportData) -> str:
@@ -35,52 +21,23 @@ def render(data: ReportData) -> str:
 
     Raises MissingExtraError where plotly is not installed.
     """
-    require_plotly()
-    from plotly.offline import get_plotlyjs
-
-    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
-    script = resources.files(__package__).joinpath("report.js").read_text(encoding="utf-8")
-    drawn = _drawn(data)
-    body = "\n".join(
-        (
-            _headline(data),
-            _forecast_section(data),
-            _backtest_section(data),
-            _learning_section(data),
-            _gradient_section(data),
-            _reach_section(data),
-            _settings_section(data),
-        )
+    checkup = pictures(data.diagnosis)
+    body = (
+        headline("Forecast report", f"{data.source}, {count(data.h, data.step)} ahead", data),
+        _forecast_section(data),
+        _backtest_section(data),
+        _learning_section(data),
+        doctor_sections(data.diagnosis, checkup, {"reach": data.reach}, folded=True),
+        _settings_section(data),
     )
-    title = escape(f"{data.source}: forecast of {count(data.h, data.step)}")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-<footer>Made by throughtime {escape(data.version)} on {escape(data.made)}.</footer>
-<script>{get_plotlyjs()}</script>
-<script type="application/json" id="figures">{_embedded(drawn)}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
+    title = f"{data.source}: forecast of {count(data.h, data.step)}"
+    return document(title, "\n".join(body), _drawn(data) | drawn(checkup), data)
 
 
 def _drawn(data: ReportData) -> dict[str, list[Any]]:
     """Return all figures by the id of their place; several where a series can be chosen."""
     rival = _rival(data)
-    drawn = {
+    several = {
         "forecast": [
             figures.forecast(view, data.model, figures.close_up(data.h, data.season_length))
             for view in data.views
@@ -89,42 +46,12 @@ def _drawn(data: ReportData) -> dict[str, list[Any]]:
             figures.backtest(view.origins, data.model, rival) for view in data.views if view.origins
         ],
         "learning": [figures.learning_curve(data.learning, data.pilot)],
-        "gradient": [figures.gradient_norm(data.learning)],
-        "reach": [figures.reach(data.reach, data.season_length, data.step)],
     }
-    return {place: [f.to_plotly_json() for f in several] for place, several in drawn.items()}
-
-
-def _embedded(value: Any) -> str:
-    """Return JSON that no text inside it can break out of."""
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return {place: [f.to_plotly_json() for f in made] for place, made in several.items()}
 
 
 def _rival(data: ReportData) -> str | None:
     return best([score for score in data.scores if score.model != data.model], "mae")
-
-
-def _headline(data: ReportData) -> str:
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in data.facts.items()
-    )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in data.notes)
-    return f"""<header>
-<p class="kicker">Forecast report</p>
-<h1>{escape(data.source)}, {count(data.h, data.step)} ahead</h1>
-<p class="verdict">{escape(verdict(data.scores, data.model, data.n_windows))}</p>
-<dl class="facts">{facts}</dl>
-{f'<ul class="notes">{notes}</ul>' if notes else ""}
-</header>"""
-
-
-def _figure(place: str, caption: str) -> str:
-    return (
-        f'<figure><div class="plot" id="{place}" role="img" aria-labelledby="{place}-caption">'
-        f'</div><figcaption id="{place}-caption">{caption}</figcaption></figure>'
-    )
 
 
 def _forecast_section(data: ReportData) -> str:
@@ -153,7 +80,7 @@ def _forecast_section(data: ReportData) -> str:
     tables = "".join(_forecast_table(data, view, k) for k, view in enumerate(data.views))
     return f"""<section>
 <h2>The forecast</h2>
-{chooser}{_figure("forecast", caption)}
+{chooser}{figure("forecast", caption)}
 {tables}
 </section>"""
 
@@ -190,13 +117,13 @@ def _backtest_section(data: ReportData) -> str:
         f"What was forecast at each origin (dotted verticals) from the past alone, beside what then "
         f"came. More baselines appear when their names are chosen.{some}"
     )
-    figure = _figure("backtest", caption) if origins else ""
+    drawing = figure("backtest", caption) if origins else ""
     return f"""<section>
 <h2>How well it did before</h2>
 <p>At each of {count(data.n_windows, "rolling origin")} all that came later was hidden, and every model forecast the
 next {count(data.h, data.step)}.</p>
 {_score_table(data)}
-{figure}
+{drawing}
 </section>"""
 
 
@@ -248,41 +175,7 @@ def _learning_section(data: ReportData) -> str:
         )
     return f"""<section>
 <h2>How it learnt</h2>
-{_figure("learning", words)}
-</section>"""
-
-
-def _gradient_section(data: ReportData) -> str:
-    learning = data.learning
-    clipped, total = sum(learning.clipped), len(learning.clipped)
-    if learning.threshold is None:
-        words = "Gradients were not clipped."
-    elif clipped == 0:
-        words = f"No gradient was longer than the threshold of {learning.threshold:g}."
-    else:
-        words = (
-            f"{clipped} of {count(total, 'update')} ({percent(clipped / total)}) were clipped to a "
-            f"norm of {learning.threshold:g} (crosses)."
-        )
-    caption = f"Norm of the gradient at every update of the final fit, before clipping. {words}"
-    return f"""<section>
-<h2>The size of the gradient</h2>
-{_figure("gradient", caption)}
-</section>"""
-
-
-def _reach_section(data: ReportData) -> str:
-    sentence = reach_sentence(data.reach, data.season_length, data.context_length, data.step)
-    return f"""<section>
-<h2>How far back the gradient reaches</h2>
-<p>{escape(sentence)}</p>
-{
-        _figure(
-            "reach",
-            "How strongly the loss of one step depends on the state ever further back, "
-            "relative to lag 0. What lies where the curve has fallen under 1% is hardly learnt from.",
-        )
-    }
+{figure("learning", words)}
 </section>"""
 
 
@@ -292,21 +185,16 @@ def _settings_section(data: ReportData) -> str:
         f"<td>{escape(_setting(value))}</td></tr>"
         for name, value in data.settings.items()
     )
-    command = (
-        f"<p>This command makes this report again:</p>\n<pre><code>{escape(data.command)}</code></pre>"
-        if data.command
-        else ""
-    )
     return f"""<section>
 <h2>Settings, and how to reproduce this</h2>
-{command}
+{reproduce(data.command)}
 <div class="scroll"><table class="settings"><caption>Settings of the model.</caption>
 <tbody>{rows}<tr><th scope="row">throughtime</th><td>{escape(data.version)}</td></tr></tbody></table></div>
 </section>"""
 
 
 def _setting(value: Any) -> str:
-    if value is None:
+    if value is None or value == ():
         return "none"
     if isinstance(value, float):
         return f"{value:g}"

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from throughtime.interfaces.words import count, number
+from throughtime._words import count, number
 from throughtime.training.observer import Evaluation, Observer, Update
 
 _EVERY = 0.1  # seconds between two drawings

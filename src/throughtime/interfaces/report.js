@@ -19,7 +19,7 @@
     // a finger scrolls the page; it should not be caught by a chart
     figure.layout.dragmode = touch ? false : "zoom";
     if (narrow) {
-      figure.layout.height = 320;
+      figure.layout.height = Math.min(figure.layout.height, Math.max(320, 0.8 * figure.layout.height));
       figure.layout.font.size = 11;
     }
     Plotly.react(target, figure.data, figure.layout, { displayModeBar: false, responsive: true });
@@ -44,6 +44,25 @@
       });
     });
   }
+
+  // a figure that is folded away has no width to be drawn in
+  document.querySelectorAll("details.more").forEach(function (details) {
+    details.addEventListener("toggle", fit);
+  });
+
+  document.querySelectorAll("code.copy").forEach(function (code) {
+    if (!navigator.clipboard) { return; }
+    var button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "copy";
+    button.setAttribute("aria-label", "Copy " + code.textContent);
+    button.addEventListener("click", function () {
+      navigator.clipboard.writeText(code.textContent).then(function () {
+        button.textContent = "copied";
+      });
+    });
+    code.after(button);
+  });
 
   function fit() {
     document.querySelectorAll(".plot").forEach(function (plot) { Plotly.Plots.resize(plot); });

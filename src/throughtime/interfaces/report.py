@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from throughtime.interfaces.words import unit
+from throughtime.interfaces.words import reach, unit, verdict
 
 MOST_SERIES = 20
 MOST_POINTS = 5000
@@ -68,21 +68,12 @@ class Learning:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """The relative size of the gradient by lag, the lags at which it is half and at which 1%."""
-
-    lags: Sequence[int]
-    norms: Sequence[float]
-    half_life: float | None
-    memory: int | None
-
-
-@dataclass(frozen=True)
 class ReportData:
     """All that the report says, as plain data.
 
     `learning` is the run that made the model, `pilot` the one before it that found, on a
-    validation part, how many updates are enough.
+    validation part, how many updates are enough; `diagnosis` is what `Diagnosis.to_dict()` returns,
+    `reach` a sentence on how far back the gradient reaches.
     """
 
     source: str
@@ -98,13 +89,19 @@ class ReportData:
     step: str
     scores: Sequence[ScoreRow]
     learning: Learning
-    reach: Reach
+    diagnosis: Mapping[str, Any]
+    reach: str
     settings: Mapping[str, Any]
     version: str
     pilot: Learning | None = None
     command: str = ""
     notes: Sequence[str] = ()
     made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
+
+    @property
+    def verdict(self) -> str:
+        """How the model did against the best baseline."""
+        return verdict(self.scores, self.model, self.n_windows)
 
 
 def report_data(
@@ -123,11 +120,10 @@ def report_data(
     import throughtime
 
     panel, backtest = forecaster.panel, forecaster.backtest
-    name, profile = forecaster.name, forecaster.reach
+    name, step = forecaster.name, unit(panel.frequency.alias, _plain(panel.ds(0)[:1])[0])
     shown = list(panel.ids)[:MOST_SERIES]
     forecasts = _by_series(nw.from_native(forecast, eager_only=True).to_arrow(), shown)
     tested = _by_series(backtest.table, shown)
-    first = _plain(panel.ds(0)[:1])[0]
     views = [
         _view(panel, i, name, level, forecasts[series], tested.get(series), backtest)
         for i, series in enumerate(shown)
@@ -143,24 +139,42 @@ def report_data(
         n_windows=backtest.n_windows,
         season_length=forecaster.season_length,
         context_length=forecaster.context_length,
-        step=unit(panel.frequency.alias, first),
+        step=step,
         scores=[
             ScoreRow(s.model, float(s.mae), float(s.mase), float(s.smape), dict(s.coverage))
             for s in backtest.scores
         ],
         learning=_learning(forecaster.history),
         pilot=_learning(forecaster.pilot) if forecaster.pilot.updates else None,
-        reach=Reach(
-            [int(lag) for lag in profile.lags],
-            [float(value) for value in profile.norms],
-            profile.half_life,
-            profile.memory,
-        ),
+        diagnosis=_diagnosis(forecaster, step),
+        reach=reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step),
         settings=_flat(forecaster.settings),
         version=throughtime.__version__,
         command=command,
         notes=[*notes, *panel.notes],
     )
+
+
+def diagnosed(diagnosis: Any, step: str) -> dict[str, Any]:
+    """Return a diagnosis as plain data that calls a time step by its name."""
+    return {**diagnosis.to_dict(), "step": step}
+
+
+def _diagnosis(forecaster: Any, step: str) -> dict[str, Any]:
+    if hasattr(forecaster, "diagnose"):
+        return diagnosed(forecaster.diagnose(), step)
+    profile, updates = forecaster.reach, forecaster.history.updates
+    norms = [float(value) for value in profile.norms]
+    reached = {"lags": list(range(len(norms))), "norms": norms, "memory": profile.memory}
+    return {
+        "step": step,
+        "layers": [{"layer": forecaster.name, "lag_profile": reached}],
+        "log": {
+            "norms": [float(u.grad_norm) for u in updates],
+            "clipped": [bool(u.clipped) for u in updates],
+            "threshold": updates[-1].threshold if updates else None,
+        },
+    }
 
 
 def _learning(history: Any) -> Learning:

@@ -18,6 +18,7 @@ import throughtime
 from throughtime._errors import DataError, MissingExtraError, SettingError
 from throughtime._files import write_atomically
 from throughtime._types import CellName
+from throughtime._words import count, joined
 from throughtime.interfaces import words
 from throughtime.interfaces.options import Options, check_places, levels
 from throughtime.interfaces.talk import Talk
@@ -40,31 +41,35 @@ class Places:
         save: str | None = None,
     ) -> None:
         self.out = out or f"{options.stem}-forecast.csv"
-        self.save, self.hint = save, ""
-        self.report: str | None = report or f"{options.stem}-report.html"
-        if no_report:
-            self.report = None
-        else:
-            self._need_plotly(asked=report is not None)
+        self.save = save
+        self.report, self.hint = report_place(report, f"{options.stem}-report.html", no_report)
         check_places(
             options.file, {"--out": self.out, "--report": self.report, "--save": self.save}
         )
 
-    def _need_plotly(self, asked: bool) -> None:
-        from throughtime.interfaces.page import INSTALL, require_plotly
 
-        try:
-            require_plotly()
-        except MissingExtraError:
-            if asked:
-                raise
-            self.report, self.hint = None, f"for a report to look at: {INSTALL}"
+def report_place(given: str | None, usual: str, none: bool) -> tuple[str | None, str]:
+    """Return where the report goes, if anywhere, and a hint at what is missing for one.
+
+    Raises MissingExtraError where one was asked for that cannot be drawn.
+    """
+    from throughtime.drawing import theme
+
+    if none:
+        return None, ""
+    try:
+        theme.require_plotly()
+    except MissingExtraError:
+        if given is not None:
+            raise
+        return None, f"for a report to look at: {theme.INSTALL}"
+    return given or usual, ""
 
 
 def forecast(options: Options, places: Places, talk: Talk) -> None:
     """Fit, forecast, write, compare."""
-    reading, panel = _read(options, talk)
-    forecaster = _forecaster(options)
+    reading, panel = read_panel(options, talk)
+    forecaster = new_forecaster(options, options.windows)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
     _say_origins(options, talk, forecaster.backtest)
@@ -74,7 +79,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     talk.machine(_forecast_summary(options, reading, panel, forecaster, table, written))
     if places.hint:
         talk.status(places.hint)
-    talk.last("wrote " + words.joined(f"the {name} to {path}" for name, path in written.items()))
+    talk.last("wrote " + joined(f"the {name} to {path}" for name, path in written.items()))
 
 
 def _write(
@@ -83,7 +88,7 @@ def _write(
     """Make all files, then write them, what may still fail first; return where each went."""
     made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, _file(table, places.out))}
     if places.report is not None:
-        facts = _facts(reading, panel) | _model_facts(forecaster, panel)
+        facts = facts_of(reading, panel) | model_facts(forecaster, panel)
         page = _report(options, forecaster, table, reading, facts)
         made["report"] = (places.report, page)
     if places.save is not None:
@@ -99,7 +104,7 @@ def _say(options: Options, talk: Talk, forecaster: Any, table: Any) -> None:
 
     name, result = forecaster.name, forecaster.backtest
     talk.result(
-        console.score_table(result, name, _step(forecaster.panel)),
+        console.score_table(result, name, step_word(forecaster.panel)),
         f"{words.verdict(result.scores, name, result.n_windows)}\n",
         console.forecast_table(table, name, levels(options.level)),
         _reach(forecaster),
@@ -109,21 +114,21 @@ def _say(options: Options, talk: Talk, forecaster: Any, table: Any) -> None:
 def _say_origins(options: Options, talk: Talk, result: Any) -> None:
     if result.n_windows < options.windows:
         talk.status(
-            f"note: the history allows {words.count(result.n_windows, 'rolling origin')}, "
+            f"note: the history allows {count(result.n_windows, 'rolling origin')}, "
             f"not {options.windows:,}"
         )
 
 
 def _reach(forecaster: Any) -> str:
     season, context = forecaster.season_length, forecaster.context_length
-    return words.reach(forecaster.reach, season, context, _step(forecaster.panel))
+    return words.reach(forecaster.reach, season, context, step_word(forecaster.panel))
 
 
 def backtest(options: Options, out: str | None, talk: Talk) -> None:
     """Compare on the past alone."""
     check_places(options.file, {"--out": out})
-    reading, panel = _read(options, talk)
-    forecaster = _forecaster(options)
+    reading, panel = read_panel(options, talk)
+    forecaster = new_forecaster(options, options.windows)
     with talk.watching() as observer:
         forecaster.cross_validation(
             panel, options.windows, level=levels(options.level), observers=[observer]
@@ -137,13 +142,13 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
 
     name = forecaster.name
     verdict = words.verdict(result.scores, name, result.n_windows)
-    talk.result(console.score_table(result, name, _step(panel)), verdict)
+    talk.result(console.score_table(result, name, step_word(panel)), verdict)
     written = {} if out is None else {"backtest": out}
     talk.machine(_summary(options, reading, panel, result, name) | {"files": written})
     talk.last(f"wrote the back-test to {out}" if out else "done")
 
 
-def _read(options: Options, talk: Talk) -> tuple[Reading, Any]:
+def read_panel(options: Options, talk: Talk) -> tuple[Reading, Any]:
     """Read the file and put it on its grid; errors name places in the file."""
     from throughtime.forecasting.demands import checked_panel
     from throughtime.forecasting.frame import read_frame
@@ -156,7 +161,7 @@ def _read(options: Options, talk: Talk) -> tuple[Reading, Any]:
         raise _in_the_file(error, reading) from None
     from throughtime.interfaces.console import facts_block
 
-    talk.status(facts_block(_facts(reading, panel), [*reading.notes, *panel.notes]))
+    talk.status(facts_block(facts_of(reading, panel), [*reading.notes, *panel.notes]))
     return reading, panel
 
 
@@ -195,7 +200,8 @@ def _in_the_file(error: DataError, reading: Reading) -> DataError:
     return DataError(placed(error.expected), placed(error.found), placed(error.remedy))
 
 
-def _forecaster(options: Options) -> Any:
+def new_forecaster(options: Options, n_windows: int) -> Any:
+    """Return a forecaster as the options have it."""
     from throughtime.forecasting.forecaster import Forecaster
 
     return Forecaster(
@@ -204,12 +210,14 @@ def _forecaster(options: Options) -> Any:
         context_length=options.context_length,
         season_length=options.season,
         freq=options.freq,
-        n_windows=options.windows,
+        n_windows=n_windows,
         seed=options.seed,
+        **cast(Any, options.cures),
     )
 
 
-def _step(panel: Any) -> str:
+def step_word(panel: Any) -> str:
+    """Return the word for a time step."""
     first = panel.first
     return words.unit(panel.frequency.alias, int(first) if _is_number(first) else None)
 
@@ -218,7 +226,7 @@ def _is_number(stamp: Any) -> bool:
     return isinstance(stamp, int) or getattr(getattr(stamp, "dtype", None), "kind", "") == "i"
 
 
-def _facts(reading: Reading, panel: Any) -> dict[str, str]:
+def facts_of(reading: Reading, panel: Any) -> dict[str, str]:
     """Say what was read."""
     from throughtime.forecasting.frequency import show
 
@@ -231,18 +239,19 @@ def _facts(reading: Reading, panel: Any) -> dict[str, str]:
         "series": f"{len(panel.ids):,}",
         "rows": f"{reading.table.num_rows:,}",
         "dates": f"{show(panel.first)} to {show(panel.last)}",
-        "frequency": words.every(panel.frequency.alias, _step(panel)),
+        "frequency": words.every(panel.frequency.alias, step_word(panel)),
         "missing": f"{lacking:,} of {len(panel.y):,} values" if lacking else "nothing",
     }
 
 
-def _model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
-    step = _step(panel)
+def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
+    """Say what was chosen for the model."""
+    step = step_word(panel)
     season = forecaster.season_length
     return {
         "model": forecaster.name,
-        "season": words.count(season, step) if season > 1 else "none",
-        "look-back": words.count(forecaster.context_length, step),
+        "season": count(season, step) if season > 1 else "none",
+        "look-back": count(forecaster.context_length, step),
     }
 
 
@@ -272,7 +281,24 @@ def _forecast_summary(
 def _summary(
     options: Options, reading: Reading, panel: Any, result: Any, name: str
 ) -> dict[str, Any]:
-    """Return what both commands say to a machine."""
+    return source_facts(options, reading, panel, name) | {
+        "origins": result.n_windows,
+        "verdict": words.verdict(result.scores, name, result.n_windows),
+        "scores": [
+            {
+                "model": score.model,
+                "mae": score.mae,
+                "mase": score.mase,
+                "smape": score.smape,
+                "coverage": {f"{level:g}": value for level, value in score.coverage.items()},
+            }
+            for score in result.scores
+        ],
+    }
+
+
+def source_facts(options: Options, reading: Reading, panel: Any, name: str) -> dict[str, Any]:
+    """Return what every command says to a machine about the data and the model."""
     from throughtime.forecasting.frequency import show
 
     return {
@@ -290,18 +316,6 @@ def _summary(
         "h": options.h,
         "seed": options.seed,
         "model": name,
-        "origins": result.n_windows,
-        "verdict": words.verdict(result.scores, name, result.n_windows),
-        "scores": [
-            {
-                "model": score.model,
-                "mae": score.mae,
-                "mase": score.mase,
-                "smape": score.smape,
-                "coverage": {f"{level:g}": value for level, value in score.coverage.items()},
-            }
-            for score in result.scores
-        ],
     }
 
 
@@ -315,7 +329,7 @@ def _report(
         forecaster,
         table,
         levels(options.level),
-        source="standard input" if options.file == "-" else options.stem,
+        source=options.title,
         command=shlex.join(["throughtime", *sys.argv[1:]]),
         facts=facts,
         notes=reading.notes,

@@ -20,6 +20,7 @@ from throughtime.nn.initialisers import (
 )
 from throughtime.nn.layer_norm_lstm import LayerNormLSTM
 from throughtime.nn.layers import GRU, LSTM, RNN, Recorded, recording
+from throughtime.nn.orthogonal import keep_orthogonal
 from throughtime.nn.sequences import (
     OneToOne,
     Recurrence,
@@ -27,6 +28,14 @@ from throughtime.nn.sequences import (
     SequenceOutput,
     SequenceToSequence,
     SyncedSequence,
+)
+from throughtime.nn.starting_points import (
+    Init,
+    chrono,
+    forget_bias,
+    identity,
+    orthogonal,
+    read_inits,
 )
 
 __all__ = [
@@ -39,6 +48,7 @@ __all__ = [
     "GRUCell",
     "GaussianHead",
     "Head",
+    "Init",
     "LSTMCell",
     "LayerNormLSTM",
     "OneToOne",
@@ -54,10 +64,16 @@ __all__ = [
     "StudentTHead",
     "SyncedSequence",
     "accelerate",
+    "chrono",
     "chrono_",
+    "forget_bias",
     "forget_bias_",
+    "identity",
     "identity_",
+    "keep_orthogonal",
+    "orthogonal",
     "orthogonal_",
+    "read_inits",
     "recording",
     "torch_default_",
 ]

@@ -8,13 +8,15 @@ For members m(theta_e, x) of the same form with weights theta_1..theta_E,
 Members share nothing: the gradient of a sum of their losses is each one's own. What runs E small
 products one after the other for a loop over models is here one large product. Only the fused
 recurrent layers of torch, to which ours hand over on other devices than a CPU, cannot be mapped: a
-model that holds one runs its members in turn, with the same results.
+model that holds one runs its members in turn, with the same results. So does one whose `template` is
+being recorded (`nn.recording`): each member then has records of its own, those of the first coming first.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,7 +66,7 @@ class Ensemble(nn.Module):
 
     template: nn.Module
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Call every member with its part of the inputs.
 
         Inputs are tensors [E, ...] or tuples of such; anything else (None, a number) goes to every
@@ -72,6 +74,8 @@ class Ensemble(nn.Module):
 
         Raises SettingError where an input has another leading axis.
         """
+        names = tuple(named)
+        inputs = (*inputs, *named.values())
         for x in inputs:
             if isinstance(x, Tensor) and x.shape[:1] != (self.members,):
                 raise SettingError(
@@ -83,17 +87,25 @@ class Ensemble(nn.Module):
         weights = {**dict(self.stacked.named_parameters()), **dict(self.stacked.named_buffers())}
         if self._maps():
             axes = tuple(0 if isinstance(x, (Tensor, tuple)) else None for x in inputs)
-            run = torch.func.vmap(self._run, in_dims=(0, *axes), randomness="different")
+            run = torch.func.vmap(
+                partial(self._run, names), in_dims=(0, *axes), randomness="different"
+            )
             return run(weights, *inputs)
-        return _join([self._run(*_part((weights, *inputs), e)) for e in range(self.members)])
+        parts = (_part((weights, *inputs), e) for e in range(self.members))
+        return _join([self._run(names, *part) for part in parts])
 
     def _maps(self) -> bool:
         fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
-        ours = all(isinstance(layer, (RNN, LSTM, GRU)) for layer in fused)
+        ours = all(
+            isinstance(layer, (RNN, LSTM, GRU)) and layer._record() is None for layer in fused
+        )
         return not fused or (ours and all(map(on_our_ground, self.parameters())))
 
-    def _run(self, weights: dict[str, Tensor], *inputs: Any) -> Any:
-        return torch.func.functional_call(self.template, weights, inputs)
+    def _run(self, names: tuple[str, ...], weights: dict[str, Tensor], *inputs: Any) -> Any:
+        """Call the template, the last of the inputs by their names."""
+        first = len(inputs) - len(names)
+        named = dict(zip(names, inputs[first:], strict=True))
+        return torch.func.functional_call(self.template, weights, inputs[:first], named)
 
     def member(self, index: int) -> nn.Module:
         """Return a plain copy of one member, counted from 0, that shares nothing with the ensemble.

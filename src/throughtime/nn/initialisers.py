@@ -10,7 +10,8 @@ With gate blocks W_g [H, I], U_g [H, P or H], b_g [H] stacked as in torch (LSTM 
 
 torch keeps two bias vectors that are only ever added up (b_ih + b_hh). Each function here writes
 the intended bias into b_ih and zeroes the same block of b_hh; in both, it would count double.
-All layers and both directions are set, everything not named stays as it is.
+All layers and both directions are set, everything not named stays as it is. For a whole model, and
+as an argument that goes to a file and back, see `starting_points.py`.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def identity_(module: Recurrent, scale: float = 1.0) -> Recurrent:
     if _kind(module) != "rnn" or getattr(module, "nonlinearity", None) != "relu":
         raise SettingError(
             "a ReLU RNN for identity_",
-            _describe(module),
+            describe(module),
             'pass an RNN with nonlinearity="relu", or use orthogonal_ for this one',
         )
     with torch.no_grad():
@@ -190,7 +191,8 @@ def torch_default_(module: Recurrent, generator: torch.Generator | None = None) 
     return module
 
 
-def _kind(module: nn.Module) -> str:
+def recurrent_kind(module: nn.Module) -> str | None:
+    """Return "rnn", "lstm" or "gru" for a recurrent layer or cell, None for anything else."""
     for kind, classes in (
         ("rnn", (nn.RNN, nn.RNNCell)),
         ("lstm", (nn.LSTM, nn.LSTMCell)),
@@ -198,12 +200,22 @@ def _kind(module: nn.Module) -> str:
     ):
         if isinstance(module, classes):
             return kind
-    raise SettingError(
-        "a recurrent layer or cell", type(module).__name__, "pass an RNN, LSTM, GRU or their cells"
-    )
+    return None
 
 
-def _describe(module: nn.Module) -> str:
+def _kind(module: nn.Module) -> str:
+    kind = recurrent_kind(module)
+    if kind is None:
+        raise SettingError(
+            "a recurrent layer or cell",
+            type(module).__name__,
+            "pass an RNN, LSTM, GRU or their cells",
+        )
+    return kind
+
+
+def describe(module: nn.Module) -> str:
+    """Return what a module is, in the words of an error."""
     nonlinearity = getattr(module, "nonlinearity", None)
     return type(module).__name__ + (f" with nonlinearity={nonlinearity!r}" if nonlinearity else "")
 
@@ -213,7 +225,7 @@ def _require(module: nn.Module, initialiser: str, kinds: tuple[str, ...]) -> str
     if kind not in kinds:
         wanted = " or ".join("an " + k.upper() if k == "lstm" else "a " + k.upper() for k in kinds)
         raise SettingError(
-            f"{wanted} for {initialiser}", _describe(module), "pass one, or use orthogonal_"
+            f"{wanted} for {initialiser}", describe(module), "pass one, or use orthogonal_"
         )
     if not module.bias:
         raise SettingError(f"biases for {initialiser}", "bias=False", "build it with bias=True")
@@ -221,6 +233,13 @@ def _require(module: nn.Module, initialiser: str, kinds: tuple[str, ...]) -> str
 
 
 def _named(module: nn.Module, prefix: str | tuple[str, ...]) -> Iterator[Tensor]:
+    computed = [name for name in getattr(module, "parametrizations", ()) if name.startswith(prefix)]
+    if computed:
+        raise SettingError(
+            "weights that are parameters themselves",
+            f"{computed[0]} under a parametrization",
+            "initialise before it is registered",
+        )
     return (p for name, p in module.named_parameters(recurse=False) if name.startswith(prefix))
 
 

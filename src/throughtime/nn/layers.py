@@ -410,7 +410,8 @@ class LSTM(_Layers, torch.nn.LSTM):
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
-        return lstm_kernel(W, None)
+        P: Any = getattr(self, "weight_hr_l0", None)
+        return lstm_kernel(W, P)
 
     def _checked(self, zoneout: Any) -> Any:
         if not isinstance(zoneout, (tuple, list)):

@@ -16,6 +16,7 @@ Axes: batch first, x [B, T, I], results [B, outputs, parameters] or [B, T, outpu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,13 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.nn.heads import Head
+from throughtime.nn.layer_norm_lstm import LayerNormLSTM
 from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.starting_points import Inits, identity, read_inits
 
 LAYERS: dict[str, type[RNN] | type[LSTM] | type[GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
+Nonlinearity = Literal["tanh", "relu"]
 State = Tensor | tuple[Tensor, Tensor]  # h [L, B, H], or for the LSTM (h, c)
 
 
@@ -38,17 +42,25 @@ class Recurrence:
     """What a stack of recurrent layers is made of.
 
     Args:
-        cell: "rnn" (tanh), "lstm" or "gru".
+        cell: "rnn", "lstm" or "gru".
         hidden_size: H, features of one direction's state.
         num_layers: layers on top of each other.
         dropout: share of features dropped between layers while training; needs two layers or more.
         bidirectional: read the sequence both ways; only for shapes that read before they answer.
+        nonlinearity: "tanh" or "relu", of cell "rnn" alone; None is tanh, or relu with identity().
+        recurrent_dropout: share of h_{t-1} dropped on its way to U while training.
+        zoneout: rate at which units keep their state of the step before; for "lstm" also a pair.
+        state_grad_clip: norm that limits the gradient of every state within backward; 0 is none.
+        layer_norm: normalise sums and cell states at every step (`LayerNormLSTM`), of cell "lstm".
+        init: where the weights start: a value of `starting_points.py`, its text, or several.
 
     Raises:
-        SettingError: a value is out of its range.
+        SettingError: a value is out of its range, or not made for this cell.
 
     >>> Recurrence("gru", 16).build(input_size=3)
     GRU(3, 16, batch_first=True)
+    >>> Recurrence("rnn", 16, init="identity").build(input_size=3).nonlinearity
+    'relu'
     """
 
     cell: CellName = "lstm"
@@ -56,6 +68,12 @@ class Recurrence:
     num_layers: int = 1
     dropout: float = 0.0
     bidirectional: bool = False
+    nonlinearity: Nonlinearity | None = None
+    recurrent_dropout: float = 0.0
+    zoneout: float | tuple[float, float] = 0.0
+    state_grad_clip: float = 0.0
+    layer_norm: bool = False
+    init: Inits = ()
 
     def __post_init__(self) -> None:
         one_of("cell", self.cell, LAYERS)
@@ -68,6 +86,25 @@ class Recurrence:
                 f"num_layers=1 with dropout={self.dropout:g}",
                 "pass num_layers=2 or more, or dropout=0",
             )
+        one_of("nonlinearity", self.nonlinearity, [None, "tanh", "relu"])
+        one_of("layer_norm", self.layer_norm, [False, True])
+        self._only_for("rnn", nonlinearity=self.nonlinearity)
+        self._only_for("lstm", layer_norm=self.layer_norm)
+        object.__setattr__(self, "init", read_inits(self.init))
+        sample = self._layers(1, 1, 1, device="meta")  # checks the rest, and draws nothing
+        for init in read_inits(self.init):
+            init.of(sample)
+        for name in ("recurrent_dropout", "zoneout", "state_grad_clip"):
+            object.__setattr__(self, name, getattr(sample, name))
+
+    def _only_for(self, cell: str, **option: object) -> None:
+        [(name, value)] = option.items()
+        if value and self.cell != cell:
+            raise SettingError(
+                f"{name} for cell={cell!r} alone",
+                f"{name}={value!r} with cell={self.cell!r}",
+                f"leave it out, or pass cell={cell!r}",
+            )
 
     @property
     def output_size(self) -> int:
@@ -75,14 +112,26 @@ class Recurrence:
         return self.hidden_size * (2 if self.bidirectional else 1)
 
     def build(self, input_size: int) -> RNN | LSTM | GRU:
-        """Make the layers for inputs [B, T, input_size]."""
-        return LAYERS[self.cell](
-            positive_int("input_size", input_size),
-            self.hidden_size,
-            self.num_layers,
+        """Make the layers for inputs [B, T, input_size], and start them at `init`."""
+        positive_int("input_size", input_size)
+        layers = self._layers(input_size, self.hidden_size, self.num_layers, dropout=self.dropout)
+        for init in read_inits(self.init):
+            init(layers)
+        return layers
+
+    def _layers(self, *sizes: int, **how: Any) -> RNN | LSTM | GRU:
+        made = LayerNormLSTM if self.layer_norm else LAYERS[self.cell]
+        if self.cell == "rnn":
+            accumulates = any(isinstance(init, identity) for init in read_inits(self.init))
+            how["nonlinearity"] = self.nonlinearity or ("relu" if accumulates else "tanh")
+        return made(
+            *sizes,
             batch_first=True,
-            dropout=self.dropout,
             bidirectional=self.bidirectional,
+            recurrent_dropout=self.recurrent_dropout,
+            zoneout=self.zoneout,
+            state_grad_clip=self.state_grad_clip,
+            **how,
         )
 
 

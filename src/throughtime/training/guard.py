@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import DivergedError
+from throughtime.training.clipping import Clip
 from throughtime.training.examples import Inputs
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.sources import Lesson
@@ -61,6 +62,8 @@ def _cure(data: str | None, norms: list[float], settings: TrainingSettings) -> s
     rate = settings.learning_rate
     slower = f"lower learning_rate from {rate:.3g} to {rate / 10:.3g}"
     usual = median(norms) if norms else 1.0
+    if not isinstance(settings.clip, Clip):
+        return f"{slower}, or clip at Clip(norm={usual:.2g})"
     if settings.clip.norm is None:
         return f"clip at Clip(norm={usual:.2g}), or {slower}"
     return f"{slower}, or clip at Clip(norm={min(usual, settings.clip.norm / 2):.2g})"

@@ -117,6 +117,12 @@ class Trainer:
                 repr(self.settings.batch_size),
                 "leave it at None",
             )
+        if self.settings.forcing is not None:
+            raise SettingError(
+                "no forcing for sequences, which are read and not written",
+                repr(self.settings.forcing),
+                "leave it at None",
+            )
         source = SequenceSource(self.model, (inputs, targets), validation, self.settings)
         return self._train(source, self._generator(), name, checkpoint)
 
@@ -136,7 +142,7 @@ class Trainer:
                 f"patience={self.settings.patience} without one",
                 "pass validation=..., or patience=None",
             )
-        run = Run(self.model, self.loss, self.settings, source, generator)
+        run = Run(self.model, self.loss, self.settings, source, generator, self.observers)
         self.history = History()
         self._take_up(run)
         watchers = (self.history, *self.observers)

@@ -1,13 +1,18 @@
 """What training tells those who watch: progress bars, loggers, diagnostics.
 
 Training calls the methods of an `Observer` and never imports one; an observer reads and does not
-touch. `History` is the observer that every run carries.
+touch. `History` is the observer that every run carries; a `GradientObserver` sees the gradients too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,33 @@ class Observer(Protocol):
 
     def on_end(self, reason: str) -> None:
         """Follow the end of training, with its reason in words."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of one update before (`raw`) and after clipping, both [E, N].
+
+    `update` is what `on_update` will say if the gradient is finite. `pieces` takes a matrix [E, N]
+    apart: the part of each parameter by name, [E, *shape of one member]. They are training's own
+    tensors, so change nothing.
+    """
+
+    update: Update
+    raw: Tensor
+    clipped: Tensor
+    pieces: Callable[[Tensor], dict[str, Tensor]]
+
+
+@runtime_checkable
+class GradientObserver(Observer, Protocol):
+    """An observer that also wants to see each gradient; only those who have both methods are asked."""
+
+    def watching(self, index: int, model: torch.nn.Module) -> AbstractContextManager[object]:
+        """Return what is to be entered around the forward and backward pass of update `index`."""
+        ...
+
+    def on_gradient(self, gradient: Gradient) -> None:
+        """Follow one gradient, finite or not, before the step."""
 
 
 @dataclass

@@ -31,6 +31,7 @@ class ParameterMatrix:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.rows = members_of(model) or 1
+        self.stacked = members_of(model) is not None
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.names, self.parameters = list(named), list(named.values())
         if not named:
@@ -71,6 +72,20 @@ class ParameterMatrix:
         """Name the first parameter whose part of `matrix` [E, N] is not finite, if any."""
         pieces = zip(self.names, self._split(matrix), strict=True)
         return next((name for name, piece in pieces if not piece.isfinite().all()), None)
+
+    def pieces(self, matrix: Tensor) -> dict[str, Tensor]:
+        """Return the part of `matrix` [E, N] of each parameter by name, [E, *shape of one member].
+
+        >>> pieces = ParameterMatrix(torch.nn.Linear(2, 3)).pieces(torch.zeros(1, 9))
+        >>> {name: tuple(piece.shape) for name, piece in pieces.items()}
+        {'weight': (1, 3, 2), 'bias': (1, 3)}
+        """
+        return {
+            name: piece.reshape(self.rows, *parameter.shape[self.stacked :])
+            for name, parameter, piece in zip(
+                self.names, self.parameters, self._split(matrix), strict=True
+            )
+        }
 
     def _matrix(self, tensors: list[Tensor]) -> Tensor:
         return torch.cat([tensor.reshape(self.rows, -1) for tensor in tensors], dim=1)

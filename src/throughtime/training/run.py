@@ -1,6 +1,6 @@
 """One run of training: what changes from update to update, and how.
 
-    θ <- AdamW(θ, clip(∂L/∂θ), η_k)
+    θ <- AdamW(θ, clip(∂(L + penalties)/∂θ), η_k)
     θ̄ <- d_k θ̄ + (1 - d_k) θ,   d_k = min(d, (1 + k)/(10 + k))
 
 The average θ̄ (Polyak and Juditsky 1992, in its exponential form) is what is validated and kept
@@ -11,8 +11,8 @@ The members of an ensemble share nothing: each has its own batch, loss, norm and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
@@ -24,8 +24,15 @@ from throughtime.training.clipping import Clipped
 from throughtime.training.context import mode, own_noise
 from throughtime.training.guard import data_to_blame, diverged
 from throughtime.training.losses import Loss, per_member
-from throughtime.training.observer import Evaluation, Update
+from throughtime.training.observer import (
+    Evaluation,
+    Gradient,
+    GradientObserver,
+    Observer,
+    Update,
+)
 from throughtime.training.parameters import ParameterMatrix, members_of
+from throughtime.training.penalties import penalise, watching
 from throughtime.training.schedule import learning_rate
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.sources import Lesson, Source, device_of
@@ -41,11 +48,14 @@ class Run:
         settings: TrainingSettings,
         source: Source,
         generator: torch.Generator,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.model, self.loss, self.settings = model, loss, settings
         self.source, self.generator = source, generator
+        self.watchers = [each for each in observers if isinstance(each, GradientObserver)]
         self.matrix = ParameterMatrix(model)
         self.weights = self.before = self.matrix.weights()
+        self.clipper = settings.clip.start(self.matrix)
         self.optimiser = AdamW.like(self.weights, settings.weight_decay)
         self.average = None if settings.average is None else self.weights.clone()
         self.index = 0
@@ -65,13 +75,19 @@ class Run:
             settings.warm_up,
         )
         self.matrix.forget_gradient()
-        with own_noise(self._noise_seed(), device_of(self.model)):
-            lesson = self.source.lesson()
+        with own_noise(self._noise_seed(), device_of(self.model)), self._watched():
+            with watching(self.model, settings.penalties) as records:
+                lesson = self.source.lesson(index)
             losses = self._losses(lesson)
-            torch.autograd.backward(losses.sum())
+            torch.autograd.backward(losses.sum() * lesson.weight, retain_graph=bool(records))
+            penalise(self.model, settings.penalties, records)
         gradient = self.matrix.gradient()
-        clipped = settings.clip(gradient)
+        clipped = self.clipper(gradient, self.weights)
         loss, norm, fired = _means(losses, clipped)
+        update = Update(index, settings.max_updates, loss, norm, clipped.threshold, fired > 0, rate)
+        for watcher in self.watchers:
+            pieces = self.matrix.pieces
+            watcher.on_gradient(Gradient(update, gradient, clipped.gradient, pieces))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"update {index}", lesson, loss, gradient)
         self.before = self.weights
@@ -80,7 +96,7 @@ class Run:
         self._average()
         self.norms.append(norm)
         self.index += 1
-        return Update(index, settings.max_updates, loss, norm, settings.clip.norm, fired > 0, rate)
+        return update
 
     def evaluate(self) -> Evaluation:
         """Measure the loss on the validation part and keep the weights if it is the best."""
@@ -120,6 +136,7 @@ class Run:
             whole.tensors["average"] = self.average
         whole.include("model", Snapshot(self.model.state_dict()))
         whole.include("best", Snapshot(self.best))
+        whole.include("clipper", Snapshot(self.clipper.state_dict()))
         whole.include("source", self.source.snapshot())
         return whole
 
@@ -150,6 +167,7 @@ class Run:
         self.best, self.best_loss = snapshot.part("best").tensors, facts["best_loss"]
         self.looks_since_best = facts["looks_since_best"]
         self.norms = norms
+        self.clipper.load_state_dict(snapshot.part("clipper").tensors)
         self.source.restore(snapshot.part("source"))
 
     def _losses(self, lesson: Lesson) -> Tensor:
@@ -170,6 +188,14 @@ class Run:
         if self.average is not None and self.settings.average is not None:
             decay = min(self.settings.average, (1 + self.index) / (10 + self.index))
             self.average.lerp_(self.weights, 1 - decay)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Let watchers look on while the model runs forward and backward."""
+        with ExitStack() as stack:
+            for watcher in self.watchers:
+                stack.enter_context(watcher.watching(self.index, self.model))
+            yield
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:

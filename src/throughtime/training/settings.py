@@ -7,9 +7,15 @@ from typing import Any, get_args
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
-from throughtime.training.clipping import Clip
+from throughtime.training.agc import AGC
+from throughtime.training.autoclip import AutoClip
+from throughtime.training.clipping import Clip, Clipping
+from throughtime.training.forcing import Forcing
+from throughtime.training.penalties import L1, L2, Penalty
 from throughtime.training.schedule import Schedule
-from throughtime.training.truncation import Truncation
+from throughtime.training.truncation import RandomTruncation, Truncation
+from throughtime.training.vanishing import Vanishing
+from throughtime.training.zclip import ZClip
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,15 @@ class TrainingSettings:
     schedule        "constant", "cosine" or "one-cycle", see `schedule.py`
     warm_up         updates of linear warm-up; the one-cycle schedule brings its own
     weight_decay    λ of AdamW
-    clip            thresholds for the gradient, see `Clip`
+    clip            what is done to long gradients: `Clip`, `AutoClip`, `ZClip` or `AGC`
     evaluate_every  updates between two looks at the validation part
     patience        looks without a better loss before training stops; None never stops early
     average         decay d of the average of the weights, θ̄ <- d θ̄ + (1-d) θ; None for no average
-    truncation      k1 and k2 for long sequences, see `Truncation`; None for full BPTT
+    truncation      k1 and k2 for long sequences, see `Truncation`, or `RandomTruncation`; None for
+                    full BPTT
+    penalties       what is added to the loss, in training alone and not in the loss that is told:
+                    any of `L1`, `L2`, `Vanishing`
+    forcing         how often a decoder is fed its targets, see `Forcing`; None never feeds it any
     seed            of the batches and of dropout
 
     Raises SettingError where one is out of its range.
@@ -42,11 +52,13 @@ class TrainingSettings:
     schedule: Schedule = "constant"
     warm_up: int = 0
     weight_decay: float = 0.0
-    clip: Clip = field(default_factory=lambda: Clip(norm=1.0))
+    clip: Clipping = field(default_factory=lambda: Clip(norm=1.0))
     evaluate_every: int = 50
     patience: int | None = None
     average: float | None = None
-    truncation: Truncation | None = None
+    truncation: Truncation | RandomTruncation | None = None
+    penalties: tuple[Penalty, ...] = ()
+    forcing: Forcing | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +74,18 @@ class TrainingSettings:
         if self.average is not None:
             real("average", self.average, above=0, below=1)
         one_of("schedule", self.schedule, get_args(Schedule))
+        if not isinstance(self.penalties, tuple) or not all(
+            isinstance(each, get_args(Penalty)) for each in self.penalties
+        ):
+            raise SettingError(
+                "penalties to be a tuple of L1, L2 and Vanishing",
+                repr(self.penalties),
+                'pass such as penalties=(L1(1e-4, "weight_hh"),)',
+            )
+        if self.forcing is not None and not isinstance(self.forcing, Forcing):
+            raise SettingError(
+                "forcing to be a Forcing", repr(self.forcing), 'pass such as Forcing("linear")'
+            )
         if self.warm_up and self.schedule == "one-cycle":
             raise SettingError(
                 "no warm_up with the one-cycle schedule, which warms up by itself",
@@ -85,7 +109,15 @@ class TrainingSettings:
 
 
 # What may stand in a setting besides numbers and words; in a file, its class goes by `kind`.
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Clip, Truncation)}
+KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Clip, AutoClip, ZClip, AGC),
+        *(Truncation, RandomTruncation),
+        *(L1, L2, Vanishing),
+        Forcing,
+    )
+}
 
 
 def _plain(value: Any) -> Any:

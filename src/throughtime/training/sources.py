@@ -14,23 +14,28 @@ import torch
 from torch import Tensor
 
 from throughtime._archive import Snapshot
-from throughtime._errors import DataError
+from throughtime._errors import DataError, SettingError
 from throughtime.training.checkpoint import pack_state, unpack_state
 from throughtime.training.examples import Examples, Inputs, Shuffle
+from throughtime.training.forcing import takes_forcing
 from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
-from throughtime.training.truncation import Position, Reach, reaches
+from throughtime.training.truncation import Position, RandomTruncation, Reach, reaches
 
 EVALUATION_BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the model was given, what it answered, and what was observed."""
+    """What the model was given, what it answered, and what was observed.
+
+    `weight` is what the loss counts in the gradient; it makes up for lessons of uneven length.
+    """
 
     inputs: Inputs
     outputs: Tensor
     targets: Tensor
+    weight: float = 1.0
 
 
 class Source(Protocol):
@@ -39,8 +44,8 @@ class Source(Protocol):
     kind: str
     has_validation: bool
 
-    def lesson(self) -> Lesson:
-        """Run the model on what is to be learned from next."""
+    def lesson(self, index: int) -> Lesson:
+        """Run the model on what is to be learned from next, in update `index`."""
         ...
 
     def validation(self) -> Lesson:
@@ -73,10 +78,19 @@ class ExampleSource:
         self.members, self.device = members_of(model), device_of(model)
         self.shuffle = Shuffle(len(train), settings.batch_size, self.members, generator)
         self.has_validation = validation is not None and len(validation) > 0
+        self.settings = settings
+        if settings.forcing is not None and not takes_forcing(model):
+            raise SettingError(
+                "a model whose forward takes `targets` and `forcing`, to be fed with targets",
+                type(getattr(model, "template", model)).__name__,
+                "take SequenceOutput or SequenceToSequence, or leave forcing at None",
+            )
 
-    def lesson(self) -> Lesson:
-        """Run the model on the next batch."""
-        return self._answer(self.train, self.shuffle.draw())
+    def lesson(self, index: int) -> Lesson:
+        """Run the model on the next batch, fed with its targets as the settings say."""
+        forcing, total = self.settings.forcing, self.settings.max_updates
+        rate = None if forcing is None else forcing(index, total)
+        return self._answer(self.train, self.shuffle.draw(), rate)
 
     def validation(self) -> Lesson:
         """Run the model on all validation examples, a large batch at a time."""
@@ -106,13 +120,15 @@ class ExampleSource:
             )
         self.shuffle.left = snapshot.tensors["left"]
 
-    def _answer(self, examples: Examples, index: Tensor) -> Lesson:
+    def _answer(self, examples: Examples, index: Tensor, forcing: float | None = None) -> Lesson:
         inputs, targets = examples[index]
+        targets = targets.to(self.device)
+        fed = {} if forcing is None else {"targets": targets, "forcing": forcing}
         if isinstance(inputs, Tensor):
             inputs = inputs.to(self.device)
-            return Lesson(inputs, self.model(inputs), targets.to(self.device))
+            return Lesson(inputs, self.model(inputs, **fed), targets)
         inputs = tuple(tensor.to(self.device) for tensor in inputs)
-        return Lesson(inputs, self.model(*inputs), targets.to(self.device))
+        return Lesson(inputs, self.model(*inputs, **fed), targets)
 
 
 class SequenceSource:
@@ -136,14 +152,17 @@ class SequenceSource:
         self.has_validation = validation is not None
         self._walk_from(Position())
 
-    def lesson(self) -> Lesson:
+    def lesson(self, index: int) -> Lesson:
         """Run the model over the next reach; after the last step, begin again."""
         if self.position.stop == self.train[0].shape[self.time]:
             self._walk_from(Position())
         reach = next(self.walk)
         self.position = reach.position
         inputs = self.train[0].narrow(self.time, reach.start, reach.stop - reach.start)
-        return Lesson(inputs, reach.outputs, reach.targets)
+        weight = 1.0
+        if isinstance(self.truncation, RandomTruncation):  # a mean, to be a part of one sum
+            weight = (reach.stop - reach.learn_from) / self.truncation.mean_reach
+        return Lesson(inputs, reach.outputs, reach.targets, weight)
 
     def validation(self) -> Lesson:
         """Run the model over the whole validation sequences, from its own initial state."""

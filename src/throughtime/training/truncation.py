@@ -15,6 +15,18 @@ k1 = k2 = T is full BPTT.
 
 Steps that two reaches share are computed again, with the weights of the later update: a graph
 built before an update cannot be used after it.
+
+Every truncation is biased: what an update cannot see, it never learns. Cutting at random, and making up
+for the cuts, is not (Tallec and Ollivier 2017, "Unbiasing truncated backpropagation through time"): at
+every boundary, k1 steps apart, with probability c
+
+    the graph is cut, there is an update, and the next reach begins            X = 1
+    else the gradient that passes the boundary is multiplied by 1/(1-c)        X = 0
+
+    E[(1 - X)/(1 - c)] = 1,   so at fixed weights   E[Σ_j ∂L_j/∂θ] = ∂L/∂θ,   L = Σ_t of all losses
+
+because a path from step t back to step s counts Π (1 - X)/(1 - c) over the boundaries on its way,
+which are independent. It is paid for in variance, which grows with 1/(1-c) at every boundary.
 """
 
 from __future__ import annotations
@@ -26,7 +38,7 @@ from typing import Union
 import torch
 from torch import Tensor
 
-from throughtime._checks import positive_int
+from throughtime._checks import positive_int, real
 from throughtime._errors import DataError, SettingError
 
 State = Union[Tensor, tuple["State", ...], None]  # noqa: UP007  (a recursive type, Python 3.10)
@@ -68,6 +80,39 @@ class Truncation:
 
 
 @dataclass(frozen=True)
+class RandomTruncation:
+    """Cut with probability `cut` at every boundary, `k1` time steps apart; unbiased, see the module.
+
+    A reach is k1/cut steps long in the mean, and so is the memory that it takes; it is longer than
+    n k1 steps with probability (1 - cut)^n, and never longer than the sequence. Losses must be sums
+    over steps for the theorem to hold; `Trainer` gives every reach's mean its length as a weight, which
+    is the same where no target is missing, and draws from its seed. An optimiser that is not linear in
+    the gradient (clipping, Adam) has a bias of its own.
+
+    Raises SettingError for a k1 below 1 or a `cut` outside (0, 1).
+
+    >>> RandomTruncation(k1=10, cut=0.2).mean_reach
+    50.0
+    """
+
+    k1: int
+    cut: float
+
+    def __post_init__(self) -> None:
+        positive_int("k1", self.k1)
+        real("cut", self.cut, above=0, below=1)
+
+    @property
+    def mean_reach(self) -> float:
+        """How far an update reaches back in the mean, in time steps, in a long sequence."""
+        return self.k1 / self.cut
+
+    def cuts(self, generator: torch.Generator | None) -> bool:
+        """Toss the coin for one boundary."""
+        return bool(torch.rand((), generator=generator) < self.cut)
+
+
+@dataclass(frozen=True)
 class Position:
     """Where a walk stands: steps before `stop` are learned from, `state` is that before `start`."""
 
@@ -96,16 +141,18 @@ def reaches(
     model: StatefulModel,
     inputs: Tensor,
     targets: Tensor,
-    truncation: Truncation | None = None,
+    truncation: Truncation | RandomTruncation | None = None,
     position: Position = Position(),
     *,
     time: int = 1,
+    generator: torch.Generator | None = None,
 ) -> Iterator[Reach]:
     """Walk along `inputs` [B, T, I] and `targets` [B, T, ...], one reach an update.
 
     `truncation` None is full BPTT: one reach over everything. Take the loss of a reach, go backward
     and update before you ask for the next: it is computed with the weights it then finds.
-    `position` resumes a walk; `time` is the axis of time (2 behind the members of an ensemble).
+    `position` resumes a walk; `time` is the axis of time (2 behind the members of an ensemble). A
+    `RandomTruncation` draws from `generator`, the global one by default, when a reach is asked for.
     Raises DataError where the axes up to that differ.
 
     >>> model = torch.nn.GRU(1, 2, batch_first=True)
@@ -120,6 +167,9 @@ def reaches(
             f"shapes {tuple(inputs.shape)} and {tuple(targets.shape)}",
             "align both in batch and time",
         )
+    if isinstance(truncation, RandomTruncation):
+        yield from _random_reaches(model, inputs, targets, truncation, position, time, generator)
+        return
     k1, k2 = (length, length) if truncation is None else (truncation.k1, truncation.reach)
     while position.stop < length:
         start, learn_from = position.start, position.stop
@@ -135,6 +185,41 @@ def reaches(
         position = Position(next_start, stop, detached(states[next_start]))
         answers = targets.narrow(time, learn_from, stop - learn_from)
         yield Reach(torch.cat(learned, time), answers, start, learn_from, stop, position)
+
+
+def _random_reaches(
+    model: StatefulModel,
+    inputs: Tensor,
+    targets: Tensor,
+    truncation: RandomTruncation,
+    position: Position,
+    time: int,
+    generator: torch.Generator | None,
+) -> Iterator[Reach]:
+    length, k1 = inputs.shape[time], truncation.k1
+    while position.stop < length:
+        start = at = position.stop
+        state, learned = position.state, []
+        while at < length:
+            if at > start:
+                if truncation.cuts(generator):
+                    break
+                state = _scaled_back(state, 1 / (1 - truncation.cut))
+            steps = min(k1, length - at)
+            outputs, state = model(inputs.narrow(time, at, steps), state)
+            learned.append(outputs)
+            at += steps
+        position = Position(at, at, detached(state))
+        answers = targets.narrow(time, start, at - start)
+        yield Reach(torch.cat(learned, time), answers, start, start, at, position)
+
+
+def _scaled_back(state: State, factor: float) -> State:
+    """Return the same state, to which `factor` times the gradient comes back."""
+    if isinstance(state, Tensor):
+        constant = state.detach()
+        return constant + factor * (state - constant)
+    return None if state is None else tuple(_scaled_back(part, factor) for part in state)
 
 
 def detached(state: State) -> State:

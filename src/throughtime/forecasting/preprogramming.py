@@ -1,0 +1,64 @@
+"""Before training: the nets imitate a forecast that is known, and learn from the data from there on.
+
+The teacher of a member on scale k, in the space of its examples (`examples.py`), says
+
+    linear      A_k z - base(z)                              A_k of `linear.py`
+    seasonal    z_{L + i - m ceil(i / m)} - base(z)          i = 1..h, the last season of m steps
+
+for the windows that training will read. A_k is fitted to series about their mean; a window is about
+a level between its own and that, so that the map is exact where series wander (its rows then sum to
+1) and near it where they have a level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from throughtime.forecasting.cures import Preprogram
+from throughtime.forecasting.examples import SpreadExamples
+from throughtime.nn import Ensemble
+from throughtime.training import LinearTeacher, Observer, SeasonalTeacher, TrainingSettings, imitate
+
+Floats = npt.NDArray[np.float64]
+
+
+def preprogram(
+    network: Ensemble,
+    kind: Preprogram,
+    linear: Floats | None,
+    examples: SpreadExamples,
+    training: TrainingSettings,
+    observers: Sequence[Observer],
+) -> float | None:
+    """Make the nets say what the teacher says; `linear` [K, h, L] is needed for that kind.
+
+    Return the share of the teacher's variance that they explain, None where it always says the same.
+    """
+    share = imitate(
+        network, _teacher(kind, linear, examples), examples, training, observers
+    ).explained
+    return None if math.isnan(share) else share
+
+
+def _teacher(
+    kind: Preprogram, linear: Floats | None, examples: SpreadExamples
+) -> Callable[[Tensor], Tensor]:
+    first = examples.parts[0]  # the base is the same on every scale
+    K, h, m = len(examples.parts), first.windows.h, first.season_length
+    each: Sequence[Callable[[Tensor], Tensor]] = (
+        [SeasonalTeacher(m, h)] * K
+        if kind == "seasonal" or linear is None
+        else [LinearTeacher(A_k) for A_k in linear]
+    )
+
+    def say(z_E: Tensor) -> Tensor:
+        said = torch.stack([each[e % K](z) for e, z in enumerate(z_E)])
+        return said - first.base(z_E.squeeze(-1))
+
+    return say

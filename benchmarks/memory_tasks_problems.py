@@ -24,19 +24,21 @@ from throughtime.training import Loss, losses
 
 SYMBOLS, COPIED = 8, 10
 BLANK, BEGIN = SYMBOLS, SYMBOLS + 1
+COMPARED = 10  # lags of the adding problem, from the nearest to the farthest
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a task asks of a memory.
+    """What a task asks of a memory: lags [steps] from `nearest` to `farthest`, without a gap.
 
-    Lags [steps] from `nearest` to `farthest` without a gap, and how many inputs have to be told apart
-    by the step at which they came (1 where only their sum counts).
+    What lies at the lags `compared` is either to be told apart by when it came, or to count alike
+    whenever it came (`told_apart` False).
     """
 
     nearest: int
     farthest: int
-    told_apart: int = 1
+    compared: tuple[int, ...]
+    told_apart: bool
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ class Adding(Problem):
 
     @property
     def need(self) -> Need:
-        return Need(nearest=0, farthest=self.T - 1)
+        last = self.T - 1
+        compared = tuple(round(last * k / (COMPARED - 1)) for k in range(COMPARED))
+        return Need(0, last, compared, told_apart=False)
 
     @property
     def baseline(self) -> float:
@@ -150,7 +154,8 @@ class Copy(Problem):
 
     @property
     def need(self) -> Need:
-        return Need(self.T + COPIED, self.T + COPIED, told_apart=COPIED)
+        lag = self.T + COPIED
+        return Need(lag, lag, tuple(range(lag, lag + COPIED)), told_apart=True)
 
     @property
     def baseline(self) -> float:

@@ -1,22 +1,24 @@
 """Would this net learn that, said before training, from one backward pass.
 
-Four conditions, each with its physical reason. With phi_l the gradient norm at lag l over the newest
-(`lag_profile`), D the directions among the gradients at the lags needed, and the need of the task:
+With phi_l the gradient norm at lag l over the newest (`lag_profile`) and D the directions by which k
+inputs at the lags needed reach the newest state, the participation ratio
 
-1. reaches     phi at the farthest needed lag >= 1 %: the gradient is there to learn from.
-2. tells apart D >= k / 2, for k inputs that must be told apart: what arrives by one and the same
-               direction is only ever added up, and order is lost.
-3. has room    a net without gates at the edge of explosion (phi >= 1/2 at the farthest lag) has its
-               gradient clipped: with nothing that contracts, an update's error grows with each step.
-4. or climbs   a gated net that does not reach yet learns at the nearest lag (phi >= 1 % there), opens
-               its gates for that, and so reaches the next: needed are lags without a gap.
+    D = (sum s^2)^2 / sum s^4      s the singular values of the k adjoints, each at length 1
 
-    learns = reaches and tells apart and has room, or climbs and tells apart (k = 1)
+(k where they are orthogonal, 1 where they are parallel), four conditions and the reason for each:
 
-D is the participation ratio (sum s^2)^2 / sum s^4 of the singular values s of the k newest-to-oldest
-adjoints, each brought to length 1: k where they are orthogonal, 1 where they are parallel.
+1. reaches  phi at the farthest lag needed >= 1 %: there is a gradient to learn from.
+2. sorts    D >= k/2 where inputs must be told apart by when they came: what arrives by one direction
+            is added up, and its order is lost. D < k/2 where they must count alike whenever they
+            came: what arrives by a direction that depends on the lag cannot be read by one head.
+3. has room an ungated net at the edge (phi >= 1/2 at the farthest lag) is clipped: nothing in it
+            contracts, so that the error of an update grows with every step.
+4. climbs   a gated net that does not reach yet learns from the nearest lag (phi >= 1 % there), opens
+            its gates for that and so reaches the next; the lags needed have no gap.
 
-Necessary, not sufficient: the rule does not see whether the function itself can be represented.
+    learns = reaches and sorts and has room,  or  gated and climbs
+
+What it does not see: whether the function can be represented at all, and how long it takes.
 """
 
 from __future__ import annotations
@@ -61,38 +63,25 @@ class Verdict:
 def learnable(before: Before, need: Need) -> Verdict:
     """Say whether a net would learn what needs `need`, by the four conditions above.
 
-    >>> identity = Before(0.7, 0.7, None, directions=1.4, gated=False, clipped=True)
-    >>> learnable(identity, Need(0, 99))
-    Verdict(learns=True, reason='the gradient at lag 99 is 0.7 of the newest')
-    >>> learnable(identity, Need(110, 110, told_apart=10)).reason
-    'the 10 inputs at lag 110 come by 1.4 directions: told apart they cannot be'
+    >>> copying = Need(110, 110, compared=tuple(range(110, 120)), told_apart=True)
+    >>> identity = Before(1.0, 0.7, None, directions=1.4, gated=False, clipped=True)
+    >>> learnable(identity, copying).reason
+    'what must be told apart by when it came arrives by 1.4 directions of 10'
     """
+    k, far = len(need.compared), f"the gradient at lag {need.farthest} is {before.farthest:.1g}"
     if before.farthest < REACHES:
-        return _climbs(before, need)
-    if before.directions < need.told_apart / 2:
+        climbs = before.gated and before.nearest >= REACHES
+        why = ", but nearer lags pay for opening the gates" if climbs else ""
+        return Verdict(climbs, f"{far} of the newest{why}")
+    apart = before.directions >= k / 2
+    if apart != need.told_apart:
+        wanted = "be told apart by when it came" if need.told_apart else "count alike at any lag"
         return Verdict(
-            False,
-            f"the {need.told_apart} inputs at lag {need.farthest} come by "
-            f"{before.directions:.1f} directions: told apart they cannot be",
+            False, f"what must {wanted} arrives by {before.directions:.1f} directions of {k}"
         )
     if before.farthest >= EDGE and not before.gated and not before.clipped:
-        return Verdict(
-            False,
-            f"the gradient at lag {need.farthest} is {before.farthest:.2g} of the newest, nothing "
-            "contracts and nothing clips: the first updates make it explode",
-        )
-    return Verdict(
-        True, f"the gradient at lag {need.farthest} is {before.farthest:.2g} of the newest"
-    )
-
-
-def _climbs(before: Before, need: Need) -> Verdict:
-    far = f"the gradient at lag {need.farthest} is {before.farthest:.1g} of the newest"
-    if not before.gated:
-        return Verdict(False, far)
-    if before.nearest >= REACHES and need.told_apart == 1:
-        return Verdict(True, f"{far}, but lags from {need.nearest} on pay, and gates can open")
-    return Verdict(False, f"{far}, and nothing nearer pays for opening the gates")
+        return Verdict(False, f"{far} of the newest: nothing contracts, and nothing clips")
+    return Verdict(True, f"{far} of the newest")
 
 
 def look(net: Net, problem: Problem, *, gated: bool, clipped: bool, seed: int = 0) -> Before:
@@ -121,11 +110,8 @@ def look(net: Net, problem: Problem, *, gated: bool, clipped: bool, seed: int = 
 
 
 def directions(tap: AdjointTap, need: Need) -> float:
-    """Return D, the mean over the examples, of the inputs from the farthest lag backwards.
-
-    Those at lags farthest, farthest + 1, ..., as many as must be told apart.
-    """
-    newest_first = joint(tap).flip(0)[need.farthest : need.farthest + need.told_apart]
+    """Return D, the mean over the examples, of the lags that are compared."""
+    newest_first = joint(tap).flip(0)[list(need.compared)]
     return participation(newest_first.transpose(0, 1))
 
 

@@ -27,6 +27,7 @@ SMALLEST_HALF = 2.0**-24  # of float16; smaller gradients are zero there
 SATURATED, DEAD = 0.5, 0.1  # shares of units
 TOLERATED_BIAS = 0.1
 BUSY = 0.9  # a clip that fires this often is a learning rate
+STRAIGHT = 0.9  # the cosine between a gradient and what clipping leaves of it
 
 Evidence = dict[str, float | int | str | None]
 Rule = Callable[[Measures], Finding | None]
@@ -167,39 +168,53 @@ def chaos(found: Measures) -> Finding | None:
 
 def explosions(found: Measures) -> Finding | None:
     """Say what would have stopped the explosions that were seen in training."""
-    if found.log is None or not found.log.explosions:
+    exploded = [] if found.log is None else found.log.explosions
+    if not exploded:
         return None
-    count, threshold = len(found.log.explosions), found.log.suggested_threshold
-    sentence = f"Training exploded {'once' if count == 1 else f'{count} times'}"
-    evidence: Evidence = {"explosions": count, "first at update": found.log.explosions[0]}
-    if threshold is None:
-        return Finding("serious", "training", f"{sentence}.", evidence)
+    count, threshold = len(exploded), min(each.threshold for each in exploded)
+    sentence = (
+        f"Training exploded {'once' if count == 1 else f'{count} times'}, first at update "
+        f"{exploded[0].onset}; {threshold:.2g} is the highest clipping norm that would have stopped it."
+    )
     cure = Cure(f"clip={threshold:.2g}", {"clip": float(f"{threshold:.2g}")})
-    sentence += f"; {threshold:.2g} is the highest clipping norm that would have stopped it."
-    return Finding("serious", "training", sentence, evidence | {"threshold": threshold}, (cure,))
+    evidence: Evidence = {"explosions": count, "threshold": threshold, "norm": exploded[0].norm}
+    return Finding("serious", "training", sentence, evidence, (cure,))
 
 
 def not_finite(found: Measures) -> Finding | None:
     """Name the first tensor that was not finite in training."""
-    if found.log is None or found.log.first_not_finite is None:
+    if found.log is None or found.log.not_finite is None:
         return None
-    name = found.log.first_not_finite
-    sentence = f"The first tensor that was not finite in training is {name}."
-    return Finding("serious", "training", sentence, {"tensor": str(name)})
+    sentence = f"Training broke: the first tensor that was not finite is {found.log.not_finite}."
+    return Finding("serious", "training", sentence, {"tensor": found.log.not_finite})
 
 
 def busy_clip(found: Measures) -> Finding | None:
     """Say where clipping fires so often that it is a learning rate."""
-    share = None if found.log is None else found.log.share_clipped
-    if share is None or share < BUSY or found.log is None:
+    if found.log is None or not found.log.clipped_share >= BUSY:
         return None
-    usual = found.log.quantile(0.9)
+    share, usual = found.log.clipped_share, found.log.quantiles((0.95,))[0.95]
     sentence = (
         f"Clipping fired in {100 * share:.0f} % of the updates: it sets the length of every step, "
         "as a learning rate would; clip what is rare."
     )
     cure = Cure(f"clip={usual:.2g}", {"clip": float(f"{usual:.2g}")})
     return Finding("note", "training", sentence, {"share": share, "usual norm": usual}, (cure,))
+
+
+def crooked_clip(found: Measures) -> Finding | None:
+    """Say where clipping turns the gradient round, as clipping by value does."""
+    looks = [] if found.log is None else found.log.looks
+    cosine = min((look.cosine for look in looks if math.isfinite(look.cosine)), default=1.0)
+    if cosine >= STRAIGHT:
+        return None
+    sentence = (
+        f"Clipping turns the gradient: the cosine between it before and after is {cosine:.2f} at "
+        "worst; clipping by norm keeps its direction."
+    )
+    usual = found.log.quantiles((0.5,))[0.5] if found.log is not None else 1.0
+    cure = Cure(f"clip={usual:.2g}", {"clip": float(f"{usual:.2g}")})
+    return Finding("note", "training", sentence, {"cosine": cosine}, (cure,))
 
 
 def saturation(found: Measures) -> Finding | None:
@@ -241,7 +256,7 @@ def truncation(found: Measures) -> Finding | None:
     layer = max(found.layers, key=lambda each: each.steps)
     K = layer.truncation_bias.smallest(TOLERATED_BIAS)
     lag = needed(found)
-    if K is None or layer.steps < 2 * K or (lag is not None and K < lag):
+    if K is None or layer.steps < 2 * K or (lag is not None and lag > K):
         return None  # a net that does not see what it needs can be cut anywhere
     sentence = (
         f"Backpropagation may be cut after {_steps(found, K)} of {layer.steps}: the gradient changes "
@@ -286,6 +301,7 @@ RULES: tuple[Rule, ...] = (
     explosions,
     not_finite,
     busy_clip,
+    crooked_clip,
     saturation,
     dead_units,
     truncation,

@@ -1,10 +1,11 @@
 """Watch: the gradients of a training, seen from outside while it runs.
 
 In every update, the norm of the gradient before and after clipping; in one of `every`, the norm of
-each parameter's gradient, the cosine between both gradients, and for every recurrent layer of
-`throughtime.nn` the norm of dL/d(h,c)_t over time, which the backward pass computes anyway.
+each parameter's gradient, the cosine between both gradients, and for every recurrent layer or cell
+the norm of dL/d(h,c)_t over time, which the backward pass computes anyway.
 
-All by hooks, so nothing of it changes a number: before the model's forward pass a recording is
+All by hooks, so nothing of it changes a number, but for the last digit where the layers are PyTorch's:
+they run on our kernels in the updates that are looked at. Before the model's forward pass a recording is
 opened, and closed after it; when a parameter's gradient is complete its norm is taken; before the
 optimiser's step it is compared with what is then left of it.
 """
@@ -26,18 +27,17 @@ from torch.utils.hooks import RemovableHandle
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
 from throughtime.diagnostics.gradient_log import GradientLog, Look
-from throughtime.nn.ensemble import Ensemble
-from throughtime.nn.layers import Recorded
-from throughtime.nn.layers import recording as record_layers
+from throughtime.diagnostics.interception import CELL, recurrences
+from throughtime.nn import Ensemble, Recorded, recording
 from throughtime.training.observer import Gradient, GradientObserver
 from throughtime.training.parameters import members_of
 
 ROUNDING = 1e-6  # relative; a norm that fell by less was not clipped
 
 
-def recording(model: nn.Module) -> AbstractContextManager[list[Recorded]]:
-    """Record the layers that run within; an ensemble runs those of its template."""
-    return record_layers(model.template if isinstance(model, Ensemble) else model)
+def seen(model: nn.Module) -> AbstractContextManager[list[Recorded]]:
+    """Record every recurrence that runs within; an ensemble runs the layers of its template."""
+    return recording(model.template) if isinstance(model, Ensemble) else recurrences(model)
 
 
 class Watch(GradientObserver):
@@ -185,7 +185,7 @@ class Watch(GradientObserver):
         if any(record.tap.dh_norm_TB is not None for record in self._taps):
             self._taps = []  # this batch is another one than what went backward before
         if self._is_sampled() and self._opened is None:
-            self._opened = recording(module)
+            self._opened = seen(module)
             self._records = self._opened.__enter__()
 
     def _after_part(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -311,7 +311,8 @@ def _profiles(records: Iterable[Recorded], members: int | None) -> dict[str, lis
     at_once = 1
     for record in records:
         if record.tap.dh_norm_TB is not None:
-            name = ".".join(part for part in (record.name, f"l{record.layer}") if part)
+            layer = "" if record.layer == CELL else f"l{record.layer}"
+            name = ".".join(part for part in (record.name, layer) if part)
             label = f"{name} reverse" if record.direction else name
             runs.setdefault(label, []).append(_over_time(record))
             if members is not None and record.tap.dh_norm_TB.dim() == 2:

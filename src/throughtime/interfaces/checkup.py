@@ -101,12 +101,12 @@ def diagnose(
         forecaster = tasks.new_forecaster(options, n_windows=0)
         with talk.watching() as observer:
             forecaster.fit(panel, observers=[observer])
-        diagnosis = forecaster.diagnose()
+        diagnosis = forecaster.diagnose(step=tasks.step_word(forecaster.panel))
     else:
         forecaster = throughtime.load(model)
         _check_step(panel, forecaster.panel)
         options = replace(options, h=forecaster.h)
-        diagnosis = forecaster.diagnose(panel)
+        diagnosis = forecaster.diagnose(panel, step=tasks.step_word(panel))
     _say(options, diagnosis, forecaster, reading, panel, report, hint, talk)
 
 

@@ -162,7 +162,7 @@ def diagnosed(diagnosis: Any, step: str) -> dict[str, Any]:
 
 def _diagnosis(forecaster: Any, step: str) -> dict[str, Any]:
     if hasattr(forecaster, "diagnose"):
-        return diagnosed(forecaster.diagnose(), step)
+        return diagnosed(forecaster.diagnose(step=step), step)
     profile, updates = forecaster.reach, forecaster.history.updates
     norms = [float(value) for value in profile.norms]
     reached = {"lags": list(range(len(norms))), "norms": norms, "memory": profile.memory}

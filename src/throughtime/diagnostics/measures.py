@@ -52,7 +52,7 @@ class LayerMeasures:
             trajectory.x.shape[1],
             trajectory.skipped,
             LagProfile.of(trajectory),
-            Jacobians.of(trajectory, rows=8 if rows is None else rows),
+            Jacobians.of(trajectory, rows=rows),
             _exponents(trajectory, rows),
             Gates.of(trajectory),
             TruncationBias.of(trajectory),

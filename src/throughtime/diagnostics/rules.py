@@ -42,9 +42,11 @@ def reach(found: Measures) -> Finding | None:
     if not share <= GROWN:  # it explodes, which is another finding
         return None
     what, back = _cycle_or_lag(found, m), f"{_steps(found, m)} back"
-    there = f"the gradient that reaches {back} is {_small(share)} of the newest one"
+    beyond = m > max(each.steps for each in found.layers)  # then the profile is carried on
+    reaches = "would reach" if beyond else "reaches"
+    there = f"the gradient that {reaches} {back} is {_small(share)} of the newest one"
     if share == 0:
-        there = f"no gradient at all reaches {back}"
+        there = f"no gradient at all {reaches} {back}"
     evidence: Evidence = {"lag": m, "gradient": share, "layer": layer}
     if share >= FAINT:
         return Finding("fine", "reach", f"{what}; {there}: this net can learn it.", evidence)

@@ -29,7 +29,7 @@ from throughtime._errors import SettingError
 from throughtime.diagnostics.gradient_log import GradientLog, Look
 from throughtime.diagnostics.interception import CELL, recurrences
 from throughtime.nn import Ensemble, Recorded, recording
-from throughtime.training.observer import Gradient, GradientObserver
+from throughtime.training.observer import Evaluation, Gradient, GradientObserver, Update
 from throughtime.training.parameters import members_of
 
 ROUNDING = 1e-6  # relative; a norm that fell by less was not clipped
@@ -156,6 +156,12 @@ class Watch(GradientObserver):
             pieces = gradient.pieces(gradient.raw)
             self._name_what_broke(reversed(pieces.items()))  # the way of the backward pass
         self._forget()
+
+    def on_update(self, update: Update) -> None:
+        """Know it already, from the gradient."""
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Look at gradients alone."""
 
     def on_end(self, reason: str) -> None:
         """Take the hooks off."""

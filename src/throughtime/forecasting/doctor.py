@@ -7,7 +7,7 @@ passed, unless the user passed that argument.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -43,11 +43,16 @@ def examined(
 
 
 def treat(
-    panel: Panel, design: Design, given: Collection[str], observers: Sequence[Observer]
+    panel: Panel,
+    design: Design,
+    given: Set[str],
+    longest: int,
+    observers: Sequence[Observer],
 ) -> tuple[Design, tuple[Finding, ...]]:
     """Return the design with what a short pilot's diagnosis asks for, and the findings acted on.
 
-    `given` names the arguments that the user passed, which stay.
+    `given` names the arguments that the user passed, which stay; `longest` is how long the windows may
+    become.
     """
     network, watch = design.network(), Watch(every=10)
     training = replace(design.training, max_updates=PILOT_UPDATES, patience=None)
@@ -59,17 +64,19 @@ def treat(
     acted_on = []
     for finding in diagnosis.findings:
         change = _first_change(finding, {*given, *arguments})
+        if change.get("context_length", 0) > longest:
+            change = {"context_length": longest} if longest > design.context_length else {}
         if change:
             arguments |= change
             acted_on.append(finding)
     return _changed(design, arguments), tuple(acted_on)
 
 
-def _first_change(finding: Finding, taken: Collection[str]) -> dict[str, Any]:
+def _first_change(finding: Finding, taken: Set[str]) -> dict[str, Any]:
     """Return the arguments of the first cure that can be applied; none for what needs none."""
     if finding.severity not in ("serious", "warning"):
         return {}
-    known = {*OF_THE_NET, "clip", "penalties"}
+    known = {*OF_THE_NET, "clip", "penalties", "context_length"}
     for cure in finding.cures:
         if cure.arguments and known >= set(cure.arguments) and not taken & set(cure.arguments):
             return dict(cure.arguments)
@@ -80,6 +87,8 @@ def _changed(design: Design, arguments: dict[str, Any]) -> Design:
     net = {name: value for name, value in arguments.items() if name in OF_THE_NET}
     if "init" in net:
         net["init"] = (net["init"],)
+    if "context_length" in arguments:
+        net["context_length"] = arguments["context_length"]
     return replace(design, **net, training=trained_with(design.training, arguments))
 
 

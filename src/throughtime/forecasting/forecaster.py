@@ -348,14 +348,20 @@ class Forecaster:
     ) -> tuple[Design, tuple[int, History]]:
         design = self._decide(panel, whole)
         if self.cure == "auto":
-            design, self.treatment = treat(panel, design, self._chosen(), observers)
+            longest = min(LONGEST_CONTEXT, (int(panel.lengths.max()) - self.h) // 2)
+            design, treatment = treat(panel, design, self._chosen(), longest, observers)
+            self.treatment = treatment
         return design, count_updates(panel, design, observers, "pilot")
 
     def _chosen(self) -> set[str]:
         """Return the cures that were passed and are not what would be without them."""
         usual = {each.name: each.default for each in fields(Design)}
         chosen = {name for name in OF_THE_NET if self._given[name] != usual[name]}
-        return chosen | ({"clip"} if self._given["training"].clip != TRAINING.clip else set())
+        if self._given["training"].clip != TRAINING.clip:
+            chosen.add("clip")
+        if self._given["context_length"] is not None:
+            chosen.add("context_length")
+        return chosen
 
     def _decide(self, panel: Panel, whole: Panel) -> Design:
         """Fill in what the user left open, from nothing but this panel.

@@ -41,10 +41,10 @@ class Diagnosis:
         updates = forecaster.history.updates
         self._dict = diagnosis() | {"step": "step"}
         self._dict["log"] |= {
-            "updates": [update.index + 1 for update in updates],
+            "updates": [update.index for update in updates],
             "norms": [update.grad_norm for update in updates],
-            "clipped": [update.clipped for update in updates],
-            "threshold": updates[-1].threshold,
+            "fired": [update.clipped for update in updates],
+            "thresholds": [update.threshold for update in updates],
         }
 
     def to_dict(self):

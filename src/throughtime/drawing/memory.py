@@ -60,7 +60,7 @@ def lag_profile(
             dash=dash,
             hovertemplate="%{y:.2~p}",
         )
-    limit(figure, 0.01, "1 %")
+    limit(figure, 0.01, "1 %", side="left")
     if len(profiles) == 1:
         figure.update_layout(showlegend=False)
         memory = profiles[0][1].get("memory")

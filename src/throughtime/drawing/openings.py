@@ -63,7 +63,9 @@ def gates(layers: Sequence[Mapping[str, Any]]) -> Any:
             marker={"color": INK, "size": 9, "line": {"color": "#ffffff", "width": 1.5}},
             hovertemplate="%{x:.2f}",
         )
-    figure.update_layout(barmode="stack", bargap=0.35, hovermode="y unified")
+    figure.update_layout(
+        barmode="stack", bargap=0.35, hovermode="y unified", legend_traceorder="normal"
+    )
     figure.update_xaxes(tickformat=".0%", range=[0, 1.0], title_text="share of values")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.layout.height = max(280, 120 + 34 * len(rows))

@@ -170,9 +170,10 @@ def _diagnosis(forecaster: Any, step: str) -> dict[str, Any]:
         "step": step,
         "layers": [{"layer": forecaster.name, "lag_profile": reached}],
         "log": {
+            "updates": [u.index for u in updates],
             "norms": [float(u.grad_norm) for u in updates],
-            "clipped": [bool(u.clipped) for u in updates],
-            "threshold": updates[-1].threshold if updates else None,
+            "fired": [bool(u.clipped) for u in updates],
+            "thresholds": [u.threshold for u in updates],
         },
     }
 

@@ -80,7 +80,7 @@ def own_loop(size: Size, every: int | None) -> Iterator[nn.Module]:
     shuffled = torch.Generator().manual_seed(2)
     while True:
         index = torch.randint(len(data), (size.B,), generator=shuffled)
-        x, y = data.inputs[index], data.targets[index]  # type: ignore[index]
+        x, y = data.inputs[index], data.targets[index]
         optimizer.zero_grad()
         if size.members:
             x, y = x.expand(size.members, *x.shape), y.expand(size.members, *y.shape)

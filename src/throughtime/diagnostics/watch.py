@@ -87,7 +87,9 @@ class Watch(GradientObserver):
         self._records: list[Recorded] = []
         self._taps: list[Recorded] = []
         self._outputs: list[tuple[str, Any]] = []
-        self._arrived: dict[str, _Arrived] = {}
+        self._arrived: dict[str, Tensor] = {}
+        self._is_queued = False
+        self._before: _Gradients | None = None
         self._loss: float | None = None
         if (model is None) != (optimizer is None):
             missing = "a model" if model is None else "an optimizer"
@@ -113,7 +115,7 @@ class Watch(GradientObserver):
 
     def note(self, loss: Tensor | float) -> None:
         """Tell the loss of the update under way; of several, the last one counts."""
-        self._loss = float(loss)
+        self._loss = float(loss.detach() if isinstance(loss, Tensor) else loss)
         if not math.isfinite(self._loss):
             self._name_what_broke(())
 
@@ -142,6 +144,12 @@ class Watch(GradientObserver):
             self._attach(model)
         self._index = index
         return nullcontext()
+
+    def on_update(self, update: Update) -> None:
+        """Let it pass; `on_gradient` has said it."""
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Let it pass."""
 
     def on_gradient(self, gradient: Gradient) -> None:
         """Write down one update."""
@@ -187,7 +195,7 @@ class Watch(GradientObserver):
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         if not torch.is_grad_enabled():
             return
-        self._outputs = []
+        self._outputs, self._is_queued = [], False
         if any(record.tap.dh_norm_TB is not None for record in self._taps):
             self._taps = []  # this batch is another one than what went backward before
         if self._is_sampled() and self._opened is None:
@@ -222,24 +230,31 @@ class Watch(GradientObserver):
         self._handles.append(optimizer.register_step_pre_hook(self._before_step))
 
     def _after_gradient(self, name: str, parameter: Tensor) -> None:
-        self._arrived[name] = _Arrived(parameter, self._is_sampled())
+        self._arrived[name] = parameter
+        if not self._is_queued:  # once the backward pass is over, all are there
+            self._is_queued = True
+            torch.autograd.Variable._execution_engine.queue_callback(self._after_backward)
+
+    @torch.no_grad()
+    def _after_backward(self) -> None:
+        self._is_queued = False
+        self._before = _Gradients(self._arrived, keep=self._is_sampled())
 
     @torch.no_grad()
     def _before_step(self, *_: Any) -> None:
-        arrived = self._arrived
-        if not arrived:
+        found = self._before
+        if found is None:
             return
-        norms = _lengths(each.norm for each in arrived.values())
-        before = after = math.hypot(*norms)
-        if any(each.has_changed() for each in arrived.values()):
-            after = math.hypot(*_lengths(_norm(each.now()) for each in arrived.values()))
+        before = after = math.hypot(*found.norms)
+        if found.have_changed():
+            after = found.norm_now()
         fired = after < before * (1 - ROUNDING)
         self.log.add(self._index, before, self._loss, after if fired else None, fired)
         if self._is_sampled():
-            cosine = _cosine(arrived.values(), before, after) if fired else 1.0
-            self._look(cosine, dict(zip(arrived, norms, strict=True)))
+            cosine = found.product_now() / (before * after) if fired and after else 1.0
+            self._look(cosine, dict(zip(found.names, found.norms, strict=True)))
         if not math.isfinite(before):
-            self._name_what_broke((name, each.norm) for name, each in arrived.items())
+            self._name_what_broke(zip(found.names, found.norms, strict=True))
         self._forget()
         self._index += 1
 
@@ -250,10 +265,11 @@ class Watch(GradientObserver):
         self.log.looks.append(Look(self._index, cosine, norms, _profiles(self._taps, members)))
 
     def _forget(self) -> None:
-        self._taps, self._outputs, self._arrived, self._loss = [], [], {}, None
+        self._taps, self._outputs, self._loss = [], [], None
+        self._arrived, self._before, self._is_queued = {}, None, False
 
     def _name_what_broke(
-        self, gradients: Iterable[tuple[str, Tensor]], otherwise: str | None = "the loss"
+        self, gradients: Iterable[tuple[str, Tensor | float]], otherwise: str | None = "the loss"
     ) -> None:
         """Name the first tensor that is not finite: weights, outputs, then gradients backward."""
         if self.log.not_finite is not None or self._model is None:
@@ -266,49 +282,50 @@ class Watch(GradientObserver):
             self.log.not_finite = f"{first}, at update {self._index}"
 
 
-class _Arrived:
-    """The gradient of one parameter when backward was done with it, and what becomes of it."""
+class _Gradients:
+    """The gradients when the backward pass was done with them, and what becomes of them."""
 
-    __slots__ = ("copy", "found", "norm", "parameter", "version")
+    def __init__(self, parameters: dict[str, Tensor], keep: bool) -> None:
+        self.names, self.parameters = list(parameters), list(parameters.values())
+        self.found = [p.grad for p in self.parameters]
+        self.versions = [0 if g is None else g._version for g in self.found]
+        self.norms = _norms(self.found)
+        self.copies = [None if g is None else g.clone() for g in self.found] if keep else []
 
-    def __init__(self, parameter: Tensor, keep: bool) -> None:
-        assert parameter.grad is not None
-        self.parameter, self.found = parameter, parameter.grad
-        self.version = self.found._version
-        self.norm = _norm(self.found.detach())
-        self.copy = self.found.detach().clone() if keep else None
+    def have_changed(self) -> bool:
+        """Say whether anybody has written to them, or put others in their place."""
+        return any(
+            p.grad is not g or (g is not None and g._version != version)
+            for p, g, version in zip(self.parameters, self.found, self.versions, strict=True)
+        )
 
-    def has_changed(self) -> bool:
-        return self.parameter.grad is not self.found or self.found._version != self.version
+    def norm_now(self) -> float:
+        return math.hypot(*_norms([p.grad for p in self.parameters]))
 
-    def now(self) -> Tensor:
-        now = self.parameter.grad
-        return torch.zeros_like(self.parameter) if now is None else now.detach()
-
-
-def _norm(gradient: Tensor) -> Tensor:
-    values = gradient.coalesce().values() if gradient.is_sparse else gradient
-    norm: Tensor = torch.linalg.vector_norm(values)
-    return norm
-
-
-def _lengths(norms: Iterable[Tensor]) -> list[float]:
-    """Bring norms to the host, all at once."""
-    lengths: list[float] = torch.stack(list(norms)).tolist()
-    return lengths
+    def product_now(self) -> float:
+        """Return the inner product of what they were, if it was kept, and what they are."""
+        pairs = zip(self.copies, (p.grad for p in self.parameters), strict=True)
+        return sum(float((a * b).sum()) for a, b in pairs if a is not None and b is not None)
 
 
-def _cosine(arrived: Iterable[_Arrived], before: float, after: float) -> float:
-    product = sum(
-        float((each.copy * each.now()).sum()) for each in arrived if each.copy is not None
-    )
-    return product / (before * after) if before * after > 0 else math.nan
+def _norms(gradients: list[Tensor | None]) -> list[float]:
+    """Return the norm of each, 0 for none."""
+    there = [
+        g.coalesce().values() if g.is_sparse else g.detach() for g in gradients if g is not None
+    ]
+    found = torch._foreach_norm(there)
+    if (
+        there and there[0].device.type != "cpu"
+    ):  # to the host all at once; there, one by one is fast
+        found = torch.stack(found).tolist()
+    norms = map(float, found)
+    return [0.0 if g is None else next(norms) for g in gradients]
 
 
 def _member_norms(pieces: dict[str, Tensor]) -> dict[str, float]:
     """Return the norm of each piece [E, ...], the mean over members."""
-    norms = (piece.reshape(len(piece), -1).norm(dim=1).mean() for piece in pieces.values())
-    return dict(zip(pieces, _lengths(norms), strict=True))
+    norms = [torch.linalg.vector_norm(p.reshape(len(p), -1), dim=1) for p in pieces.values()]
+    return dict(zip(pieces, torch.stack(norms).mean(dim=1).tolist(), strict=True))
 
 
 def _profiles(records: Iterable[Recorded], members: int | None) -> dict[str, list[float]]:
@@ -351,6 +368,8 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, Tensor):
         values = value.coalesce().values() if value.is_sparse else value
         return bool(values.isfinite().all())
+    if isinstance(value, float):
+        return math.isfinite(value)
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, (tuple, list)):

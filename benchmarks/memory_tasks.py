@@ -2,13 +2,14 @@
 
 The adding problem and the copy task (`memory_tasks_problems.py`) at T = 100, 200, 400, for tanh
 nets, orthogonal, kept orthogonal and identity ones with and without clipping, GRU, LSTM and LSTM with
-chrono biases (`memory_tasks_nets.py`); adding at T = 500 and 1000 besides. One rule sets batch, rate
+chrono biases (`memory_tasks_nets.py`); besides, in the part "more", copy at T = 50 and adding at 500
+and 1000. One rule sets batch, rate
 and updates of all (`memory_tasks_runs.py`). Before each run, a rule (`memory_tasks_verdict.py`) says
 from one look at the untrained net whether it will learn.
 
 The rule was derived from runs of seed 0; the seed here is another one by default.
 
-Run with `python benchmarks/memory_tasks.py [--quick] [--parts adding,copy,long] [--seed 1]
+Run with `python benchmarks/memory_tasks.py [--quick] [--parts adding,copy,more] [--seed 1]
 [--processes 2] [--out folder]`. A whole run writes its page, numbers and picture into
 benchmarks/results, any other only where --out says.
 """
@@ -37,23 +38,25 @@ from kernels import RESULTS, commit, processor_name, some_of
 from throughtime._files import check_writable, write_atomically
 
 LENGTHS = (100, 200, 400)
-LONG = (500, 1000)
+SHORT, LONG = 50, (1000, 500)
 LONG_NETS = ("GRU", "LSTM, chrono")
 UPDATES = 5000
-PARTS = ("adding", "copy", "long")
+PARTS = ("adding", "copy", "more")
 NAME = "memory_tasks"
 
 
 def jobs(parts: list[str], seed: int, quick: bool) -> Iterator[Job]:
     """Yield the rows of the table; the longest sequences first, for two processes to end together."""
-    updates, lengths = (200, (50,)) if quick else (UPDATES, LENGTHS)
-    if "long" in parts and not quick:
-        for T in reversed(LONG):
-            yield from (Job("adding", T, net, seed, updates) for net in LONG_NETS)
+    updates, lengths = (1000, (50,)) if quick else (UPDATES, LENGTHS)
+    nets = [kind.title for kind in KINDS]
+    if "more" in parts and not quick:
+        yield from (Job("adding", T, net, seed, updates) for T in LONG for net in LONG_NETS)
     for T in reversed(lengths):
         for task in ("copy", "adding"):
             if task in parts:
-                yield from (Job(task, T, kind.title, seed, updates) for kind in KINDS)
+                yield from (Job(task, T, net, seed, updates) for net in nets)
+    if "more" in parts and not quick:
+        yield from (Job("copy", SHORT, net, seed, updates) for net in nets)
 
 
 def measure(todo: list[Job], processes: int) -> Iterator[dict[str, Any]]:
@@ -101,7 +104,7 @@ def order(each: dict[str, Any]) -> tuple[Any, ...]:
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train recurrent nets on two tasks of memory.")
-    parser.add_argument("--quick", action="store_true", help="T = 50 and 200 updates")
+    parser.add_argument("--quick", action="store_true", help="T = 50 and 1000 updates")
     parser.add_argument("--parts", type=some_of(PARTS), default=list(PARTS))
     parser.add_argument("--seed", type=int, default=1, help="of weights and sequences")
     parser.add_argument("--processes", type=int, default=2, help="runs side by side")

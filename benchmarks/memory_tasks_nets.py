@@ -9,7 +9,7 @@ import torch
 from memory_tasks_problems import Problem
 from torch import Tensor, nn
 
-from throughtime.nn import GRU, LSTM, RNN, chrono_, identity_, orthogonal_
+from throughtime.nn import GRU, LSTM, RNN, chrono_, identity_, keep_orthogonal, orthogonal_
 
 HIDDEN = 128
 
@@ -36,6 +36,7 @@ class Kind:
     layer: Callable[[Problem], nn.Module]
     clipped: bool
     gated: bool
+    learning_rate: float
 
     @property
     def title(self) -> str:
@@ -56,9 +57,7 @@ def orthogonal(problem: Problem) -> nn.Module:
 
 
 def kept_orthogonal(problem: Problem) -> nn.Module:
-    layer = orthogonal(problem)
-    nn.utils.parametrizations.orthogonal(layer, "weight_hh_l0", "cayley")
-    return layer
+    return keep_orthogonal(orthogonal(problem))
 
 
 def relu(problem: Problem) -> nn.Module:
@@ -77,18 +76,23 @@ def chrono(problem: Problem) -> nn.Module:
     return chrono_(lstm(problem), problem.need.farthest + 1)
 
 
+# layer and learning rate: 1e-2 where gates bound the step of a state, 2e-3 where tanh bounds the
+# state, 1e-4 where nothing does
 UNGATED = {
-    "tanh": tanh,
-    "tanh, orthogonal": orthogonal,
-    "tanh, kept orthogonal": kept_orthogonal,
-    "ReLU, identity": relu,
+    "tanh": (tanh, 2e-3),
+    "tanh, orthogonal": (orthogonal, 2e-3),
+    "tanh, kept orthogonal": (kept_orthogonal, 2e-3),
+    "ReLU, identity": (relu, 1e-4),
 }
 GATED = {"GRU": gru, "LSTM": lstm, "LSTM, chrono": chrono}
 KINDS = [
     *(
-        Kind(name, layer, clipped, gated=False)
-        for name, layer in UNGATED.items()
+        Kind(name, layer, clipped, gated=False, learning_rate=rate)
+        for name, (layer, rate) in UNGATED.items()
         for clipped in (False, True)
     ),
-    *(Kind(name, layer, clipped=True, gated=True) for name, layer in GATED.items()),
+    *(
+        Kind(name, layer, clipped=True, gated=True, learning_rate=1e-2)
+        for name, layer in GATED.items()
+    ),
 ]

@@ -49,20 +49,20 @@ def head(results: dict[str, Any]) -> str:
 
 
 def agreement(rows: list[Row]) -> str:
-    count = sum(map(right, rows))
-    wrong = [f"{row['task']} T={row['T']} {row['net']}" for row in rows if not right(row)]
-    tasks = dict.fromkeys(row["task"] for row in rows)
-    parts = (
-        f"{task} {sum(right(row) for row in chosen)} of {len(chosen)}"
-        for task in tasks
-        for chosen in [[row for row in rows if row["task"] == task]]
+    """Return in how many runs what was said came true, those at other lengths apart."""
+    asked = [row for row in rows if row["T"] in (100, 200, 400)]
+    other = [row for row in rows if row not in asked]
+    return "\n\n".join(
+        f"**{where}: what was said before training came true in {sum(map(right, chosen))} of "
+        f"{len(chosen)} runs**; {sum(row['outcome'] == 'solved' for row in chosen)} solved their task. "
+        f"Wrong: {'; '.join(named(row) for row in chosen if not right(row)) or 'none'}."
+        for where, chosen in (("T = 100, 200, 400", asked), ("At other lengths", other))
+        if chosen
     )
-    solved = sum(row["outcome"] == "solved" for row in rows)
-    return (
-        f"**What was said before training came true in {count} of {len(rows)} runs** "
-        f"({', '.join(parts)}); {solved} of them solved their task. Wrong: "
-        f"{'; '.join(wrong) or 'none'}."
-    )
+
+
+def named(row: Row) -> str:
+    return f"{row['task']} T={row['T']} {row['net']}"
 
 
 def short(rows: list[Row], task: str) -> str:

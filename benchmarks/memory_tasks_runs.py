@@ -1,10 +1,9 @@
 """One net on one problem: what is said before training, and what comes of training.
 
 One rule for all: AdamW, batches of 20 new sequences, at most 5000 updates (100,000 sequences), and a
-learning rate of 1e-2 for nets with gates and 1e-4 for nets without. Without gates nothing bounds
-what a step does to the state: after an update that adds epsilon to the spectral radius the state
-grows by (1 + epsilon)^T, and Adam moves every entry of a matrix H wide by the learning rate, so that
-epsilon is up to H times that.
+learning rate by what bounds the state: gates 1e-2, tanh 2e-3, nothing (ReLU) 1e-4. An update that adds
+epsilon to the spectral radius lets a state that nothing bounds grow by (1 + epsilon)^T, and Adam
+moves every entry of a matrix H wide by the learning rate, so that epsilon is up to H times that.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from throughtime.training.run import Run
 from throughtime.training.sources import Lesson
 
 BATCH = 20
-LEARNING_RATES = {True: 1e-2, False: 1e-4}  # with gates, without
 HELD_OUT, LOOK_EVERY = 400, 100
 
 
@@ -60,7 +58,7 @@ class Fresh:
     kind: str = "fresh"
     has_validation: bool = True
 
-    def lesson(self) -> Lesson:
+    def lesson(self, index: int) -> Lesson:
         x, y = self.problem.draw(BATCH, self.generator)
         return Lesson(x, self.model(x), y)
 
@@ -88,7 +86,7 @@ def row(job: Job) -> dict[str, Any]:
     asked = time.perf_counter() - start
     return {
         **asdict(job),
-        "learning_rate": LEARNING_RATES[kind.gated],
+        "learning_rate": kind.learning_rate,
         "before": asdict(before),
         "verdict": asdict(verdict),
         "asked_seconds": asked,
@@ -123,7 +121,7 @@ def trained(net: Net, job: Job) -> dict[str, Any]:
 def settings(job: Job) -> TrainingSettings:
     return TrainingSettings(
         max_updates=job.updates,
-        learning_rate=LEARNING_RATES[job.kind.gated],
+        learning_rate=job.kind.learning_rate,
         clip=Clip(norm=1.0) if job.kind.clipped else Clip(),
         seed=job.seed,
     )

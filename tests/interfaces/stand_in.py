@@ -211,7 +211,7 @@ class StandIn:
                 rows.setdefault(f"{self.name}-hi-{lv}", []).extend(hi)
         return self.panel.like(rows)
 
-    def diagnose(self, data=None):
+    def diagnose(self, data=None, *, step="step"):
         return Diagnosis(self)
 
     def save(self, path):

@@ -46,9 +46,9 @@ def made(monkeypatch):
             seen.update(options, h=h)
             super().__init__(h, **options)
 
-    def diagnose(self, data=None):
+    def diagnose(self, data=None, *, step="step"):
         seen["data"] = data
-        return whole(self, data)
+        return whole(self, data, step=step)
 
     whole = StandIn.diagnose
     monkeypatch.setattr(StandIn, "diagnose", diagnose)

@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -87,6 +86,7 @@ class Watch(GradientObserver):
         self._records: list[Recorded] = []
         self._taps: list[Recorded] = []
         self._outputs: list[tuple[str, Any]] = []
+        self._suspect: str | None = None  # an output that is not finite, should the loss be so too
         self._arrived: dict[str, Tensor] = {}
         self._is_queued = False
         self._before: _Gradients | None = None
@@ -121,8 +121,8 @@ class Watch(GradientObserver):
 
     def close(self) -> None:
         """Take all hooks off the model and the optimiser; the log stays."""
-        if self._outputs:  # a loop may end where its loss is NaN, before the step
-            self._name_what_broke((), otherwise=None)
+        if self._suspect is not None:  # a loop may end where its loss is NaN, before the step
+            self._name_what_broke(())
         if self._opened is not None:
             self._opened.__exit__(None, None, None)
             self._opened = None
@@ -167,7 +167,6 @@ class Watch(GradientObserver):
 
     def on_end(self, reason: str) -> None:
         """Take the hooks off."""
-        self._outputs = []
         self.close()
 
     # What hooks on the model call
@@ -189,7 +188,7 @@ class Watch(GradientObserver):
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         if not torch.is_grad_enabled():
             return
-        self._outputs, self._is_queued = [], False
+        self._is_queued = False
         if any(record.tap.dh_norm_TB is not None for record in self._taps):
             self._taps = []  # this batch is another one than what went backward before
         if self._is_sampled() and self._opened is None:
@@ -207,8 +206,9 @@ class Watch(GradientObserver):
             for record in self._records:
                 record.tap.whole = False  # norms are all that is wanted
                 self._taps.append(record._replace(inputs=()))  # which the graph needs, not we
-        if torch.is_grad_enabled():
-            self._outputs.append(("output of the model", output))
+        if torch.is_grad_enabled() and not (self._suspect or _is_finite(output)):
+            self._suspect = _first_broken((*self._outputs, ("output of the model", output)))
+        self._outputs = []  # the graph decides how long they live
 
     # What hooks on parameters and optimiser call
 
@@ -259,21 +259,21 @@ class Watch(GradientObserver):
         self.log.looks.append(Look(self._index, cosine, norms, _profiles(self._taps, members)))
 
     def _forget(self) -> None:
-        self._taps, self._outputs, self._loss = [], [], None
+        self._taps, self._suspect, self._loss = [], None, None
         self._arrived, self._before, self._is_queued = {}, None, False
 
-    def _name_what_broke(
-        self, gradients: Iterable[tuple[str, Tensor | float]], otherwise: str | None = "the loss"
-    ) -> None:
+    def _name_what_broke(self, gradients: Iterable[tuple[str, Tensor | float]]) -> None:
         """Name the first tensor that is not finite: weights, outputs, then gradients backward."""
         if self.log.not_finite is not None or self._model is None:
             return
         weights = ((f"parameter {name}", p) for name, p in self._model.named_parameters())
         slopes = ((f"gradient of {name}", gradient) for name, gradient in gradients)
-        named = chain(weights, self._outputs, slopes)
-        first = next((name for name, value in named if not _is_finite(value)), otherwise)
-        if first is not None:
-            self.log.not_finite = f"{first}, at update {self._index}"
+        first = _first_broken(weights) or self._suspect or _first_broken(slopes) or "the loss"
+        self.log.not_finite = f"{first}, at update {self._index}"
+
+
+def _first_broken(named: Iterable[tuple[str, Any]]) -> str | None:
+    return next((name for name, value in named if not _is_finite(value)), None)
 
 
 class _Gradients:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from throughtime.drawing.theme import COLOURS, INK, MODEL, blank
+from throughtime.drawing.theme import COLOURS, HEIGHT, INK, MODEL, blank
 
 _NAMES = {
     "lstm": {"i": "input", "f": "forget", "g": "candidate", "o": "output", "tanh(c)": "shown cell"},
@@ -68,7 +68,7 @@ def gates(layers: Sequence[Mapping[str, Any]]) -> Any:
     )
     figure.update_xaxes(tickformat=".0%", range=[0, 1.0], title_text="share of values")
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.layout.height = max(280, 120 + 34 * len(rows))
+    figure.layout.height = max(HEIGHT, 120 + 34 * len(rows))
     return figure
 
 

@@ -35,11 +35,11 @@ class Score:
 class Diagnosis:
     """What the doctor would say of the stand-in: two layers, and the log of its own training."""
 
-    def __init__(self, forecaster):
+    def __init__(self, forecaster, step):
         from diagnosis_case import diagnosis  # beside the tests of all floors
 
         updates = forecaster.history.updates
-        self._dict = diagnosis() | {"step": "step"}
+        self._dict = diagnosis() | {"step": step}
         self._dict["log"] |= {
             "updates": [update.index for update in updates],
             "norms": [update.grad_norm for update in updates],
@@ -212,7 +212,7 @@ class StandIn:
         return self.panel.like(rows)
 
     def diagnose(self, data=None, *, step="step"):
-        return Diagnosis(self)
+        return Diagnosis(self, step)
 
     def save(self, path):
         with open(path, "wb") as file:

@@ -46,9 +46,9 @@ def made(monkeypatch):
             seen.update(options, h=h)
             super().__init__(h, **options)
 
-    def diagnose(self, data=None, *, step="step"):
+    def diagnose(self, data=None, **options):
         seen["data"] = data
-        return whole(self, data, step=step)
+        return whole(self, data, **options)
 
     whole = StandIn.diagnose
     monkeypatch.setattr(StandIn, "diagnose", diagnose)

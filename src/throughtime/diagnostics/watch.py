@@ -165,12 +165,6 @@ class Watch(GradientObserver):
             self._name_what_broke(reversed(pieces.items()))  # the way of the backward pass
         self._forget()
 
-    def on_update(self, update: Update) -> None:
-        """Know it already, from the gradient."""
-
-    def on_evaluation(self, evaluation: Evaluation) -> None:
-        """Look at gradients alone."""
-
     def on_end(self, reason: str) -> None:
         """Take the hooks off."""
         self._outputs = []
@@ -211,7 +205,6 @@ class Watch(GradientObserver):
             self._opened.__exit__(None, None, None)
             self._opened = None
             for record in self._records:
-                record.tap.whole = False  # norms are all that is wanted
                 self._taps.append(record._replace(inputs=()))  # which the graph needs, not we
         if torch.is_grad_enabled():
             self._outputs.append(("output of the model", output))
@@ -314,11 +307,8 @@ def _norms(gradients: list[Tensor | None]) -> list[float]:
         g.coalesce().values() if g.is_sparse else g.detach() for g in gradients if g is not None
     ]
     found = torch._foreach_norm(there)
-    if (
-        there and there[0].device.type != "cpu"
-    ):  # to the host all at once; there, one by one is fast
-        found = torch.stack(found).tolist()
-    norms = map(float, found)
+    on_host = not there or there[0].device.type == "cpu"  # where one by one is fast
+    norms = iter([float(n) for n in found] if on_host else torch.stack(list(found)).tolist())
     return [0.0 if g is None else next(norms) for g in gradients]
 
 

@@ -64,7 +64,7 @@ def test_a_table_is_fitted_and_diagnosed_without_origins(run, made, tmp_path):
     assert err.endswith("wrote the report to spots-diagnosis.html\n")
     assert (made["h"], made["n_windows"], made["data"]) == (10, 0, None)  # the season that is found
     page = (tmp_path / "spots-diagnosis.html").read_text(encoding="utf-8")
-    assert "spots: how gradients travel" in page
+    assert "spots: how gradients travel through the LSTM" in page
     assert "years before the newest" in page
     assert "<dt>horizon</dt><dd>10</dd>" in page
 

@@ -114,9 +114,9 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], Any]], ...] 
     ),
     (
         "gates",
-        "What the gates do",
-        "A gate that is stuck at either end passes little gradient to its own weights; one that is "
-        "free can still learn when to open.",
+        "What is free, and what is stuck",
+        "A gate or a unit that is stuck at either end passes little gradient to its own weights; one "
+        "that is free can still learn.",
         _opened,
     ),
     (

@@ -166,6 +166,7 @@ def _page(
             diagnosis=diagnosis,
             facts=facts | {"horizon": f"{options.h:,}"},
             version=throughtime.__version__,
+            model=f"the {forecaster.name}",
             command=shlex.join(["throughtime", *sys.argv[1:]]),
             notes=[*reading.notes, *panel.notes],
         )

@@ -34,10 +34,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from exploding_page import page, picture
-from monthly_sunspots import Parts, add_data_option, read_parts, without_data
+from monthly_sunspots import Parts, add_data_option, read_parts
+from provenance import provenance
 from torch import Tensor, nn
 
-from kernels import RESULTS, commit, processor_name
+from kernels import RESULTS
 from throughtime._files import check_writable, write_atomically
 from throughtime.nn import RNN, identity_
 from throughtime.training import Clip
@@ -129,7 +130,14 @@ def measure(parts: Parts, rate: float, plan: Plan) -> dict[str, Any]:
     norms = [ran.norms for ran in all_seeds(Clip(norm=PILOT))]
     suggested = [TIMES_MEDIAN * statistics.median(each) for each in norms]
     print(f"suggested: {', '.join(f'{each:.2f}' for each in suggested)}", flush=True)
-    return {"rate": rate, "broke": broke, "sweep": sweep, "norms": norms, "suggested": suggested}
+    spread = [statistics.quantiles(each, n=20) for each in norms]
+    return {
+        "rate": rate,
+        "broke": broke,
+        "sweep": sweep,
+        "norm_quantiles": spread,
+        "suggested": suggested,
+    }
 
 
 @dataclass(frozen=True)
@@ -156,10 +164,7 @@ def main() -> None:
     start = time.perf_counter()
     sweeps = [measure(parts, rate, plan) for rate in LEARNING_RATES]
     results = {
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", "benchmarks/exploding.py", *without_data(sys.argv[1:])]),
-        "processor": processor_name(),
+        **provenance(sys.argv),
         "seconds": time.perf_counter() - start,
         "seeds": plan.seeds,
         "updates": plan.updates,

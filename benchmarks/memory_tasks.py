@@ -28,13 +28,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch
 from memory_tasks_nets import KINDS
 from memory_tasks_page import line, page
 from memory_tasks_plot import picture
 from memory_tasks_runs import Job, row
+from provenance import provenance
 
-from kernels import RESULTS, commit, processor_name, some_of
+from kernels import RESULTS, some_of
 from throughtime._files import check_writable, write_atomically
 
 LENGTHS = (100, 200, 400)
@@ -80,11 +80,7 @@ def main() -> None:
         print(line(each), flush=True)
         rows.append(each)
     results = {
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", "benchmarks/memory_tasks.py", *sys.argv[1:]]),
-        "processor": processor_name(),
-        "torch": torch.__version__,
+        **provenance(sys.argv),
         "processes": options.processes,
         "seconds": time.perf_counter() - start,
         "rows": sorted(rows, key=order),

@@ -53,16 +53,6 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def without_data(words: list[str]) -> list[str]:
-    """Return a command's words without the folder, which is another one elsewhere."""
-    kept, skip = [], False
-    for word in words:
-        if not skip and not word.startswith("--data"):
-            kept.append(word)
-        skip = word == "--data"
-    return kept
-
-
 def read_parts(folder: Path | None) -> Parts:
     """Read the file, or end with a line that says what is missing."""
     if folder is None or not (path := Path(folder) / "sunspots/monthly.csv").exists():

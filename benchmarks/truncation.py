@@ -31,11 +31,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from exploding import numbers
 from memory_tasks_problems import Adding
-from monthly_sunspots import add_data_option, read_parts, without_data
+from monthly_sunspots import add_data_option, read_parts
+from provenance import provenance
 from torch import Tensor
 from truncation_page import page
 
-from kernels import RESULTS, commit, processor_name, some_of
+from kernels import RESULTS, some_of
 from throughtime._files import check_writable, write_atomically
 from throughtime.diagnostics.trajectory import trajectories
 from throughtime.diagnostics.truncation_bias import TruncationBias
@@ -198,10 +199,7 @@ def main() -> None:
         check_writable(folder / f"{NAME}.json")
     start = time.perf_counter()
     results: dict[str, Any] = {
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", "benchmarks/truncation.py", *without_data(sys.argv[1:])]),
-        "processor": processor_name(),
+        **provenance(sys.argv),
         "plan": {"seeds": plan.seeds, "sunspots": plan.sunspots, "adding": plan.adding},
     }
     for part in options.parts:

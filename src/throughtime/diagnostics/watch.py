@@ -6,8 +6,9 @@ the norm of dL/d(h,c)_t over time, which the backward pass computes anyway.
 
 All by hooks, so nothing of it changes a number, but for the last digit where the layers are PyTorch's:
 they run on our kernels in the updates that are looked at. Before the model's forward pass a recording is
-opened, and closed after it; when a parameter's gradient is complete its norm is taken; before the
-optimiser's step it is compared with what is then left of it.
+opened, and closed after it; when the backward pass is over the norms are taken, and before the
+optimiser's step compared with what is then left. Where an output of the model is not finite, it is
+run once more, without gradients and with its buffers put back, to name the part that broke first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -29,8 +29,10 @@ from throughtime._errors import SettingError
 from throughtime.diagnostics.gradient_log import GradientLog, Look
 from throughtime.diagnostics.interception import CELL, recurrences
 from throughtime.nn import Ensemble, Recorded, recording
+from throughtime.training.context import own_noise
 from throughtime.training.observer import Evaluation, Gradient, GradientObserver, Update
 from throughtime.training.parameters import members_of
+from throughtime.training.sources import device_of
 
 ROUNDING = 1e-6  # relative; a norm that fell by less was not clipped
 
@@ -86,7 +88,8 @@ class Watch(GradientObserver):
         self._opened: AbstractContextManager[list[Recorded]] | None = None
         self._records: list[Recorded] = []
         self._taps: list[Recorded] = []
-        self._outputs: list[tuple[str, Any]] = []
+        self._suspect: str | None = None  # an output that is not finite, should the loss be so too
+        self._has_searched = False
         self._arrived: dict[str, Tensor] = {}
         self._is_queued = False
         self._before: _Gradients | None = None
@@ -121,8 +124,8 @@ class Watch(GradientObserver):
 
     def close(self) -> None:
         """Take all hooks off the model and the optimiser; the log stays."""
-        if self._outputs:  # a loop may end where its loss is NaN, before the step
-            self._name_what_broke((), otherwise=None)
+        if self._suspect is not None:  # a loop may end where its loss is NaN, before the step
+            self._name_what_broke(())
         if self._opened is not None:
             self._opened.__exit__(None, None, None)
             self._opened = None
@@ -167,20 +170,15 @@ class Watch(GradientObserver):
 
     def on_end(self, reason: str) -> None:
         """Take the hooks off."""
-        self._outputs = []
         self.close()
 
     # What hooks on the model call
 
     def _attach(self, model: nn.Module) -> None:
         self._model = model
-        # The parts of a compiled model, or of an ensemble, are no places for hooks.
-        whole = isinstance(model, Ensemble) or hasattr(model, "_orig_mod")
-        parts = [] if whole else [(n, m) for n, m in model.named_modules() if m is not model]
         self._handles += [
             model.register_forward_pre_hook(self._before_forward),
-            *(part.register_forward_hook(partial(self._after_part, n)) for n, part in parts),
-            model.register_forward_hook(self._after_forward, always_call=True),
+            model.register_forward_hook(self._after_forward, with_kwargs=True, always_call=True),
         ]
 
     def _is_sampled(self) -> bool:
@@ -189,25 +187,24 @@ class Watch(GradientObserver):
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         if not torch.is_grad_enabled():
             return
-        self._outputs, self._is_queued = [], False
+        self._is_queued = False
         if any(record.tap.dh_norm_TB is not None for record in self._taps):
             self._taps = []  # this batch is another one than what went backward before
         if self._is_sampled() and self._opened is None:
             self._opened = seen(module)
             self._records = self._opened.__enter__()
 
-    def _after_part(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if torch.is_grad_enabled():
-            self._outputs.append((f"output of {name}", output))
-
-    def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _after_forward(self, module: nn.Module, inputs: Any, named: Any, output: Any) -> None:
         if self._opened is not None:
             self._opened.__exit__(None, None, None)
             self._opened = None
             for record in self._records:
                 self._taps.append(record._replace(inputs=()))  # which the graph needs, not we
-        if torch.is_grad_enabled():
-            self._outputs.append(("output of the model", output))
+        if torch.is_grad_enabled() and self._suspect is None and not _is_finite(output):
+            # once only: there are models whose outputs are meant to be infinite
+            searched, self._has_searched = self._has_searched, True
+            broken = None if searched else _first_broken_output(module, inputs, named)
+            self._suspect = broken or "output of the model"
 
     # What hooks on parameters and optimiser call
 
@@ -258,21 +255,46 @@ class Watch(GradientObserver):
         self.log.looks.append(Look(self._index, cosine, norms, _profiles(self._taps, members)))
 
     def _forget(self) -> None:
-        self._taps, self._outputs, self._loss = [], [], None
+        self._taps, self._suspect, self._loss = [], None, None
         self._arrived, self._before, self._is_queued = {}, None, False
 
-    def _name_what_broke(
-        self, gradients: Iterable[tuple[str, Tensor | float]], otherwise: str | None = "the loss"
-    ) -> None:
+    def _name_what_broke(self, gradients: Iterable[tuple[str, Tensor | float]]) -> None:
         """Name the first tensor that is not finite: weights, outputs, then gradients backward."""
         if self.log.not_finite is not None or self._model is None:
             return
         weights = ((f"parameter {name}", p) for name, p in self._model.named_parameters())
         slopes = ((f"gradient of {name}", gradient) for name, gradient in gradients)
-        named = chain(weights, self._outputs, slopes)
-        first = next((name for name, value in named if not _is_finite(value)), otherwise)
-        if first is not None:
-            self.log.not_finite = f"{first}, at update {self._index}"
+        first = _first_broken(weights) or self._suspect or _first_broken(slopes) or "the loss"
+        self.log.not_finite = f"{first}, at update {self._index}"
+
+
+def _first_broken_output(model: nn.Module, inputs: Any, named: Any) -> str | None:
+    """Run the model once more, and name the part whose output is the first that is not finite."""
+    if not (_is_finite(inputs) and _is_finite(named)):
+        return "inputs of the model"
+    outputs: list[tuple[str, Any]] = []
+
+    def collect(name: str, part: nn.Module, inputs: Any, output: Any) -> None:
+        outputs.append((f"output of {name}", output))
+
+    # The parts of an ensemble, or of a compiled model, are no places for hooks.
+    whole = isinstance(model, Ensemble) or hasattr(model, "_orig_mod")
+    parts = [] if whole else [(n, m) for n, m in model.named_modules() if m is not model]
+    handles = [part.register_forward_hook(partial(collect, name)) for name, part in parts]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with torch.no_grad(), own_noise(0, device_of(model)):
+            model.forward(*inputs, **named)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for buffer, before in buffers:
+            buffer.data.copy_(before)
+    return _first_broken(outputs)
+
+
+def _first_broken(named: Iterable[tuple[str, Any]]) -> str | None:
+    return next((name for name, value in named if not _is_finite(value)), None)
 
 
 class _Gradients:
@@ -356,8 +378,9 @@ def _over_time(record: Recorded) -> Tensor:
 def _is_finite(value: Any) -> bool:
     """Say whether all numbers in a tensor, or in a collection of such, are finite."""
     if isinstance(value, Tensor):
-        values = value.coalesce().values() if value.is_sparse else value
-        return bool(values.isfinite().all())
+        value = (value.coalesce().values() if value.is_sparse else value).detach()
+        # a sum that is finite says all, in a third of the time; one that is not may have overflowed
+        return math.isfinite(value.sum()) or bool(value.isfinite().all())
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):

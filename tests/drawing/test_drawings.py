@@ -135,6 +135,12 @@ def test_singular_values_over_time_and_over_the_lag():
     assert list(many["largest over smallest"].y) == found["log10_long_condition"]
 
 
+def test_a_condition_out_of_sight_is_not_promised():
+    one = layer("one", 0.9)
+    one["jacobians"]["log10_long_condition"][0] = 4.0
+    assert set(named(drawing.long_jacobian([one]))) == {"largest"}
+
+
 def test_shares_of_a_gate_add_up_to_one():
     figure = drawing.gates([layer("one", 0.9)])
     low, free, high = (trace for trace in figure.data if trace.type == "bar")

@@ -64,7 +64,7 @@ def test_a_table_is_fitted_and_diagnosed_without_origins(run, made, tmp_path):
     assert err.endswith("wrote the report to spots-diagnosis.html\n")
     assert (made["h"], made["n_windows"], made["data"]) == (10, 0, None)  # the season that is found
     page = (tmp_path / "spots-diagnosis.html").read_text(encoding="utf-8")
-    assert "spots: how gradients travel" in page
+    assert "spots: how gradients travel through the LSTM" in page
     assert "years before the newest" in page
     assert "<dt>horizon</dt><dd>10</dd>" in page
 
@@ -84,6 +84,25 @@ def test_options_reach_the_forecaster(run, made):
         "n_windows": 0,
         "seed": 7,
     }
+
+
+def test_cures_reach_the_options(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(checkup, "diagnose", lambda options, *more: seen.append(options.cures))
+    line = "--init orthogonal:kept --clip 0.25 --preprogram linear --zoneout 0.1 --layer-norm"
+    assert run(f"spots.csv {line} --recurrent-dropout 0.2")[0] == 0
+    assert run("spots.csv --cell rnn --nonlinearity relu")[0] == 0
+    assert seen == [
+        {
+            "init": "orthogonal:kept",
+            "clip": 0.25,
+            "preprogram": "linear",
+            "zoneout": 0.1,
+            "recurrent_dropout": 0.2,
+            "layer_norm": True,
+        },
+        {"nonlinearity": "relu"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +167,9 @@ WRONG = {
     "seed beside a model": ("m.st spots.csv --seed 0", "no --seed beside a saved model"),
     "season beside a model": ("m.st spots.csv --season 11", "no --season beside a saved model"),
     "context beside a model": ("m.st spots.csv --context-length 9", "no --context-length beside"),
+    "start beside a model": ("m.st spots.csv --init chrono:9", "no --init beside a saved model"),
+    "norm beside a model": ("m.st spots.csv --layer-norm", "its own, found --layer-norm: leave"),
+    "zoneout": ("spots.csv --zoneout 2", "zoneout"),
     "horizon zero": ("spots.csv --h 0", "--h to be a whole number of at least 1, found 0"),
     "cell": ("spots.csv --cell lstn", "'rnn', 'lstm', 'gru', found 'lstn'"),
     "too long": ("spots.csv --h 60", "at least 180 rows"),

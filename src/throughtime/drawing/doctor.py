@@ -114,9 +114,9 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], Any]], ...] 
     ),
     (
         "gates",
-        "What the gates do",
-        "A gate that is stuck at either end passes little gradient to its own weights; one that is "
-        "free can still learn when to open.",
+        "What is free, and what is stuck",
+        "A gate or a unit that is stuck at either end passes little gradient to its own weights; one "
+        "that is free can still learn.",
         _opened,
     ),
     (
@@ -129,8 +129,8 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], Any]], ...] 
     (
         "long-term",
         "What many steps do to a change of the state",
-        "The product of the steps decides: far under 1 gradients vanish, far over 1 they explode, and "
-        "a high ratio of largest to smallest leaves few directions that carry anything.",
+        "The product of the steps decides: where its largest singular value falls far under 1 gradients "
+        "vanish, far over 1 they explode.",
         _of_layers("jacobians", long_jacobian, "step"),
     ),
     (

@@ -17,7 +17,7 @@ from throughtime.drawing.theme import (
     positive,
 )
 
-FARTHEST = 12  # powers of ten; beyond, a double cannot tell a matrix from a singular one
+_ROOM = 3  # powers of ten over the largest singular value, for a condition that begins there
 
 
 def lyapunov(layers: Sequence[Mapping[str, Any]], step: str = "step") -> Any:
@@ -111,8 +111,8 @@ def long_jacobian(layers: Sequence[Mapping[str, Any]], step: str = "step") -> An
         step: the word for a time step.
 
     Returns:
-        A plotly figure in powers of ten: the largest singular value, and, where there are at most
-        two layers, how much larger it is than the smallest (the condition).
+        A plotly figure in powers of ten: the largest singular value, and, of at most two layers, how
+        much larger it is than the smallest (the condition), where it begins within sight.
 
     Raises:
         MissingExtraError: plotly is not installed.
@@ -128,12 +128,13 @@ def long_jacobian(layers: Sequence[Mapping[str, Any]], step: str = "step") -> An
         largest = [_finite(v) for v in found["log10_long_largest"]]
         line(figure, found["lags"], largest, f"{own}largest", stroke, 2.4, markers=True)
         sizes += [v for v in largest if v is not None]
-        if len(shown) < 3:
-            condition = [_finite(v) for v in found["log10_long_condition"]]
+        condition = [_finite(v) for v in found["log10_long_condition"]]
+        low = condition[0] is not None and condition[0] < max(sizes) + _ROOM
+        if len(shown) < 3 and low:
             weak = INK if len(shown) == 1 else stroke
             line(figure, found["lags"], condition, f"{own}largest over smallest", weak, dash="dot")
     # the condition soon leaves every scale on which the largest value could be read
-    figure.update_yaxes(range=[min(sizes) - 0.5, max(sizes) + 3])
+    figure.update_yaxes(range=[min(sizes) - 0.5, max(sizes) + _ROOM])
     limit(figure, -2.0, "1 %", WARN)
     return figure
 

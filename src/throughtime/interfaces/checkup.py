@@ -51,7 +51,7 @@ def files(given: Sequence[str], chosen: Mapping[str, object]) -> tuple[str | Non
         if value is not None:
             raise SettingError(
                 f"no {option} beside a saved model, which has its own",
-                f"{option} {value}",
+                option if value is True else f"{option} {value}",
                 "leave it out, or leave the model out to fit a new one",
             )
     return model, table
@@ -166,6 +166,7 @@ def _page(
             diagnosis=diagnosis,
             facts=facts | {"horizon": f"{options.h:,}"},
             version=throughtime.__version__,
+            model=f"the {forecaster.name}",
             command=shlex.join(["throughtime", *sys.argv[1:]]),
             notes=[*reading.notes, *panel.notes],
         )

@@ -209,6 +209,13 @@ def diagnose(
     seed: Annotated[
         int | None, typer.Option(help="The seed of all randomness.  [0]", **WHOLE)
     ] = None,
+    init: Init = None,
+    clip: Clip = None,
+    preprogram: Preprogram = None,
+    nonlinearity: Nonlinearity = None,
+    zoneout: Zoneout = 0.0,
+    recurrent_dropout: RecurrentDropout = 0.0,
+    layer_norm: LayerNorm = False,
     report: Annotated[
         str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-diagnosis.html]")
     ] = None,
@@ -225,6 +232,13 @@ def diagnose(
         "--cell": cell,
         "--context-length": context_length,
         "--seed": seed,
+        "--init": init,
+        "--clip": clip,
+        "--preprogram": preprogram,
+        "--nonlinearity": nonlinearity,
+        "--zoneout": zoneout or None,
+        "--recurrent-dropout": recurrent_dropout or None,
+        "--layer-norm": layer_norm or None,
     }
     options = Options(
         files[-1],
@@ -237,6 +251,13 @@ def diagnose(
         "lstm" if cell is None else cell,
         context_length=context_length,
         seed=0 if seed is None else seed,
+        init=init,
+        clip=clip,
+        preprogram=preprogram,
+        nonlinearity=nonlinearity,
+        zoneout=zoneout,
+        recurrent_dropout=recurrent_dropout,
+        layer_norm=layer_norm,
     )
     model, _ = checkup.files(files, chosen)
     place, hint = tasks.report_place(report, f"{options.stem}-diagnosis.html", no_report)

@@ -23,12 +23,13 @@ CALM = "Nothing was found that stands in the way of learning."
 
 @dataclass(frozen=True)
 class Checkup:
-    """All that the report on a diagnosis says, as plain data."""
+    """All that the report on a diagnosis says, as plain data; `model` is what a sentence calls it."""
 
     source: str
     diagnosis: Mapping[str, Any]
     facts: Mapping[str, str]
     version: str
+    model: str = ""
     command: str = ""
     notes: Sequence[str] = ()
     made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
@@ -45,7 +46,7 @@ def render_diagnosis(data: Checkup) -> str:
     Raises MissingExtraError where plotly is not installed.
     """
     drawings = pictures(data.diagnosis)
-    model = data.diagnosis.get("model") or "the model"
+    model = data.model or data.diagnosis.get("model") or "the model"
     body = [
         headline("Diagnosis", f"{data.source}: how gradients travel through {model}", data),
         doctor_sections(data.diagnosis, drawings),

@@ -1,6 +1,6 @@
 """Floor 3. Measures only: how gradients travel through time."""
 
-from throughtime.diagnostics.explosions import Explosion, explosions
+from throughtime.diagnostics.explosions import Explosion
 from throughtime.diagnostics.gradient_log import GradientLog, HeatMap, Look
 from throughtime.diagnostics.lag_profile import LagProfile, lag_profile
 from throughtime.diagnostics.watch import Watch
@@ -12,6 +12,5 @@ __all__ = [
     "LagProfile",
     "Look",
     "Watch",
-    "explosions",
     "lag_profile",
 ]

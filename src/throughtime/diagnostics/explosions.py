@@ -49,7 +49,7 @@ class Explosion:
     threshold: float
 
 
-def explosions(
+def find_explosions(
     norms: Sequence[float],
     losses: Sequence[float | None],
     clipped_norms: Sequence[float] | None = None,
@@ -59,7 +59,7 @@ def explosions(
     `clipped_norms` are the norms after clipping, `norms` themselves where there was none.
 
     >>> norms = [1.0, 1.2, 0.9, 1.1, 40.0, 900.0]
-    >>> [found] = explosions(norms, [0.5, 0.4, 0.4, 0.3, 0.3, 7.0])
+    >>> [found] = find_explosions(norms, [0.5, 0.4, 0.4, 0.3, 0.3, 7.0])
     >>> found.onset, found.shown, found.threshold
     (4, 5, 1.2)
     """

@@ -118,7 +118,7 @@ def test_a_clip_that_was_too_loose_is_halved_at_least() -> None:
         ([0.0, 0.0, 0.0], [0.5, 0.5, 0.5], []),
         ([math.nan], [math.nan], [math.nan]),
         ([8.0, math.nan], [0.5, math.nan], [4.0]),
-        ([3.0, 9.0, 200.0, math.nan], [0.5, 0.9, 80.0, math.nan], [3.0]),
+        ([3.0, 9.0, 200.0, math.nan], [0.5, 0.9, 80.0, math.nan], [9.0]),
     ],
 )
 def test_the_shortest_curves(

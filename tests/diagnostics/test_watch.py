@@ -383,7 +383,12 @@ def test_a_log_is_plain_data_and_reads_well() -> None:
     assert plain["norms"] == log.norms
     assert plain["looks"][1]["profiles"] == log.looks[1].profiles
     assert plain["suggested_threshold"] is None
-    for words in ("8 updates, 4 of them in depth", f"fired in {log.clipped_share:.1%}", "no explosion", "layer.l1"):
+    for words in (
+        "8 updates, 4 of them in depth",
+        f"fired in {log.clipped_share:.1%}",
+        "no explosion",
+        "layer.l1",
+    ):
         assert words in str(log)
     with pytest.raises(SettingError, match=r"'layer\.l0'"):
         log.heat_map("head")

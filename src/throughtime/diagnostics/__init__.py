@@ -1,7 +1,7 @@
 """Floor 3. Measures only: how gradients travel through time."""
 
 from throughtime.diagnostics.diagnosis import Diagnosis, diagnose
-from throughtime.diagnostics.explosions import Explosion, explosions
+from throughtime.diagnostics.explosions import Explosion, find_explosions
 from throughtime.diagnostics.findings import Cure, Finding
 from throughtime.diagnostics.gates import Gate, Gates
 from throughtime.diagnostics.gradient_log import GradientLog, HeatMap, Look
@@ -33,7 +33,7 @@ __all__ = [
     "Watch",
     "data_need",
     "diagnose",
-    "explosions",
+    "find_explosions",
     "jacobians",
     "lag_profile",
     "need_of_windows",

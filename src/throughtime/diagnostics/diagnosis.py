@@ -68,6 +68,7 @@ def diagnose(
     need: int | Need | None = None,
     series: Any = None,
     log: GradientLog | None = None,
+    name: str | None = None,
     step: str = "step",
     rows: int | None = None,
 ) -> Diagnosis:
@@ -83,6 +84,7 @@ def diagnose(
         series: where you do not: the series [T] or [S, T] itself. Without either, the correlations
             between inputs [B, T, I] and targets [B, ...] are looked at.
         log: what a `Watch` kept of training.
+        name: what to call the model; the name of its class where None.
         step: the word for a time step, such as "month".
         rows: how many examples Jacobians and Lyapunov exponents are measured on; a few where None.
 
@@ -107,7 +109,7 @@ def diagnose(
         return lag_profile(twin, inputs, targets, loss, **how)
 
     measures = Measures(
-        type(model).__name__,
+        type(model).__name__ if name is None else name,
         _precision(model),
         step,
         tuple(LayerMeasures.of(one, rows) for one in found),

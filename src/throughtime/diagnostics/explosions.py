@@ -2,11 +2,13 @@
 
 For update k let C be the last W calm updates before it, n the norms and L the losses:
 
-    m = median ln n_C            s = max(1.4826 MAD(ln n_C), ln 2 / z)
-    outlier:      ln n_k > m + z s                   so at least twice the usual norm
-    loss jump:    L_k > M + max(z 1.4826 MAD(L_C), |M|),   M = median L_C
+    outlier:      ln n_k > m + max(z 1.4826 MAD(ln n_C), ln r)        m = median ln n_C
+    loss jump:       L_k > M + max(z 1.4826 MAD(L_C), (r - 1) |M|)    M = median L_C
     explosion:    an outlier with a loss jump, or with a norm or loss that is not finite, among the
                   F updates after it; its onset is the first of the outliers in a row of F
+
+z is 3.5, and r says by how much an outlier is at least above what is usual: 2 times, or 10 while C
+has fewer than 10 updates, which do not yet tell what is. W is 100, F is 10.
 
 An update is calm if it is no outlier, or has been one without harm: a long gradient of one odd batch
 explodes nothing. Where norm or loss stop being finite without an outlier before, the onset is the
@@ -31,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Z, WINDOW, FOLLOWING = 3.5, 100, 10
+Z, WINDOW, FOLLOWING, FEW = 3.5, 100, 10, 10
 NORMAL = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 
 
@@ -49,7 +51,7 @@ class Explosion:
     threshold: float
 
 
-def explosions(
+def find_explosions(
     norms: Sequence[float],
     losses: Sequence[float | None],
     clipped_norms: Sequence[float] | None = None,
@@ -59,7 +61,7 @@ def explosions(
     `clipped_norms` are the norms after clipping, `norms` themselves where there was none.
 
     >>> norms = [1.0, 1.2, 0.9, 1.1, 40.0, 900.0]
-    >>> [found] = explosions(norms, [0.5, 0.4, 0.4, 0.3, 0.3, 7.0])
+    >>> [found] = find_explosions(norms, [0.5, 0.4, 0.4, 0.3, 0.3, 7.0])
     >>> found.onset, found.shown, found.threshold
     (4, 5, 1.2)
     """
@@ -119,7 +121,10 @@ class _Search:
             return False
         logs = np.log([max(self.n[j], 1e-300) for j in self.calm[-WINDOW:]])
         m, s = _centre_and_spread(logs)
-        return math.log(self.n[k]) > m + max(Z * s, math.log(2))
+        return math.log(self.n[k]) > m + max(Z * s, math.log(self._ratio()))
+
+    def _ratio(self) -> float:
+        return 2 if len(self.calm) >= FEW else 10
 
     def _jump(self, k: int) -> bool:
         loss = self.L[k]
@@ -129,7 +134,7 @@ class _Search:
         if loss is None or not known:
             return False
         M, s = _centre_and_spread(np.array(known))
-        return loss > M + max(Z * s, abs(M))
+        return loss > M + max(Z * s, (self._ratio() - 1) * abs(M))
 
     def _broken(self, k: int) -> bool:
         loss = self.L[k]

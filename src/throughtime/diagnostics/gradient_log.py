@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from throughtime._errors import SettingError
-from throughtime.diagnostics.explosions import Explosion, explosions
+from throughtime.diagnostics.explosions import Explosion, find_explosions
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -104,7 +104,7 @@ class GradientLog:
                 each.usual,
                 each.threshold,
             )
-            for each in explosions(self.norms, self.losses, clipped)
+            for each in find_explosions(self.norms, self.losses, clipped)
         ]
 
     @property

@@ -78,7 +78,7 @@ def _exponents(trajectory: Trajectory, rows: int | None) -> Lyapunov | None:
 class Measures:
     """What was measured on a model.
 
-    model      the name of its class
+    model      what it is called
     precision  of its weights, such as "float32"
     step       the word for one time step
     layers     every direction of every layer and every cell that ran

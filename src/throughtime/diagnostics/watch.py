@@ -26,20 +26,14 @@ from torch.utils.hooks import RemovableHandle
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
+from throughtime.diagnostics.broken import first_broken, first_broken_output, is_finite
 from throughtime.diagnostics.gradient_log import GradientLog, Look
-from throughtime.diagnostics.interception import CELL, recurrences
-from throughtime.nn import Ensemble, Recorded, recording
-from throughtime.training.context import own_noise
+from throughtime.diagnostics.over_time import profiles, recording
+from throughtime.nn.layers import Recorded
 from throughtime.training.observer import Evaluation, Gradient, GradientObserver, Update
 from throughtime.training.parameters import members_of
-from throughtime.training.sources import device_of
 
 ROUNDING = 1e-6  # relative; a norm that fell by less was not clipped
-
-
-def seen(model: nn.Module) -> AbstractContextManager[list[Recorded]]:
-    """Record every recurrence that runs within; an ensemble runs the layers of its template."""
-    return recording(model.template) if isinstance(model, Ensemble) else recurrences(model)
 
 
 class Watch(GradientObserver):
@@ -191,7 +185,7 @@ class Watch(GradientObserver):
         if any(record.tap.dh_norm_TB is not None for record in self._taps):
             self._taps = []  # this batch is another one than what went backward before
         if self._is_sampled() and self._opened is None:
-            self._opened = seen(module)
+            self._opened = recording(module)
             self._records = self._opened.__enter__()
 
     def _after_forward(self, module: nn.Module, inputs: Any, named: Any, output: Any) -> None:
@@ -200,10 +194,10 @@ class Watch(GradientObserver):
             self._opened = None
             for record in self._records:
                 self._taps.append(record._replace(inputs=()))  # which the graph needs, not we
-        if torch.is_grad_enabled() and self._suspect is None and not _is_finite(output):
+        if torch.is_grad_enabled() and self._suspect is None and not is_finite(output):
             # once only: there are models whose outputs are meant to be infinite
             searched, self._has_searched = self._has_searched, True
-            broken = None if searched else _first_broken_output(module, inputs, named)
+            broken = None if searched else first_broken_output(module, inputs, named)
             self._suspect = broken or "output of the model"
 
     # What hooks on parameters and optimiser call
@@ -252,7 +246,7 @@ class Watch(GradientObserver):
 
     def _look(self, cosine: float, norms: dict[str, float]) -> None:
         members = members_of(self._model) if self._model is not None else None
-        self.log.looks.append(Look(self._index, cosine, norms, _profiles(self._taps, members)))
+        self.log.looks.append(Look(self._index, cosine, norms, profiles(self._taps, members)))
 
     def _forget(self) -> None:
         self._taps, self._suspect, self._loss = [], None, None
@@ -264,37 +258,8 @@ class Watch(GradientObserver):
             return
         weights = ((f"parameter {name}", p) for name, p in self._model.named_parameters())
         slopes = ((f"gradient of {name}", gradient) for name, gradient in gradients)
-        first = _first_broken(weights) or self._suspect or _first_broken(slopes) or "the loss"
+        first = first_broken(weights) or self._suspect or first_broken(slopes) or "the loss"
         self.log.not_finite = f"{first}, at update {self._index}"
-
-
-def _first_broken_output(model: nn.Module, inputs: Any, named: Any) -> str | None:
-    """Run the model once more, and name the part whose output is the first that is not finite."""
-    if not (_is_finite(inputs) and _is_finite(named)):
-        return "inputs of the model"
-    outputs: list[tuple[str, Any]] = []
-
-    def collect(name: str, part: nn.Module, inputs: Any, output: Any) -> None:
-        outputs.append((f"output of {name}", output))
-
-    # The parts of an ensemble, or of a compiled model, are no places for hooks.
-    whole = isinstance(model, Ensemble) or hasattr(model, "_orig_mod")
-    parts = [] if whole else [(n, m) for n, m in model.named_modules() if m is not model]
-    handles = [part.register_forward_hook(partial(collect, name)) for name, part in parts]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        with torch.no_grad(), own_noise(0, device_of(model)):
-            model.forward(*inputs, **named)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for buffer, before in buffers:
-            buffer.data.copy_(before)
-    return _first_broken(outputs)
-
-
-def _first_broken(named: Iterable[tuple[str, Any]]) -> str | None:
-    return next((name for name, value in named if not _is_finite(value)), None)
 
 
 class _Gradients:
@@ -329,8 +294,8 @@ def _norms(gradients: list[Tensor | None]) -> list[float]:
         g.coalesce().values() if g.is_sparse else g.detach() for g in gradients if g is not None
     ]
     found = torch._foreach_norm(there)
-    on_host = not there or there[0].device.type == "cpu"  # where one by one is fast
-    norms = iter([float(n) for n in found] if on_host else torch.stack(list(found)).tolist())
+    on_host = not there or there[0].device.type == "cpu"
+    norms = iter([float(norm) for norm in found] if on_host else torch.stack(list(found)).tolist())
     return [0.0 if g is None else next(norms) for g in gradients]
 
 
@@ -338,53 +303,3 @@ def _member_norms(pieces: dict[str, Tensor]) -> dict[str, float]:
     """Return the norm of each piece [E, ...], the mean over members."""
     norms = [torch.linalg.vector_norm(p.reshape(len(p), -1), dim=1) for p in pieces.values()]
     return dict(zip(pieces, torch.stack(norms).mean(dim=1).tolist(), strict=True))
-
-
-def _profiles(records: Iterable[Recorded], members: int | None) -> dict[str, list[float]]:
-    """Return ‖dL/d(h,c)_t‖ over time by layer; several runs of a layer follow one another."""
-    runs: dict[str, list[Tensor]] = {}
-    at_once = 1
-    for record in records:
-        if record.tap.dh_norm_TB is not None:
-            layer = "" if record.layer == CELL else f"l{record.layer}"
-            name = ".".join(part for part in (record.name, layer) if part)
-            label = f"{name} reverse" if record.direction else name
-            runs.setdefault(label, []).append(_over_time(record))
-            if members is not None and record.tap.dh_norm_TB.dim() == 2:
-                at_once = members  # which ran in turn
-    return {label: _joined(parts, at_once) for label, parts in runs.items()}
-
-
-def _joined(parts: list[Tensor], at_once: int) -> list[float]:
-    """Return what ran at once side by side, the mean of it, and else one after the other."""
-    turns = [parts[i : i + at_once] for i in range(0, len(parts), at_once)]
-    joined: list[float] = torch.cat([torch.stack(turn).mean(dim=0) for turn in turns]).tolist()
-    return joined
-
-
-def _over_time(record: Recorded) -> Tensor:
-    """Return the norm over the joint state [T], the mean over members and batch."""
-    tap = record.tap
-    norm = tap.dh_norm_TB
-    assert norm is not None
-    if tap.dc_norm_TB is not None:
-        norm = torch.hypot(norm, tap.dc_norm_TB)
-    if record.mask is not None:
-        real = record.mask.to(norm).expand_as(norm)
-        return (norm * real).flatten(1).sum(1) / real.flatten(1).sum(1).clamp(min=1)
-    return norm.flatten(1).mean(1)
-
-
-def _is_finite(value: Any) -> bool:
-    """Say whether all numbers in a tensor, or in a collection of such, are finite."""
-    if isinstance(value, Tensor):
-        value = (value.coalesce().values() if value.is_sparse else value).detach()
-        # a sum that is finite says all, in a third of the time; one that is not may have overflowed
-        return math.isfinite(value.sum()) or bool(value.isfinite().all())
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, (tuple, list)):
-        return True
-    return all(map(_is_finite, value))

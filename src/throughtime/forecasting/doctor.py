@@ -36,10 +36,11 @@ def examined(
     part = design.examples(panel).parts[0]
     index = np.unique(np.linspace(0, len(part) - 1, MOST_WINDOWS).astype(np.int64))
     z, r = part[torch.from_numpy(index)]
-    net = network.member(0)
-    return diagnose(
-        net, z, r, losses.mae, output=lambda y: y, series=_series(panel), log=log, step=step
-    )
+    how: dict[str, Any] = {"series": _series(panel), "log": log, "step": step}
+    with threads(design):
+        name = f"the {design.cell.upper()}"
+        net = network.member(0)
+        return diagnose(net, z, r, losses.mae, output=lambda y: y, name=name, **how)
 
 
 def treat(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 LONGEST_CONTEXT = 512
+LOOKS = 30  # at the gradient over time in the final fit
 
 TRAINING = TrainingSettings(
     max_updates=200,
@@ -217,7 +218,7 @@ class Forecaster:
         else:
             design, (updates, pilot) = self._piloted(panel, panel, observers)
             backtest = None
-        watch = Watch(every=10)
+        watch = Watch(every=max(1, updates // LOOKS))
         model, history = fit(panel, design, updates, (*observers, watch), "final fit")
         self._take(panel, model, backtest, history, pilot)
         self.log = watch.log

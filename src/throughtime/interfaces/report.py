@@ -113,8 +113,12 @@ def report_data(
     command: str = "",
     facts: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    diagnosis: Any = None,
 ) -> ReportData:
-    """Collect what the report says from a fitted forecaster and its forecast (any kind of table)."""
+    """Collect what the report says from a fitted forecaster and its forecast (any kind of table).
+
+    `diagnosis` is what the forecaster's `diagnose` returned, where it has been asked already.
+    """
     import narwhals as nw
 
     import throughtime
@@ -146,7 +150,7 @@ def report_data(
         ],
         learning=_learning(forecaster.history),
         pilot=_learning(forecaster.pilot) if forecaster.pilot.updates else None,
-        diagnosis=forecaster.diagnose(step=step).to_dict(),
+        diagnosis=(diagnosis or forecaster.diagnose(step=step)).to_dict(),
         reach=reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step),
         settings=_flat(forecaster.settings),
         version=throughtime.__version__,

@@ -74,22 +74,30 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
     _say_origins(options, talk, forecaster.backtest)
     table = forecaster.predict(level=levels(options.level))
-    written = _write(options, places, forecaster, table, reading, panel)
-    _say(options, talk, forecaster, table)
-    talk.machine(_forecast_summary(options, reading, panel, forecaster, table, written))
+    diagnosis = forecaster.diagnose(step=step_word(panel))
+    written = _write(options, places, forecaster, table, reading, panel, diagnosis)
+    _say(options, talk, forecaster, table, diagnosis)
+    summary = _forecast_summary(options, reading, panel, forecaster, table, written)
+    talk.machine(summary | {"findings": diagnosis.to_dict()["findings"]})
     if places.hint:
         talk.status(places.hint)
     talk.last("wrote " + joined(f"the {name} to {path}" for name, path in written.items()))
 
 
 def _write(
-    options: Options, places: Places, forecaster: Any, table: Any, reading: Reading, panel: Any
+    options: Options,
+    places: Places,
+    forecaster: Any,
+    table: Any,
+    reading: Reading,
+    panel: Any,
+    diagnosis: Any,
 ) -> dict[str, str]:
     """Make all files, then write them, what may still fail first; return where each went."""
     made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, _file(table, places.out))}
     if places.report is not None:
         facts = facts_of(reading, panel) | model_facts(forecaster, panel)
-        page = _report(options, forecaster, table, reading, facts)
+        page = _report(options, forecaster, table, reading, facts, diagnosis)
         made["report"] = (places.report, page)
     if places.save is not None:
         forecaster.save(places.save)
@@ -99,7 +107,7 @@ def _write(
     return written | ({"model": places.save} if places.save is not None else {})
 
 
-def _say(options: Options, talk: Talk, forecaster: Any, table: Any) -> None:
+def _say(options: Options, talk: Talk, forecaster: Any, table: Any, diagnosis: Any) -> None:
     from throughtime.interfaces import console
 
     name, result = forecaster.name, forecaster.backtest
@@ -108,7 +116,16 @@ def _say(options: Options, talk: Talk, forecaster: Any, table: Any) -> None:
         f"{words.verdict(result.scores, name, result.n_windows)}\n",
         console.forecast_table(table, name, levels(options.level)),
         _reach(forecaster),
+        *_concerns(diagnosis),
     )
+
+
+def _concerns(diagnosis: Any) -> list[str]:
+    """Return what the doctor found that may stand in the way, with the first cure of each."""
+    found = [each for each in diagnosis.findings if each.severity in ("serious", "warning")]
+    return [
+        " ".join([each.sentence, *(f"Try {cure}." for cure in each.cures[:1])]) for each in found
+    ]
 
 
 def _say_origins(options: Options, talk: Talk, result: Any) -> None:
@@ -320,7 +337,12 @@ def source_facts(options: Options, reading: Reading, panel: Any, name: str) -> d
 
 
 def _report(
-    options: Options, forecaster: Any, table: Any, reading: Reading, facts: dict[str, str]
+    options: Options,
+    forecaster: Any,
+    table: Any,
+    reading: Reading,
+    facts: dict[str, str],
+    diagnosis: Any,
 ) -> str:
     from throughtime.interfaces.page import render
     from throughtime.interfaces.report import report_data
@@ -333,6 +355,7 @@ def _report(
         command=shlex.join(["throughtime", *sys.argv[1:]]),
         facts=facts,
         notes=reading.notes,
+        diagnosis=diagnosis,
     )
     return render(data)
 

@@ -33,7 +33,7 @@ def test_a_curve_that_only_wavers_has_no_explosion(seed: int, spread: float) -> 
 def test_a_blow_up_is_found_and_the_threshold_lies_between(
     seed: int, height: float, scale: float
 ) -> None:
-    norms, losses = quiet(seed)
+    norms, losses = quiet(seed, spread=0.1)
     usual = max(norms)
     norms = [scale * n for n in (*norms, height, height**2, math.inf)]
     losses = [scale * L for L in (*losses, 0.5, 60.0, math.nan)]
@@ -116,13 +116,37 @@ def test_a_clip_that_was_too_loose_is_halved_at_least() -> None:
         ([], [], []),
         ([1.0], [0.5], []),
         ([0.0, 0.0, 0.0], [0.5, 0.5, 0.5], []),
-        ([math.nan], [math.nan], [math.nan]),
-        ([8.0, math.nan], [0.5, math.nan], [4.0]),
-        ([3.0, 9.0, 200.0, math.nan], [0.5, 0.9, 80.0, math.nan], [9.0]),
+        ([math.nan], [math.nan], [None]),
+        ([8.0, math.nan], [0.5, math.nan], [None]),
+        ([3.0, 9.0, 200.0, math.nan], [0.5, 0.9, 80.0, math.nan], [3.0]),
+        ([8.0, 70.0, 600.0, 5e3], [0.5, 50.0, 5e3, 5e5], [0.8]),
     ],
 )
 def test_the_shortest_curves(
-    norms: list[float], losses: list[float], expected: list[float]
+    norms: list[float], losses: list[float], expected: list[float | None]
 ) -> None:
     found = [each.threshold for each in find_explosions(norms, losses)]
-    np.testing.assert_equal(found, expected)
+    assert found == pytest.approx(expected)
+
+
+def test_growth_from_the_first_update_on_is_told_by_the_loss() -> None:
+    """Each norm is only a few times the last one: no outlier, but no norm is usual either."""
+    norms = [2.0 * 6**k for k in range(20)]
+    [found] = find_explosions(norms, [0.5 * 36**k for k in range(20)])
+    assert found.onset == 0
+    assert found.threshold == pytest.approx(2.0 / 6)
+
+
+@given(seed=st.integers(0, 10**6), height=st.floats(30, 1e9))
+@settings(deadline=None, max_examples=30)
+def test_what_clipping_stopped_is_told_from_the_bulk(seed: int, height: float) -> None:
+    norms, losses = quiet(seed, 120)
+    for place in (0, 1, 60, 61, 100):  # from the start on, before anything is usual
+        norms[place] = height
+    clipped = [min(n, 0.5) for n in norms]
+    found = find_explosions(norms, losses, clipped)
+    assert [each.onset for each in found] == [0, 60, 100]
+    assert all(each.stopped for each in found)
+    bulk = sorted(norms)[-6]
+    assert [each.threshold for each in found] == [bulk] * 3
+    assert find_explosions(norms, losses) == []  # as long without clipping, and no harm done

@@ -1,54 +1,63 @@
 """Explosions in a curve of gradient norms, and the highest threshold that would have stopped them.
 
-For update k let C be the last W calm updates before it, n the norms and L the losses:
+n are the norms, L the losses, e the norms after clipping. For update k let C be the last W calm
+updates before it:
 
     outlier:      ln n_k > m + max(z 1.4826 MAD(ln n_C), ln r)        m = median ln n_C
     loss jump:       L_k > M + max(z 1.4826 MAD(L_C), (r - 1) |M|)    M = median L_C
-    explosion:    an outlier with a loss jump, or with a norm or loss that is not finite, among the
-                  F updates after it; its onset is the first of the outliers in a row of F
 
-z is 3.5, and r says by how much an outlier is at least above what is usual: 2 times, or 10 while C
-has fewer than 10 updates, which do not yet tell what is. W is 100, F is 10.
+z is 3.5, and r says by how much they are at least above what is usual: 2 times, or 10 while C has
+fewer than 10 updates, which do not yet tell what is. W is 100.
 
-An update is calm if it is no outlier, or has been one without harm: a long gradient of one odd batch
-explodes nothing. Where norm or loss stop being finite without an outlier before, the onset is the
-update itself, or the one before where the loss is what broke: that step led there. Without losses,
-only what ends in numbers that are not finite can be told to be an explosion.
+    explosion   an outlier with a loss jump within the F = 3 updates after it; three loss jumps in
+                a row; or a norm or a loss that is not finite
+    onset       the first outlier, or the update before the first loss jump: its step led there
 
-With e the norms after clipping, explosion i asks for a threshold no higher than
+An update is calm if its loss does not jump and it is no outlier, or one that did no harm: the long
+gradient of one odd batch explodes nothing. Explosion i asks for a threshold no higher than
 
-    c_i = max { e_j : j in C before the onset of i }      the longest gradient that did no harm
-    c_i <- min(c_i, e_onset / 2)                          if clipping was at work and too loose
-    c   = min_i c_i
+    c_i = max { e_j : j in C before the onset }             the longest step that did no harm
+    c_i = e_onset √(L_onset / L_onset+1)                    where nothing was calm before
+    c_i <- min(c_i, e_onset / 2)                            if clipping was at work and too loose
 
-Between c_i and the norm at the onset nothing is known; above it, nothing is safe. With no calm
-update before the onset, c_i is half the norm there. No explosion, no threshold.
+(the second, because a squared error grows with the square of the step; unknown if it rose more than
+10⁴ fold at once). Clipping that works leaves no trace in the loss. So a clipped update counts as an
+explosion that was stopped if its norm is an outlier for the whole run, C being all that did not
+explode, and it asks for no more than the highest norm that is none:
+
+    c_i = max { n_j : n_j no outlier }
+
+The suggested threshold is the lowest of all c_i. Without explosions there is none. Without losses,
+only what was stopped and what ends in numbers that are not finite is told to be an explosion.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-Z, WINDOW, FOLLOWING, FEW = 3.5, 100, 10, 10
+Z, WINDOW, FOLLOWING, FEW, IN_A_ROW = 3.5, 100, 3, 10, 3
+STEEPEST = 1e4  # a loss that rises by more does not do so with the square of the step
 NORMAL = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 
 
 @dataclass(frozen=True)
 class Explosion:
-    """One explosion: the places of its onset and of the update that showed it, the norms there.
+    """One explosion: the places of its onset and of the update that showed it, the norm at the onset.
 
-    `usual` is the median norm before, and `threshold` the highest that would have stopped it.
+    `usual` is the median norm of calm updates (NaN without any), `threshold` the highest that would
+    have stopped it (None if nothing tells), `stopped` whether clipping did.
     """
 
     onset: int
     shown: int
     norm: float
     usual: float
-    threshold: float
+    threshold: float | None
+    stopped: bool = False
 
 
 def find_explosions(
@@ -65,7 +74,10 @@ def find_explosions(
     >>> found.onset, found.shown, found.threshold
     (4, 5, 1.2)
     """
-    return _Search(norms, losses, norms if clipped_norms is None else clipped_norms).run()
+    clipped = norms if clipped_norms is None else clipped_norms
+    search = _Search(norms, losses, clipped)
+    search.run()
+    return sorted(search.found + search.stopped(), key=lambda each: each.onset)
 
 
 class _Search:
@@ -75,72 +87,98 @@ class _Search:
         self.n, self.L, self.e = norms, losses, clipped
         self.calm: list[int] = []
         self.pending: list[int] = []  # outliers that may still turn out to be harmless
+        self.row: list[int] = []  # loss jumps, one after the other
         self.found: list[Explosion] = []
 
-    def run(self) -> list[Explosion]:
+    def run(self) -> None:
         exploding = False
         for k in range(len(self.n)):
-            outlier, jump, broken = self._outlier(k), self._jump(k), self._broken(k)
+            outlier, jump = self._is_outlier(k), self._is_jump(k)
+            self.row = [*self.row, k] if jump else []
             if exploding and (outlier or jump):
                 continue
-            exploding = broken or (jump and bool(self.pending))
+            exploding = self._shows(k)
             if exploding:
-                self._explode(self._onset(k), k)
+                self._explode(k)
             elif outlier:
                 self.pending.append(k)
-            else:
+            elif not jump:
                 self.calm.append(k)
             if self.pending and k - self.pending[-1] >= FOLLOWING:
-                self._acquit()
-        return self.found
+                self.calm = sorted(self.calm + self.pending)
+                self.pending = []
 
-    def _onset(self, k: int) -> int:
-        if self.pending:
-            return self.pending[0]
-        loss = self.L[k]
-        return k - 1 if k and loss is not None and not math.isfinite(loss) else k
+    def stopped(self) -> list[Explosion]:
+        """Find the outliers of the whole run that clipping shortened."""
+        bulk = self.calm + self.pending
+        limit = self._limit(bulk)
+        usual = float(np.median([self.n[k] for k in bulk])) if bulk else math.nan
+        long = [k for k in bulk if self.n[k] > limit and self.e[k] < self.n[k]]
+        highest = max((self.n[k] for k in bulk if self.n[k] <= limit), default=None)
+        return [
+            Explosion(k, k, self.n[k], usual, highest, stopped=True)
+            for before, k in zip([-math.inf, *sorted(long)], sorted(long), strict=False)
+            if k - before > FOLLOWING
+        ]
 
-    def _explode(self, onset: int, shown: int) -> None:
-        calm = [k for k in self.calm[-WINDOW:] if k < onset]
-        norm, after = self.n[onset], self.e[onset]
-        usual = float(np.median([self.n[k] for k in calm])) if calm else math.nan
-        threshold = max((self.e[k] for k in calm), default=after / 2)
-        if after < norm:
-            threshold = min(threshold, after / 2)
-        self.found.append(Explosion(onset, shown, norm, usual, threshold))
+    def _shows(self, k: int) -> bool:
+        """Say whether update k shows that there is an explosion."""
+        after_an_outlier = bool(self.row and self.pending and self.pending[0] < k)
+        return self._is_broken(k) or after_an_outlier or len(self.row) >= IN_A_ROW
+
+    def _explode(self, shown: int) -> None:
+        onset = min([shown, *self.pending[:1], *(max(k - 1, 0) for k in self.row[:1])])
+        before = [k for k in self.calm if k < onset]
+        usual = float(np.median([self.n[k] for k in before[-WINDOW:]])) if before else math.nan
+        threshold = self._threshold(onset, before[-WINDOW:])
+        self.found.append(Explosion(onset, shown, self.n[onset], usual, threshold))
         self.pending = []
+        self.calm = before or self.calm  # something must say what is usual
 
-    def _acquit(self) -> None:
-        self.calm = sorted(self.calm + self.pending)
-        self.pending = []
+    def _threshold(self, onset: int, before: Sequence[int]) -> float | None:
+        candidates = [max(self.e[k] for k in before)] if before else self._from_the_loss(onset)
+        if self.e[onset] < self.n[onset]:
+            candidates.append(self.e[onset] / 2)
+        return min(candidates, default=None)
 
-    def _outlier(self, k: int) -> bool:
-        if not math.isfinite(self.n[k]):
-            return True
-        if not self.calm or self.n[k] <= 0:
-            return False
-        logs = np.log([max(self.n[j], 1e-300) for j in self.calm[-WINDOW:]])
+    def _from_the_loss(self, onset: int) -> list[float]:
+        around = self.L[onset : onset + 2]
+        low, high = around if len(around) == 2 else (None, None)
+        if low is None or high is None or not 0 < low < high <= STEEPEST * low:
+            return []
+        return [self.e[onset] * math.sqrt(low / high)]
+
+    def _is_outlier(self, k: int) -> bool:
+        return not (math.isfinite(self.n[k]) and self.n[k] <= self._limit(self.calm[-WINDOW:]))
+
+    def _limit(self, reference: Sequence[int]) -> float:
+        """Return the norm above which there are outliers."""
+        logs = [math.log(self.n[k]) for k in reference if self.n[k] > 0]
+        if not logs:
+            return math.inf
         m, s = _centre_and_spread(logs)
-        return math.log(self.n[k]) > m + max(Z * s, math.log(self._ratio()))
+        return float(np.exp(m + max(Z * s, math.log(_ratio(logs)))))
 
-    def _ratio(self) -> float:
-        return 2 if len(self.calm) >= FEW else 10
-
-    def _jump(self, k: int) -> bool:
+    def _is_jump(self, k: int) -> bool:
         loss = self.L[k]
-        if self._broken(k):
-            return True
         known = [L for j in self.calm[-WINDOW:] if (L := self.L[j]) is not None]
-        if loss is None or not known:
+        if loss is None or not math.isfinite(loss):
+            return loss is not None
+        if not known:
             return False
-        M, s = _centre_and_spread(np.array(known))
-        return loss > M + max(Z * s, (self._ratio() - 1) * abs(M))
+        M, s = _centre_and_spread(known)
+        return loss > M + max(Z * s, (_ratio(known) - 1) * abs(M))
 
-    def _broken(self, k: int) -> bool:
+    def _is_broken(self, k: int) -> bool:
         loss = self.L[k]
         return not math.isfinite(self.n[k]) or (loss is not None and not math.isfinite(loss))
 
 
-def _centre_and_spread(values: np.ndarray) -> tuple[float, float]:
-    centre = float(np.median(values))
-    return centre, NORMAL * float(np.median(np.abs(values - centre)))
+def _ratio(reference: Sequence[float]) -> float:
+    return 2 if len(reference) >= FEW else 10
+
+
+def _centre_and_spread(values: Iterable[float]) -> tuple[float, float]:
+    array = np.array(list(values))
+    centre = float(np.median(array))
+    return centre, NORMAL * float(np.median(np.abs(array - centre)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,21 +96,19 @@ class GradientLog:
             min(norm, threshold) if fired and threshold is not None else norm
             for norm, threshold, fired in zip(self.norms, self.thresholds, self.fired, strict=True)
         ]
-        return [
-            Explosion(
-                self.updates[each.onset],
-                self.updates[each.shown],
-                each.norm,
-                each.usual,
-                each.threshold,
-            )
-            for each in find_explosions(self.norms, self.losses, clipped)
-        ]
+        found = find_explosions(self.norms, self.losses, clipped)
+        at = self.updates
+        return [replace(each, onset=at[each.onset], shown=at[each.shown]) for each in found]
 
     @property
     def suggested_threshold(self) -> float | None:
-        """The highest threshold that would have stopped the explosions; None if there were none."""
-        return min((each.threshold for each in self.explosions), default=None)
+        """The highest norm to clip at that stops the explosions; None without any, or unknown.
+
+        Unknown it is where training exploded before it had one calm update: clip at 1, and look
+        again at what that stops.
+        """
+        known = [each.threshold for each in self.explosions if each.threshold is not None]
+        return min(known, default=None)
 
     @property
     def layers(self) -> list[str]:
@@ -180,11 +178,13 @@ class GradientLog:
         found = self.explosions
         if not found:
             return [f"no explosion; 99 of 100 norms are below {self.quantiles([0.99])[0.99]:.3g}"]
-        first = found[0]
+        first, threshold = found[0], self.suggested_threshold
+        stopped = sum(each.stopped for each in found)
         return [
-            f"explosions: {len(found)}, the first at update {first.onset} "
-            f"(norm {first.norm:.3g}, usually {first.usual:.3g})",
-            f"the highest threshold that would have stopped them: {self.suggested_threshold:.3g}",
+            f"explosions: {len(found)}, {stopped} of them stopped by clipping; the first at update "
+            f"{first.onset} (norm {first.norm:.3g}, usually {first.usual:.3g})",
+            "the highest threshold that stops them: "
+            + ("unknown; clip at 1 and look again" if threshold is None else f"{threshold:.3g}"),
         ]
 
 

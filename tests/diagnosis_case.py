@@ -81,34 +81,37 @@ def layer(name: str, decay: float, T: int = 120) -> dict:
 
 
 def log(T: int = 120, updates: int = 200) -> dict:
-    """A training that begins with gradients that die out fast, explodes once, and learns to look back."""
-    dice = random.Random(3)
-    norms, heat, at = [], [], list(range(1, updates + 1, 4))
-    for k in range(1, updates + 1):
-        size = 2.2 * math.exp(-k / 90) + 0.25
-        norms.append(size * math.exp(dice.gauss(0, 0.3)) * (9 if k in (37, 38, 90, 151) else 1))
-    for k in at:
-        decay = 0.80 + 0.16 / (1 + math.exp(-(k - 90) / 22)) + dice.gauss(0, 0.003)
-        heat.append(
-            [decay**lag * (1 + 0.2 * math.cos(math.pi * lag / 6)) / 1.2 for lag in range(T + 1)]
-        )
-    threshold, middle = 1.0, sorted(norms)
+    """A training that begins with gradients that die out fast, explodes, and learns to look back."""
+    dice, threshold = random.Random(3), 1.0
+    norms, looks = [], []
+    for index in range(updates):
+        size = (2.2 * math.exp(-index / 90) + 0.25) * math.exp(dice.gauss(0, 0.3))
+        norms.append(size * (9 if index in (36, 37, 89, 150) else 1))
+    for index in range(0, updates, 4):
+        decay = 0.80 + 0.16 / (1 + math.exp(-(index - 90) / 22)) + dice.gauss(0, 0.003)
+        lags = range(T, -1, -1)  # the newest step comes last
+        profile = [
+            0.02 * decay**lag * (1 + 0.2 * math.cos(math.pi * lag / 6)) / 1.2 for lag in lags
+        ]
+        above = [0.02 * (v / 0.02) ** 0.6 for v in profile]
+        profiles = {"layer.l0": profile, "layer.l1": above}
+        looks.append({"index": index, "cosine": 1.0, "norms": {}, "profiles": profiles})
+    ordered = sorted(norms)
     return {
-        "updates": list(range(1, updates + 1)),
+        "every": 4,
+        "updates": list(range(updates)),
+        "losses": [0.5] * updates,
         "norms": norms,
-        "clipped": [norm > threshold for norm in norms],
-        "threshold": threshold,
-        "suggested": 1.8,
-        "quantiles": {"median": middle[updates // 2], "95 %": middle[int(0.95 * updates)]},
-        "heat": [
-            {"layer": "layer.l0", "updates": at, "lags": list(range(T + 1)), "norms": heat},
-            {
-                "layer": "layer.l1",
-                "updates": at,
-                "lags": list(range(T + 1)),
-                "norms": [[v**0.6 for v in row] for row in heat],
-            },
+        "thresholds": [threshold] * updates,
+        "fired": [norm > threshold for norm in norms],
+        "looks": looks,
+        "not_finite": None,
+        "clipped_share": sum(norm > threshold for norm in norms) / updates,
+        "quantiles": {f"{q:g}": ordered[int(q * updates)] for q in (0.05, 0.5, 0.95)},
+        "explosions": [
+            {"onset": 36, "shown": 37, "norm": norms[36], "usual": 1.6, "threshold": 1.8}
         ],
+        "suggested_threshold": 1.8,
     }
 
 
@@ -160,7 +163,8 @@ def findings() -> list[dict]:
 def diagnosis(layers: int = 2) -> dict:
     names = (("layer.l0", 0.89), ("layer.l1", 0.94))[:layers]
     found = log()
-    found["heat"] = found["heat"][:layers]
+    for look in found["looks"]:
+        look["profiles"] = {name: look["profiles"][name] for name, _ in names}
     return {
         "model": "SequenceInput",
         "step": "month",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from drawing import (
     GRID,
     INK,
@@ -33,7 +34,6 @@ from drawing import (
     page,
     text,
 )
-
 from throughtime._files import write_atomically
 
 HERE = Path(__file__).parent

@@ -211,12 +211,11 @@ def test_a_few_rows_hold_one_of_the_longest() -> None:
 
 
 def test_states_that_are_not_finite_are_told_as_such() -> None:
-    layer = nn.RNN(1, 2, nonlinearity="relu", bias=False).double()
-    nn.init.constant_(layer.weight_hh_l0, 1e200)
-    nn.init.constant_(layer.weight_ih_l0, 1.0)
-    [trajectory] = trajectories(layer, torch.ones(6, 1, 1).double())
+    trajectory = trajectory_of("rnn")
     trajectory.states[0][4:] = math.nan
     shown = Jacobians.of(trajectory).to_dict()
+    assert [value is None for value in shown["radius"]] == [False] * 4 + [True] * 2
+    assert shown["log10_long_largest"] == [None] * 6
     json.dumps(shown, allow_nan=False)
 
 

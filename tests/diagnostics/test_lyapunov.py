@@ -95,6 +95,19 @@ def test_they_are_those_of_the_product_of_many_jacobians(name: str) -> None:
     assert len(found.exponents) == 2
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_tangents_go_forward_in_the_order_of_time(name: str) -> None:
+    """At the newest step the first one lies where all steps before have turned it."""
+    trajectory = read(LAYERS[name](), length=400, rows=2)
+    *before, newest = jacobians(trajectory)
+    q = torch.ones_like(newest[:, :, :1])
+    for J in before:
+        q = J @ q / (J @ q).norm(dim=1, keepdim=True)
+    found = Lyapunov.of(trajectory, exponents=1, warm_up=399)
+    wanted = (newest @ q).norm(dim=1).log().mean()
+    assert found.largest == pytest.approx(float(wanted), abs=1e-6)
+
+
 def test_a_rotation_in_the_linear_part_of_a_relu_is_at_the_edge() -> None:
     layer = nn.RNN(1, H, nonlinearity="relu", bias=False).double()
     with torch.no_grad():
@@ -140,6 +153,17 @@ def test_the_error_is_that_over_the_examples() -> None:
     assert found.error == pytest.approx(float(rates.std() / 2))
 
 
+def test_the_error_of_one_example_is_that_over_blocks_of_time() -> None:
+    layer = nn.RNN(1, 1, bias=False).double()
+    for weight in layer.parameters():
+        nn.init.ones_(weight)
+    x = torch.linspace(0, 2, 80).double().reshape(80, 1, 1)
+    [trajectory] = trajectories(layer, x)
+    found = Lyapunov.of(trajectory, warm_up=0)
+    blocks = (1 - trajectory.states[0][1:, 0, 0].square()).log().reshape(8, 10).mean(1)
+    assert found.error == pytest.approx(float(blocks.std() / 8**0.5))
+
+
 def test_directions_that_are_lost_have_minus_infinity() -> None:
     layer = nn.RNN(1, 3, nonlinearity="relu", bias=True).double()
     with torch.no_grad():
@@ -151,6 +175,12 @@ def test_directions_that_are_lost_have_minus_infinity() -> None:
     assert shown["exponents"][2] is None
     assert shown["verdict"] == "near the edge"
     assert shown["dimension"] == 2.0
+
+
+def test_a_direction_that_only_rounding_keeps_alive_is_lost() -> None:
+    U = torch.outer(torch.tensor([0.3, 0.7, 0.1]).double(), torch.tensor([1.0, 0.9, 0.2]).double())
+    found = Lyapunov.of(linear_net(U, 40))
+    np.testing.assert_allclose(found.exponents, [math.log(0.95), -math.inf, -math.inf], atol=1e-7)
 
 
 def test_a_net_that_is_dead_contracts() -> None:

@@ -124,6 +124,35 @@ def test_a_cell_of_ones_own_is_measured_and_left_alone() -> None:
     assert model.cell.rnn.weight.grad is None
 
 
+def test_dropout_and_zoneout_are_those_that_were_drawn() -> None:
+    torch.manual_seed(0)
+    layer = tt.nn.LSTM(IN, H, recurrent_dropout=0.5, zoneout=0.3).double()
+    [trajectory] = trajectories(layer, data()[0])
+    weights = [None if w is None else w.clone().requires_grad_() for w in trajectory.weights]
+    theta = [w for w in weights if w is not None]
+
+    def parts(K: int) -> Tensor:
+        states = tuple(s[T - K] for s in trajectory.states)
+        for t in range(T - K, T):
+            extras = [None if e is None else e[t] for e in trajectory.extras]
+            states = trajectory.step(trajectory.x[t], states, weights, extras)
+        newest = tuple(a[-1] for a in trajectory.adjoints)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(states, theta, newest)])
+
+    found = TruncationBias.of(trajectory, [1, 3, T])
+    wanted = [float((parts(K) - parts(T)).norm() / parts(T).norm()) for K in (1, 3, T)]
+    np.testing.assert_allclose(found.bias, wanted, rtol=1e-9)
+
+
+def test_a_gradient_of_zero_has_no_bias() -> None:
+    layer = nn.RNN(1, 2, nonlinearity="relu").double()
+    nn.init.constant_(layer.bias_ih_l0, -100.0)
+    found = TruncationBias.of(trajectories(layer, torch.zeros(5, 1, 1).double())[0])
+    assert np.isnan(found.bias).all()
+    assert found.smallest() is None
+    assert found.to_dict()["bias"] == [None] * 5
+
+
 def test_short_rows_contribute_what_they_have() -> None:
     torch.manual_seed(0)
     layer = nn.GRU(IN, H, batch_first=True).double()

@@ -35,16 +35,16 @@ class Score:
 class Diagnosis:
     """What the doctor would say of the stand-in: two layers, and the log of its own training."""
 
-    def __init__(self, forecaster):
+    def __init__(self, forecaster, step):
         from diagnosis_case import diagnosis  # beside the tests of all floors
 
         updates = forecaster.history.updates
-        self._dict = diagnosis() | {"step": "step"}
+        self._dict = diagnosis() | {"step": step}
         self._dict["log"] |= {
-            "updates": [update.index + 1 for update in updates],
+            "updates": [update.index for update in updates],
             "norms": [update.grad_norm for update in updates],
-            "clipped": [update.clipped for update in updates],
-            "threshold": updates[-1].threshold,
+            "fired": [update.clipped for update in updates],
+            "thresholds": [update.threshold for update in updates],
         }
 
     def to_dict(self):
@@ -211,8 +211,8 @@ class StandIn:
                 rows.setdefault(f"{self.name}-hi-{lv}", []).extend(hi)
         return self.panel.like(rows)
 
-    def diagnose(self, data=None):
-        return Diagnosis(self)
+    def diagnose(self, data=None, *, step="step"):
+        return Diagnosis(self, step)
 
     def save(self, path):
         with open(path, "wb") as file:

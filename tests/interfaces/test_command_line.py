@@ -11,7 +11,7 @@ import pytest
 from stand_in import SUNSPOTS, StandIn
 
 import throughtime
-from throughtime._errors import MissingExtraError
+from throughtime.drawing import theme
 from throughtime.interfaces.cli import main
 
 HEAVY = ("torch", "pandas", "polars", "plotly", "pyarrow", "numpy", "rich")
@@ -295,12 +295,7 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(run, yearly, monkeypatch):
 def test_without_plotly_the_report_is_refused_if_asked_for_and_left_out_if_not(
     run, yearly, tmp_path, monkeypatch
 ):
-    from throughtime.interfaces import page
-
-    def missing():
-        raise MissingExtraError("plotly, for the report", "it is not installed", page.INSTALL)
-
-    monkeypatch.setattr(page, "require_plotly", missing)
+    monkeypatch.setattr(theme, "find_spec", lambda name: None)
     code, _, err = run("forecast", yearly, "--h", "1", "--report", "r.html")
     assert code == 2
     assert "pip install 'throughtime[report]'" in err

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from stand_in import StandIn, sunspots
 
+from throughtime.drawing.doctor import pictures
 from throughtime.interfaces.page import render
-from throughtime.interfaces.report import Learning, Reach, ReportData, report_data
+from throughtime.interfaces.report import Learning, ReportData, report_data
 
 NASTY = "</script><script>alert('x')</script>&\"<b>"
 
@@ -71,7 +72,11 @@ def test_the_page_says_all_of_it(data):
         "hidden size",
     ):
         assert said in page.text
-    assert set(page.figures) == {"forecast", "backtest", "learning", "gradient", "reach"}
+    own, doctors = {"forecast", "backtest", "learning"}, set(page.figures)
+    assert own < doctors
+    assert {name.removeprefix("doctor-") for name in doctors - own} == {
+        picture.name for picture in pictures(data.diagnosis)
+    }
 
 
 def test_the_page_asks_no_network(data):
@@ -87,9 +92,10 @@ def test_the_page_asks_no_network(data):
 def test_the_page_is_accessible(data):
     page = Page(render(data))
     assert len(page.named("h1")) == 1
-    assert len(page.named("h2")) == 6
+    assert len(page.named("h2")) == 9
+    assert len(page.named("h3")) == 4
     assert page.named("html")[0]["lang"] == "en"
-    assert len(page.named("figcaption")) == len(page.named("figure")) == 5
+    assert len(page.named("figcaption")) == len(page.named("figure")) == 11
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     for _, attrs in page.tags:
         if "aria-labelledby" in attrs:
@@ -130,7 +136,8 @@ def test_many_series_can_be_chosen_from():
     assert len(page.named("option")) == 20
     assert "first 20 of 23" in page.text
     assert len(page.figures["forecast"]) == len(page.figures["backtest"]) == 20
-    assert sum("hidden" not in attrs for attrs in page.named("details")) == 1
+    tables = [attrs for attrs in page.named("details") if attrs["class"] == "of-series"]
+    assert sum("hidden" not in attrs for attrs in tables) == 1
 
 
 @pytest.mark.parametrize("kind", [lambda t: t, pa.Table.to_pandas, polars.from_arrow])
@@ -176,13 +183,11 @@ def test_the_figures_hold_the_numbers(data):
     assert tested["LSTM"]["y"].count(None) == 7
     assert tested["LinearAR"]["visible"] is True
     assert tested["Naive"]["visible"] == "legendonly"
-    [gradient] = figures["gradient"]
+    [gradient] = figures["doctor-history"]
     assert gradient["layout"]["yaxis"]["type"] == "log"
     crosses = next(trace for trace in gradient["data"] if "clipped" in trace["name"])
     assert len(crosses["x"]) == sum(data.learning.clipped)
     assert min(crosses["y"]) > data.learning.threshold
-    [reach] = figures["reach"]
-    assert any("memory" in note["text"] for note in reach["layout"]["annotations"])
 
 
 def test_origins_that_overlap_are_thinned_and_said():
@@ -213,7 +218,7 @@ def test_runs_without_validation_clipping_or_memory_are_drawn(data):
     plain = replace(
         data,
         learning=Learning([1.0, 0.5], [1.0, 0.0], [False, False], None),
-        reach=Reach([0, 1, 2], [1.0, 0.9, 0.0], math.inf, None),
+        diagnosis={"log": {"updates": [0, 1], "norms": [1.0, 0.0], "thresholds": [None, None]}},
         scores=data.scores[:1],
         season_length=1,
         level=(),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from stand_in import Score, StandIn, sunspots
 
+from throughtime._words import aligned, number
 from throughtime.interfaces import console, words
 from throughtime.interfaces.progress import Bars, Tally
 
@@ -65,14 +66,14 @@ def test_the_reading_of_the_reach(memory, season, said):
 
 @given(st.floats(-1e300, 1e300) | st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_any_number_can_be_written_shortly(value):
-    assert 0 < len(words.number(value)) <= 14
-    [text] = words.aligned([value])
+    assert 0 < len(number(value)) <= 14
+    [text] = aligned([value])
     assert text == "n/a" or float(text.replace(",", "")) == pytest.approx(value, rel=0.006, abs=0)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9))
 def test_aligned_numbers_share_their_decimals(values):
-    texts = words.aligned(values)
+    texts = aligned(values)
     if not any("e" in text for text in texts) and "0" not in texts:
         assert len({len(text.partition(".")[2]) for text in texts}) == 1
 

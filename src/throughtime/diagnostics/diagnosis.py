@@ -5,20 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from throughtime._checks import positive_int
 from throughtime.diagnostics.findings import SEVERITIES, Finding
+from throughtime.diagnostics.gradient_log import GradientLog
 from throughtime.diagnostics.lag_profile import LagProfile, lag_profile
 from throughtime.diagnostics.measures import LayerMeasures, Measures
 from throughtime.diagnostics.need import Dependence, Need, data_need, need_of_windows
 from throughtime.diagnostics.rules import RULES
 from throughtime.diagnostics.trajectory import Loss, trajectories
-
-if TYPE_CHECKING:
-    from throughtime.diagnostics.watch import GradientLog
 
 MARKS = {"serious": "!!", "warning": " !", "note": " -", "fine": "ok"}
 

@@ -108,7 +108,7 @@ class Jacobians:
         None: up to eight examples, and up to all steps, as take a second or two. Costs about 4 n^3
         operations for every step and example, and 30 n^3 for every one-step matrix and every lag;
         the matrices of few steps at a time are held. A thousand steps of an LSTM of 256 units take
-        half a minute.
+        some fifteen seconds of one core.
         """
         T, n, B = trajectory.length, trajectory.joint.shape[-1], trajectory.x.shape[1]
         if rows is None:

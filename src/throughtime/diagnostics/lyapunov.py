@@ -137,21 +137,20 @@ class Lyapunov:
 
 
 def _logs(trajectory: Trajectory, k: int) -> Tensor:
-    """Return ln |r_ii| for every step, example and tangent, [T, R, k]; NaN where there is no step."""
+    """Return ln |r_ii| for every step, example and tangent, [T, R, k].
+
+    NaN before a short row begins, while its tangents turn as they like, and where states are not finite.
+    """
     T, R, n = trajectory.length, trajectory.x.shape[1], trajectory.joint.shape[-1]
     start = torch.randn(R, n, k, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     Q = torch.linalg.qr(start).Q
     real = (trajectory.real[:-1] & trajectory.real[1:]).cpu()
     logs = torch.full((T, R, k), math.nan, dtype=torch.float64)
     for t in range(T):
-        Z = _pushed(trajectory, t, Q)
-        if not bool(Z.isfinite().all()):
-            break
-        turned, r = torch.linalg.qr(Z)
+        Q, r = torch.linalg.qr(_pushed(trajectory, t, Q))
         r = r.diagonal(dim1=-2, dim2=-1).abs()
         lost = r <= n * torch.finfo(r.dtype).eps * r.amax(-1, keepdim=True)
         logs[t, real[t]] = torch.where(lost, 0.0, r).log()[real[t]]
-        Q = torch.where(real[t, :, None, None], turned, Q)
     return logs
 
 

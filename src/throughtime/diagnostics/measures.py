@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from throughtime._errors import DataError
 from throughtime.diagnostics.gates import Gates
+from throughtime.diagnostics.gradient_log import GradientLog
 from throughtime.diagnostics.jacobians import Jacobians
 from throughtime.diagnostics.lag_profile import LagProfile
 from throughtime.diagnostics.lyapunov import Lyapunov
 from throughtime.diagnostics.need import Need
 from throughtime.diagnostics.trajectory import Trajectory
 from throughtime.diagnostics.truncation_bias import TruncationBias
-
-if TYPE_CHECKING:
-    from throughtime.diagnostics.watch import GradientLog
 
 Trial = Callable[[Callable[[nn.Module], Any]], tuple[LagProfile, ...]]
 
@@ -54,7 +52,7 @@ class LayerMeasures:
             trajectory.x.shape[1],
             trajectory.skipped,
             LagProfile.of(trajectory),
-            Jacobians.of(trajectory, rows=8 if rows is None else rows),
+            Jacobians.of(trajectory, rows=rows),
             _exponents(trajectory, rows),
             Gates.of(trajectory),
             TruncationBias.of(trajectory),

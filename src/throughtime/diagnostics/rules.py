@@ -20,13 +20,14 @@ import numpy.typing as npt
 from throughtime.diagnostics.findings import Cure, Finding
 from throughtime.diagnostics.measures import LayerMeasures, Measures, furthest
 from throughtime.nn import Init, chrono, identity, orthogonal
-from throughtime.training import RandomTruncation, Truncation
+from throughtime.training import L2, RandomTruncation, Truncation
 
 LOST, FAINT, GROWN = 1e-4, 1e-2, 100.0
 SMALLEST_HALF = 2.0**-24  # of float16; smaller gradients are zero there
 SATURATED, DEAD = 0.5, 0.1  # shares of units
 TOLERATED_BIAS = 0.1
 BUSY = 0.9  # a clip that fires this often is a learning rate
+STRAIGHT = 0.9  # the cosine between a gradient and what clipping leaves of it
 
 Evidence = dict[str, float | int | str | None]
 Rule = Callable[[Measures], Finding | None]
@@ -41,9 +42,11 @@ def reach(found: Measures) -> Finding | None:
     if not share <= GROWN:  # it explodes, which is another finding
         return None
     what, back = _cycle_or_lag(found, m), f"{_steps(found, m)} back"
-    there = f"the gradient that reaches {back} is {_small(share)} of the newest one"
+    beyond = m > max(each.steps for each in found.layers)  # then the profile is carried on
+    reaches = "would reach" if beyond else "reaches"
+    there = f"the gradient that {reaches} {back} is {_small(share)} of the newest one"
     if share == 0:
-        there = f"no gradient at all reaches {back}"
+        there = f"no gradient at all {reaches} {back}"
     evidence: Evidence = {"lag": m, "gradient": share, "layer": layer}
     if share >= FAINT:
         return Finding("fine", "reach", f"{what}; {there}: this net can learn it.", evidence)
@@ -167,33 +170,32 @@ def chaos(found: Measures) -> Finding | None:
 
 def explosions(found: Measures) -> Finding | None:
     """Say what would have stopped the explosions that were seen in training."""
-    if found.log is None or not found.log.explosions:
+    exploded = [] if found.log is None else found.log.explosions
+    if not exploded:
         return None
-    count, threshold = len(found.log.explosions), found.log.suggested_threshold
-    sentence = f"Training exploded {'once' if count == 1 else f'{count} times'}"
-    evidence: Evidence = {"explosions": count, "first at update": found.log.explosions[0]}
-    if threshold is None:
-        return Finding("serious", "training", f"{sentence}.", evidence)
+    count, threshold = len(exploded), min(each.threshold for each in exploded)
+    sentence = (
+        f"Training exploded {'once' if count == 1 else f'{count} times'}, first at update "
+        f"{exploded[0].onset}; {threshold:.2g} is the highest clipping norm that would have stopped it."
+    )
     cure = Cure(f"clip={threshold:.2g}", {"clip": float(f"{threshold:.2g}")})
-    sentence += f"; {threshold:.2g} is the highest clipping norm that would have stopped it."
-    return Finding("serious", "training", sentence, evidence | {"threshold": threshold}, (cure,))
+    evidence: Evidence = {"explosions": count, "threshold": threshold, "norm": exploded[0].norm}
+    return Finding("serious", "training", sentence, evidence, (cure,))
 
 
 def not_finite(found: Measures) -> Finding | None:
     """Name the first tensor that was not finite in training."""
-    if found.log is None or found.log.first_not_finite is None:
+    if found.log is None or found.log.not_finite is None:
         return None
-    name = found.log.first_not_finite
-    sentence = f"The first tensor that was not finite in training is {name}."
-    return Finding("serious", "training", sentence, {"tensor": str(name)})
+    sentence = f"Training broke: the first tensor that was not finite is {found.log.not_finite}."
+    return Finding("serious", "training", sentence, {"tensor": found.log.not_finite})
 
 
 def busy_clip(found: Measures) -> Finding | None:
     """Say where clipping fires so often that it is a learning rate."""
-    share = None if found.log is None else found.log.share_clipped
-    if share is None or share < BUSY or found.log is None:
+    if found.log is None or not found.log.clipped_share >= BUSY:
         return None
-    usual = found.log.quantile(0.9)
+    share, usual = found.log.clipped_share, found.log.quantiles((0.95,))[0.95]
     sentence = (
         f"Clipping fired in {100 * share:.0f} % of the updates: it sets the length of every step, "
         "as a learning rate would; clip what is rare."
@@ -202,24 +204,42 @@ def busy_clip(found: Measures) -> Finding | None:
     return Finding("note", "training", sentence, {"share": share, "usual norm": usual}, (cure,))
 
 
+def crooked_clip(found: Measures) -> Finding | None:
+    """Say where clipping turns the gradient round, as clipping by value does."""
+    looks = [] if found.log is None else found.log.looks
+    cosine = min((look.cosine for look in looks if math.isfinite(look.cosine)), default=1.0)
+    if cosine >= STRAIGHT:
+        return None
+    sentence = (
+        f"Clipping turns the gradient: the cosine between it before and after is {cosine:.2f} at "
+        "worst; clipping by norm keeps its direction."
+    )
+    usual = found.log.quantiles((0.5,))[0.5] if found.log is not None else 1.0
+    cure = Cure(f"clip={usual:.2g}", {"clip": float(f"{usual:.2g}")})
+    return Finding("note", "training", sentence, {"cosine": cosine}, (cure,))
+
+
 def saturation(found: Measures) -> Finding | None:
-    """Say where gates or units have run into the flat ends of their functions."""
+    """Say where tanh has run into its flat ends; gates that are nearly shut or open may be meant so."""
     shares = [
-        (gate.saturation, name, layer.layer)
+        (gate.saturation, name, layer.layer, layer.operator)
         for layer in found.layers
         for name, gate in layer.gates.gates.items()
-        if gate.kind != "relu"
+        if gate.kind == "tanh"
     ]
-    share, gate, layer = max(shares, default=(0.0, "", ""))
+    share, gate, layer, operator = max(shares, default=(0.0, "", "", ""))
     if share < SATURATED:
         return None
     sentence = (
-        f"{100 * share:.0f} % of the values of {gate} in {layer} lie in the flat ends of their function, "
+        f"{100 * share:.0f} % of the values of {gate} in {layer} lie in the flat ends of tanh, "
         "where little gradient passes."
     )
     evidence: Evidence = {"layer": layer, "gate": gate, "share": share}
-    cures = (Cure("weight_decay=0.01"), Cure("clip=0.5", {"clip": 0.5}))
-    return Finding("warning", "saturation", sentence, evidence, cures)
+    shrink = L2(1e-3, "weight")
+    cures = [Cure(f"penalties={shrink!r}", {"penalties": shrink})]
+    if operator == "lstm":
+        cures.insert(0, Cure("layer_norm=True", {"layer_norm": True}))
+    return Finding("warning", "saturation", sentence, evidence, tuple(cures))
 
 
 def dead_units(found: Measures) -> Finding | None:
@@ -237,8 +257,9 @@ def truncation(found: Measures) -> Finding | None:
     """Say how short a truncation the gradient bears."""
     layer = max(found.layers, key=lambda each: each.steps)
     K = layer.truncation_bias.smallest(TOLERATED_BIAS)
-    if K is None or layer.steps < 2 * K:
-        return None
+    lag = needed(found)
+    if K is None or layer.steps < 2 * K or (lag is not None and lag > K):
+        return None  # a net that does not see what it needs can be cut anywhere
     sentence = (
         f"Backpropagation may be cut after {_steps(found, K)} of {layer.steps}: the gradient changes "
         f"by less than {100 * TOLERATED_BIAS:.0f} %."
@@ -282,6 +303,7 @@ RULES: tuple[Rule, ...] = (
     explosions,
     not_finite,
     busy_clip,
+    crooked_clip,
     saturation,
     dead_units,
     truncation,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from throughtime.drawing.dynamics import long_jacobian, lyapunov, singular_values
-from throughtime.drawing.heat import heat_map
+from throughtime.drawing.heat import heat_map, heats
 from throughtime.drawing.memory import lag_profile, truncation_bias
 from throughtime.drawing.openings import gates
 from throughtime.drawing.panels import together
@@ -59,9 +59,7 @@ def _more(name: str, diagnosis: Mapping[str, Any]) -> str:
 
 def _heat(diagnosis: Mapping[str, Any]) -> Any:
     log = diagnosis.get("log") or {}
-    if not any(layer["norms"] for layer in log.get("heat") or ()):
-        return None
-    return heat_map(log, diagnosis.get("need"), _step(diagnosis))
+    return heat_map(log, diagnosis.get("need"), _step(diagnosis)) if heats(log) else None
 
 
 def _history(diagnosis: Mapping[str, Any]) -> Any:

@@ -121,15 +121,19 @@ def long_jacobian(layers: Sequence[Mapping[str, Any]], step: str = "step") -> An
     figure.update_xaxes(title_text=f"{step}s in a row", rangemode="tozero")
     figure.update_yaxes(title_text="power of ten", tickprefix="10<sup>", ticksuffix="</sup>")
     shown = [layer for layer in layers if layer.get("jacobians")]
+    sizes = [-2.0, 0.0]
     for k, layer in enumerate(shown):
         found, own = layer["jacobians"], f"{layer['layer']}: " if len(shown) > 1 else ""
         stroke, _ = colour(k)
         largest = [_finite(v) for v in found["log10_long_largest"]]
         line(figure, found["lags"], largest, f"{own}largest", stroke, 2.4, markers=True)
+        sizes += [v for v in largest if v is not None]
         if len(shown) < 3:
             condition = [_finite(v) for v in found["log10_long_condition"]]
             weak = INK if len(shown) == 1 else stroke
             line(figure, found["lags"], condition, f"{own}largest over smallest", weak, dash="dot")
+    # the condition soon leaves every scale on which the largest value could be read
+    figure.update_yaxes(range=[min(sizes) - 0.5, max(sizes) + 3])
     limit(figure, -2.0, "1 %", WARN)
     return figure
 

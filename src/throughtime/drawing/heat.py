@@ -1,9 +1,10 @@
 """How far back the gradient reaches, update by update, as a picture of heat.
 
 Every row is one update: the lag profile phi_l / phi_0 at that moment of the training, the newest time
-step at the right, the past to the left. The scale is logarithmic and always ends in the dark at
-0.01 %, so that a colour means the same in every picture; the line is the memory, the first lag under
-1 %. A net that cannot learn from the past is black on the left; one that explodes is brightest there.
+step at the right, the past to the left. The line is the memory, the first lag under 1 %. Colours are
+those of things that glow: dark from 0.01 % down, pale at the size of the newest, blue beyond. They are
+even steps of size for the eye, and the same in every picture: a net that cannot learn from the past is
+black on the left, one that explodes is blue there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from throughtime.drawing.theme import blank
 COLDEST, HOTTEST = -4, 6  # log10; what lies beyond is drawn in the colour of the end
 MOST_ROWS, MOST_COLUMNS = 160, 264
 FORGOTTEN = 0.01
-_LINE, _NEED = "#ffffff", "#7fe3ff"
+_GROWING = ("#b9f2c8", "#55d8e6", "#2c9cf2", "#2348d8")  # from the size of the newest upwards
+_LINE, _NEED = "#ffffff", "#4db8d8"
 
 
 def heat_map(
@@ -28,8 +30,8 @@ def heat_map(
     """Draw the gradient's size over time by update, one panel a layer.
 
     Args:
-        log: `heat`, a list of `layer`, `updates` [U], `lags` [T] and `norms` [U][T] (relative to
-            the newest; None where nothing was measured).
+        log: `looks`, each with the `index` of an update (from 0) and `profiles`: by layer, the norm of
+            the gradient at every time step, the newest last; None where there was no step.
         need: a `cycle` of the data, marked where the picture reaches that far.
         step: the word for a time step.
 
@@ -39,12 +41,11 @@ def heat_map(
     Raises:
         MissingExtraError: plotly is not installed.
 
-    >>> heat = {"layer": "l0", "updates": [1, 2], "lags": [0, 1, 2], "norms": [[1, 0.1, 0], [1, 2, 4]]}
-    >>> heat_map({"heat": [heat]}).data[0].z
-    >>> heat.z
-    ((0.0, -1.0, -4.0), (0.0, 0.301, 0.602))
+    >>> looks = [{"index": 0, "profiles": {"l0": [0, 0.1, 1]}}, {"index": 9, "profiles": {"l0": [8, 4, 2]}}]
+    >>> list(heat_map({"looks": looks}).data[0].z)
+    [[0.0, -1.0, -4], [0.0, 0.301, 0.602]]
     """
-    layers = log.get("heat") or []
+    layers = heats(log)
     top = hottest(layers)
     panels = [(layer["layer"], _layer(layer, top, need, step)) for layer in layers]
     if len(panels) == 1:
@@ -54,10 +55,38 @@ def heat_map(
     return together([[panel] for panel in panels], height=320)
 
 
+def heats(log: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return, by layer, the `updates` (from 1), the `lags`, and the `norms` relative to the newest.
+
+    >>> heats({"looks": [{"index": 0, "profiles": {"l0": [1, 2, 4]}}]})
+    [{'layer': 'l0', 'updates': [1], 'lags': [0, 1, 2], 'norms': [[1.0, 0.5, 0.25]]}]
+    """
+    looks = log.get("looks") or ()
+    found = []
+    for name in dict.fromkeys(name for look in looks for name in look["profiles"]):
+        own = [look for look in looks if look["profiles"].get(name)]
+        rows = [_relative(look["profiles"][name]) for look in own]
+        T = max(map(len, rows), default=0)
+        if T:
+            norms = [row + [None] * (T - len(row)) for row in rows]
+            updates = [look["index"] + 1 for look in own]
+            found.append(
+                {"layer": name, "updates": updates, "lags": list(range(T)), "norms": norms}
+            )
+    return found
+
+
+def _relative(profile: Sequence[float | None]) -> list[float | None]:
+    newest = profile[-1]
+    if newest is None or not newest > 0:
+        return [None] * len(profile)
+    return [None if v is None else v / newest for v in reversed(profile)]
+
+
 def hottest(layers: Sequence[Mapping[str, Any]]) -> int:
     """Return the exponent of ten at which the scale ends: 0 unless something grows into the past."""
-    sizes = (v for layer in layers for row in layer["norms"] for v in row if v is not None)
-    largest = max(sizes, default=1.0)
+    sizes = (v for layer in layers for row in layer["norms"] for v in row)
+    largest = max((v for v in sizes if v is not None and not math.isnan(v)), default=1.0)
     if not math.isfinite(largest):
         return HOTTEST
     return min(HOTTEST, max(0, math.ceil(math.log10(largest) - 0.15))) if largest > 0 else 0
@@ -90,7 +119,7 @@ def _layer(layer: Mapping[str, Any], top: int, need: Mapping[str, Any] | None, s
         z=z,
         zmin=COLDEST,
         zmax=top,
-        colorscale="Inferno",
+        colorscale=_colours(top),
         showscale=True,
         colorbar=_key(top),
         hoverongaps=False,
@@ -153,11 +182,25 @@ def _draw_need(figure: Any, cycle: int) -> None:
         yanchor="bottom",
         showarrow=False,
         font={"color": _NEED},
+        bgcolor="rgba(0,0,0,0.4)",
     )
 
 
+def _colours(top: int) -> list[tuple[float, str]]:
+    """Return the colours over [0, 1]: up to the size of the newest always the same."""
+    from plotly.colors import sequential
+
+    glow = sequential.Inferno
+    newest = -COLDEST / (top - COLDEST)
+    scale = [(newest * k / (len(glow) - 1), shade) for k, shade in enumerate(glow)]
+    if top > 0:
+        steps = len(_GROWING)
+        scale += [(newest + (1 - newest) * (k + 1) / steps, c) for k, c in enumerate(_GROWING)]
+    return scale
+
+
 def _key(top: int) -> dict[str, Any]:
-    exponents = list(range(COLDEST, top + 1))
+    exponents = list(range(COLDEST, top + 1, 1 if top < 2 else 2))
     return {
         "orientation": "h",
         "x": 0,
@@ -170,7 +213,8 @@ def _key(top: int) -> dict[str, Any]:
         "tickvals": exponents,
         "ticktext": [_size(e) for e in exponents],
         "ticks": "",
-        "ticklabelposition": "outside top",
+        "tickangle": 0,
+        "ticklabelposition": "outside",
         "title": {"text": "size of the gradient beside the newest step's", "side": "top"},
     }
 

@@ -60,13 +60,14 @@ def lag_profile(
             dash=dash,
             hovertemplate="%{y:.2~p}",
         )
-    limit(figure, 0.01, "1 %")
+    last = max((p["lags"][-1] for _, p in profiles if p["lags"]), default=0)
+    beyond = ((need or {}).get("cycle") or 0) > last
+    limit(figure, 0.01, "1 %", side="left" if beyond else "right")
     if len(profiles) == 1:
         figure.update_layout(showlegend=False)
         memory = profiles[0][1].get("memory")
         if memory is not None:
             mark(figure, memory, f"memory: {count(memory, step)}", low=True)
-    last = max((p["lags"][-1] for _, p in profiles if p["lags"]), default=0)
     if need is not None:
         _draw_need(figure, need, last, step)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from throughtime.drawing.theme import COLOURS, INK, MODEL, blank
+from throughtime.drawing.theme import COLOURS, HEIGHT, INK, MODEL, blank
 
 _NAMES = {
     "lstm": {"i": "input", "f": "forget", "g": "candidate", "o": "output", "tanh(c)": "shown cell"},
@@ -49,6 +49,7 @@ def gates(layers: Sequence[Mapping[str, Any]]) -> Any:
             x=shares,
             y=names,
             orientation="h",
+            width=min(0.65, 0.12 * len(rows)),  # a gate alone is no wall
             name=name,
             marker={"color": stroke, "opacity": 0.75},
             hovertemplate="%{x:.1%}",
@@ -63,10 +64,10 @@ def gates(layers: Sequence[Mapping[str, Any]]) -> Any:
             marker={"color": INK, "size": 9, "line": {"color": "#ffffff", "width": 1.5}},
             hovertemplate="%{x:.2f}",
         )
-    figure.update_layout(barmode="stack", bargap=0.35, hovermode="y unified")
+    figure.update_layout(barmode="stack", hovermode="y unified", legend_traceorder="normal")
     figure.update_xaxes(tickformat=".0%", range=[0, 1.0], title_text="share of values")
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.layout.height = max(280, 120 + 34 * len(rows))
+    figure.layout.height = max(HEIGHT, 120 + 34 * len(rows))
     return figure
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from throughtime.drawing.theme import HEIGHT, INK, blank
 
-_HEAD, _FOOT, _SIDE = 100, 58, 110  # pixels over, under and left of the axes of a cell
+_TITLE, _LINE, _BAR = 34, 16, 52  # pixels that a title, a line of names and a colour bar take
+_FOOT, _SIDE = 58, 110  # pixels under and left of the axes of a cell
 _WIDTH = 1100  # pixels for which the gaps between columns are reckoned
 _LETTERS = 84  # that fit on a line over a panel of half the width
-_KEPT = ("barmode", "bargap")
+_KEPT = ("barmode",)
 _AXIS = re.compile(r"([xy])axis(\d*)")
 _REFERENCE = re.compile(r"([xy])(\d*)( domain)?")
 _STROKES = {"solid": "\u2501", "dash": "\u254c", "dot": "\u2508", "dashdot": "\u254d"}
@@ -36,17 +37,22 @@ def together(rows: Sequence[Sequence[Panel]], height: int = HEIGHT) -> Any:
 
     heights = [max([height, *(panel.layout.height for _, panel in row)]) for row in rows]
     total = sum(heights)
-    layout: dict[str, Any] = {**blank(total).to_plotly_json()["layout"], "hovermode": "closest"}
+    layout: dict[str, Any] = {
+        **blank(total or height).to_plotly_json()["layout"],
+        "hovermode": "closest",
+    }
     for name in ("xaxis", "yaxis", "legend"):
         del layout[name]
     layout |= {"showlegend": False, "shapes": [], "annotations": [], "meta": "small multiples"}
     traces: list[dict[str, Any]] = []
     axes = top = 0
     for row, high in zip(rows, heights, strict=True):
-        for k, (title, panel) in enumerate(row):
-            plain = panel.to_plotly_json()
-            head, foot = (24, 0) if "meta" in plain["layout"] else (_HEAD, _FOOT)
-            y0, y1 = 1 - (top + high - foot) / total, 1 - (top + head) / total
+        plains = [panel.to_plotly_json() for _, panel in row]
+        head = max(_TITLE + _LINE * len(_names(plain)) + _over(plain) for plain in plains)
+        for k, ((title, _), plain) in enumerate(zip(row, plains, strict=True)):
+            nested = "meta" in plain["layout"]
+            y0 = 1 - (top + high - (0 if nested else _FOOT)) / total
+            y1 = 1 - (top + (_LINE if nested else head)) / total
             box = (k / len(row) + (_SIDE / _WIDTH if k else 0), (k + 1) / len(row), y0, y1)
             layout["annotations"].append(_title(title, plain, axes))
             axes += _place(plain, box, axes, layout, traces)
@@ -104,14 +110,9 @@ def _colour_bar(bar: dict[str, Any], box: Box) -> dict[str, Any]:
 
 
 def _title(text: str, panel: dict[str, Any], axes: int) -> dict[str, Any]:
-    """Return the words over a panel: its title, and below it the names of its lines.
-
-    They make room for a colour bar, and over small multiples for the title of the first.
-    """
-    keys = list(_keys(panel)) if panel["layout"].get("showlegend") is not False else []
-    bar = any(trace.get("showscale") for trace in panel["data"])
+    """Return the words over a panel: its title, and below it the names of its lines."""
     return {
-        "text": "<br>".join([f"<b>{text}</b>", *_in_lines(keys)]),
+        "text": "<br>".join([f"<b>{text}</b>", *_names(panel)]),
         "x": 0,
         "xref": _referred("x domain", axes),
         "xanchor": "left",
@@ -119,10 +120,23 @@ def _title(text: str, panel: dict[str, Any], axes: int) -> dict[str, Any]:
         "y": 1,
         "yref": _referred("y domain", axes),
         "yanchor": "bottom",
-        "yshift": 8 + 52 * bar + 22 * ("meta" in panel["layout"]),
+        "yshift": 6 + _over(panel),
         "showarrow": False,
         "font": {"size": 12, "color": INK},
     }
+
+
+def _over(panel: dict[str, Any]) -> int:
+    """Return the pixels over the axes that a colour bar takes, and in small multiples a title."""
+    bar = any(trace.get("showscale") for trace in panel["data"])
+    return _BAR * bar + (_TITLE - 12) * ("meta" in panel["layout"])
+
+
+def _names(panel: dict[str, Any]) -> list[str]:
+    """Return lines of the names of a panel's lines, where there is more than one to tell apart."""
+    if panel["layout"].get("showlegend") is False:
+        return []
+    return _in_lines(list(_keys(panel)))
 
 
 def _keys(panel: dict[str, Any]) -> Iterator[tuple[str, int]]:

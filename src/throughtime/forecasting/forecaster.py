@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName
-from throughtime.diagnostics import LagProfile
+from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
 from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.cures import (
@@ -25,6 +25,7 @@ from throughtime.forecasting.cures import (
     trained_with,
 )
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
+from throughtime.forecasting.doctor import examined, treat
 from throughtime.forecasting.examples import ScaledWindows, choose_residual
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
@@ -74,10 +75,11 @@ class Forecaster:
         clip=0.5                 the largest norm of the gradient; None for no clipping
         penalties=L2(1e-4)       what is added to the loss: L1, L2, Vanishing of `tt.training`
         preprogram="linear"      start from a linear autoregression, or "seasonal"
+        cure="auto"              let the doctor look at a short pilot and choose (`treatment` says what)
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
     `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
-    reaches). Raises `SettingError` for a setting out of its range.
+    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on). Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -103,10 +105,13 @@ class Forecaster:
         n_windows: int = 8,
         training: TrainingSettings = TRAINING,
         seed: int = 0,
+        cure: Literal["auto"] | None = None,
         **cures: Unpack[Cures],
     ) -> None:
         check_names(cures, [n for n in signature(type(self)).parameters if n != "cures"])
         self.h = positive_int("h", h)
+        one_of("cure", cure, [None, "auto"])
+        self.cure = cure
         one_of("transform", transform, [None, *TRANSFORMS])
         one_of("residual", residual, [None, "level", "last", "season"])
         for name, value in (("context_length", context_length), ("season_length", season_length)):
@@ -131,6 +136,8 @@ class Forecaster:
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
         self._reach: LagProfile | None = None
+        self.treatment: tuple[Finding, ...] = ()
+        self.log: GradientLog | None = None
         self.history, self.pilot = History(), History()
 
     @property
@@ -210,9 +217,22 @@ class Forecaster:
         else:
             design, (updates, pilot) = self._piloted(panel, panel, observers)
             backtest = None
-        model, history = fit(panel, design, updates, observers, "final fit")
+        watch = Watch(every=10)
+        model, history = fit(panel, design, updates, (*observers, watch), "final fit")
         self._take(panel, model, backtest, history, pilot)
+        self.log = watch.log
         return self
+
+    def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:
+        """Say how far back the nets' gradients reach, what is wrong, and which argument cures it.
+
+        Measured on the first of the nets and windows of the table that `fit` saw, or of `data`; what
+        training looked like belongs to it while the forecaster is the one that was fitted. `step` is
+        the word for a time step, such as "month".
+        """
+        fitted, model = self._need_fit()
+        panel = fitted if data is None else self._read(data)
+        return examined(model.design, model.network, panel, self.log, step)
 
     def predict(self, data: Any = None, *, level: Sequence[float] = (80, 95)) -> Any:
         """Return the next h values of every series, with intervals at `level` percent.
@@ -275,6 +295,7 @@ class Forecaster:
         pilot: History,
     ) -> None:
         self._fitted, self._backtest, self._reach = (panel, model), backtest, None
+        self.log = None
         self.history, self.pilot = history, pilot
 
     def _read(self, data: Any) -> Panel:
@@ -326,7 +347,21 @@ class Forecaster:
         self, panel: Panel, whole: Panel, observers: Sequence[Observer]
     ) -> tuple[Design, tuple[int, History]]:
         design = self._decide(panel, whole)
+        if self.cure == "auto":
+            longest = min(LONGEST_CONTEXT, (int(panel.lengths.max()) - self.h) // 2)
+            design, treatment = treat(panel, design, self._chosen(), longest, observers)
+            self.treatment = treatment
         return design, count_updates(panel, design, observers, "pilot")
+
+    def _chosen(self) -> set[str]:
+        """Return the cures that were passed and are not what would be without them."""
+        usual = {each.name: each.default for each in fields(Design)}
+        chosen = {name for name in OF_THE_NET if self._given[name] != usual[name]}
+        if self._given["training"].clip != TRAINING.clip:
+            chosen.add("clip")
+        if self._given["context_length"] is not None:
+            chosen.add("context_length")
+        return chosen
 
     def _decide(self, panel: Panel, whole: Panel) -> Design:
         """Fill in what the user left open, from nothing but this panel.

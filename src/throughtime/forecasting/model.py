@@ -206,7 +206,7 @@ def fit(
     """Fit all paths to everything in the panel, the nets with a given number of updates."""
     training = replace(design.training, max_updates=updates, patience=None)
     linear, network, examples = _linear(panel, design), design.network(), design.examples(panel)
-    with _threads(design):
+    with threads(design):
         explained = _preprogrammed(network, design, linear, examples, observers)
         trainer = Trainer(network, losses.mae, training, observers)
         history = _whole(trainer.fit(examples, name=name))
@@ -231,7 +231,7 @@ def count_updates(
     network, linear = design.network(), None
     if design.preprogram == "linear":  # of what is known before the validation part
         linear = _linear(panel.cut(n_validation + design.h - 1), design)
-    with _threads(design):
+    with threads(design):
         _preprogrammed(network, design, linear, train, observers)
         trainer = Trainer(network, losses.mae, design.training, observers)
         history = _whole(trainer.fit(train, validation, name=name))
@@ -272,7 +272,7 @@ def _whole(history: History) -> History:
 
 
 @contextmanager
-def _threads(design: Design) -> Iterator[None]:
+def threads(design: Design) -> Iterator[None]:
     """Keep small nets on one thread: a second costs more than it gives, on busy cores ten times."""
     before = torch.get_num_threads()
     numbers_a_step = design.members * (design.training.batch_size or 256) * design.hidden_size

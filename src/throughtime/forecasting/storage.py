@@ -73,6 +73,7 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     given |= {
         "transform": None if transforms is None else transforms[0],
         "n_windows": forecaster.n_windows,
+        "cure": forecaster.cure,
         "freq": None if forecaster.freq is None else forecaster.freq.alias,
     }
     whole = Snapshot(facts={"given": given})

@@ -95,18 +95,17 @@ def diagnose(
         options.file, {"the model": model, "--report": report} if model else {"--report": report}
     )
     reading, panel = tasks.read_panel(options, talk)
-    forecaster: Any
     if model is None:
         options = options if asked else replace(options, h=usual_horizon(panel, options.season))
         forecaster = tasks.new_forecaster(options, n_windows=0)
         with talk.watching() as observer:
             forecaster.fit(panel, observers=[observer])
-        diagnosis = forecaster.diagnose()
+        diagnosis = forecaster.diagnose(step=tasks.step_word(forecaster.panel))
     else:
         forecaster = throughtime.load(model)
         _check_step(panel, forecaster.panel)
         options = replace(options, h=forecaster.h)
-        diagnosis = forecaster.diagnose(panel)
+        diagnosis = forecaster.diagnose(panel, step=tasks.step_word(panel))
     _say(options, diagnosis, forecaster, reading, panel, report, hint, talk)
 
 
@@ -143,10 +142,7 @@ def _say(
     hint: str,
     talk: Talk,
 ) -> None:
-    from throughtime.interfaces.report import diagnosed
-
-    plain = diagnosed(diagnosis, tasks.step_word(panel))
-    written = {}
+    plain, written = diagnosis.to_dict(), {}
     if report is not None:
         write_atomically(report, _page(options, plain, forecaster, reading, panel))
         written["report"] = report

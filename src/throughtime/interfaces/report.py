@@ -146,35 +146,13 @@ def report_data(
         ],
         learning=_learning(forecaster.history),
         pilot=_learning(forecaster.pilot) if forecaster.pilot.updates else None,
-        diagnosis=_diagnosis(forecaster, step),
+        diagnosis=forecaster.diagnose(step=step).to_dict(),
         reach=reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step),
         settings=_flat(forecaster.settings),
         version=throughtime.__version__,
         command=command,
         notes=[*notes, *panel.notes],
     )
-
-
-def diagnosed(diagnosis: Any, step: str) -> dict[str, Any]:
-    """Return a diagnosis as plain data that calls a time step by its name."""
-    return {**diagnosis.to_dict(), "step": step}
-
-
-def _diagnosis(forecaster: Any, step: str) -> dict[str, Any]:
-    if hasattr(forecaster, "diagnose"):
-        return diagnosed(forecaster.diagnose(), step)
-    profile, updates = forecaster.reach, forecaster.history.updates
-    norms = [float(value) for value in profile.norms]
-    reached = {"lags": list(range(len(norms))), "norms": norms, "memory": profile.memory}
-    return {
-        "step": step,
-        "layers": [{"layer": forecaster.name, "lag_profile": reached}],
-        "log": {
-            "norms": [float(u.grad_norm) for u in updates],
-            "clipped": [bool(u.clipped) for u in updates],
-            "threshold": updates[-1].threshold if updates else None,
-        },
-    }
 
 
 def _learning(history: Any) -> Learning:

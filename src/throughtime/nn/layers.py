@@ -70,7 +70,7 @@ class Recorded(NamedTuple):
 
 
 _Recording = tuple[dict[torch.nn.Module, str], list[Recorded]]
-_recording: ContextVar[_Recording | None] = ContextVar("recording", default=None)
+_recordings: ContextVar[tuple[_Recording, ...]] = ContextVar("recordings", default=())
 _open: list[str] = []  # one entry a recording, in any thread; torch.compile reads no ContextVar
 
 
@@ -81,7 +81,8 @@ def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
     Yields a list that grows by one `Recorded(name, layer, direction, tap)` for each layer and
     direction; after backward, `tap.dh_TBH` holds dL/dh_t for every t (and `tap.dc_TBH` dL/dc_t).
     Within, layers run our kernels on every device, because PyTorch's leave no record, and outside of
-    compiled graphs, which have no place for one (with `fullgraph=True` torch.compile raises).
+    compiled graphs, which have no place for one (with `fullgraph=True` torch.compile raises). A
+    recording within another takes nothing away from it: both get the same taps.
 
     >>> model = torch.nn.Sequential(GRU(1, 2))
     >>> with recording(model) as records:
@@ -94,13 +95,13 @@ def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
         m: name for name, m in model.named_modules() if isinstance(m, _Layers)
     }
     records: list[Recorded] = []
-    token = _recording.set((names, records))
+    token = _recordings.set((*_recordings.get(), (names, records)))
     _open.append("open")
     try:
         yield records
     finally:
         _open.pop()
-        _recording.reset(token)
+        _recordings.reset(token)
 
 
 def on_our_ground(input: Tensor) -> bool:
@@ -204,13 +205,13 @@ class _Layers(torch.nn.RNNBase):
             )
         weight: Any = self.weight_ih_l0
         at_home = data.device.type == "cpu" and on_our_ground(weight)
-        return at_home or self._is_our_own() or self._record() is not None
+        return at_home or self._is_our_own() or bool(self._recordings())
 
-    def _record(self) -> tuple[str, list[Recorded]] | None:
+    def _recordings(self) -> list[tuple[str, list[Recorded]]]:
+        """Return what is to be recorded into, and by which name."""
         if not _open:
-            return None
-        names, records = _recording.get() or ({}, [])
-        return (names[self], records) if self in names else None
+            return []
+        return [(names[self], records) for names, records in _recordings.get() if self in names]
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         raise TypeError("a layer says which recurrence it runs")
@@ -300,12 +301,12 @@ class _Layers(torch.nn.RNNBase):
         weights: list[Any] = [getattr(self, name + suffix, None) for name in self.WEIGHTS]
         T = (x if mask is None else mask).shape[0]  # len() would fix it in an exported graph
         in_the_cell = self._in_the_cell(T, states, weights[0])
-        record, tap = self._record(), None
-        if record is not None:
-            name, records = record
+        recordings, tap = self._recordings(), None
+        if recordings:
             tap = AdjointTap()
             inputs = self._as_recorded(x, states, weights, mask, in_the_cell)
-            records.append(Recorded(name, layer, direction, tap, *inputs))
+            for name, records in recordings:
+                records.append(Recorded(name, layer, direction, tap, *inputs))
         how = {"mask": mask, "reverse": direction == 1, "tap": tap}
         return self._recur(x, states, weights, **how, **in_the_cell)
 

@@ -9,7 +9,10 @@ RNN started as the identity, plain gradient descent with momentum 0.9, eta = 0.0
 (b) with it: the validation loss over thresholds c a factor of 2 apart, means over the seeds;
 (c) the threshold that the norms of a run clipped at c = 1 suggest, beside the best of the sweep:
     ten times their median, the top of the range that Pascanu, Mikolov and Bengio 2013 name
-    ("half to ten times the average"), by the median because one explosion would rule an average.
+    ("half to ten times the average"), by the median because one explosion would rule an average;
+(d) the same for `GradientLog.suggested_threshold`, which learns from explosions: from c = 64 on, each
+    run takes what the log of the one before suggests, until one does not break; then what its log
+    suggests, or its own threshold where the log saw no explosion.
 
 The first 70 % of the series train, the next 15 % validate, the rest is not looked at. Run with
 `python benchmarks/exploding.py [--data folder] [--quick] [--seeds 0,1,2,...] [--out folder]`; the
@@ -40,6 +43,7 @@ from torch import Tensor, nn
 
 from kernels import RESULTS
 from throughtime._files import check_writable, write_atomically
+from throughtime.diagnostics import GradientLog
 from throughtime.nn import RNN, identity_
 from throughtime.training import Clip
 
@@ -54,11 +58,11 @@ NAME = "exploding"
 
 @dataclass(frozen=True)
 class Ran:
-    """One run: where it broke (None: nowhere), its validation loss, its norms before clipping."""
+    """One run: where it broke (None: nowhere), its validation loss, the log of its gradients."""
 
     broke: int | None
     loss: float
-    norms: list[float]
+    log: GradientLog
 
 
 class Net(nn.Module):
@@ -79,7 +83,7 @@ class Net(nn.Module):
 def train(parts: Parts, clip: Clip, rate: float, seed: int, updates: int) -> Ran:
     """Descend until the updates are made, or something is no number."""
     torch.manual_seed(seed)
-    net, norms, looks = Net(), [], []
+    net, log, looks = Net(), GradientLog(), []
     weights = list(net.parameters())
     speeds = [torch.zeros_like(weight) for weight in weights]
     windows = parts.train.unfold(0, WINDOW + 1, 1)
@@ -88,9 +92,10 @@ def train(parts: Parts, clip: Clip, rate: float, seed: int, updates: int) -> Ran
         loss = error(net, batch)
         gradients = torch.autograd.grad(loss, weights)
         clipped = clip(torch.cat([g.flatten() for g in gradients]).unsqueeze(0))
-        norms.append(clipped.norm.item())
-        if not (math.isfinite(loss.item()) and math.isfinite(norms[-1])):
-            return Ran(update, math.inf, norms)
+        norm, value = clipped.norm.item(), loss.item()
+        log.add(update, norm, value, clip.norm, bool(clipped.fired))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            return Ran(update, math.inf, log)
         pieces = torch.split(clipped.gradient[0], [weight.numel() for weight in weights])
         with torch.no_grad():
             for weight, speed, piece in zip(weights, speeds, pieces, strict=True):
@@ -98,7 +103,7 @@ def train(parts: Parts, clip: Clip, rate: float, seed: int, updates: int) -> Ran
                 weight.sub_(speed, alpha=rate)
         if update >= updates - LOOKS * BETWEEN and update % BETWEEN == 0:
             looks.append(validation(net, parts))
-    return Ran(None, statistics.mean(looks), norms)
+    return Ran(None, statistics.mean(looks), log)
 
 
 def validation(net: Net, parts: Parts) -> float:
@@ -127,9 +132,11 @@ def measure(parts: Parts, rate: float, plan: Plan) -> dict[str, Any]:
         losses = [ran.loss for ran in all_seeds(Clip(norm=threshold))]
         sweep.append({"threshold": threshold, "losses": losses})
         print(f"c = {threshold:<8g}{' '.join(f'{loss:.4f}' for loss in losses)}", flush=True)
-    norms = [ran.norms for ran in all_seeds(Clip(norm=PILOT))]
+    norms = [ran.log.norms for ran in all_seeds(Clip(norm=PILOT))]
     suggested = [TIMES_MEDIAN * statistics.median(each) for each in norms]
     print(f"suggested: {', '.join(f'{each:.2f}' for each in suggested)}", flush=True)
+    logged = [followed(parts, rate, seed, plan.updates) for seed in plan.seeds]
+    print(f"by the log: {', '.join(f'{each:.2f}' for each in logged)}", flush=True)
     spread = [statistics.quantiles(each, n=20) for each in norms]
     return {
         "rate": rate,
@@ -137,7 +144,17 @@ def measure(parts: Parts, rate: float, plan: Plan) -> dict[str, Any]:
         "sweep": sweep,
         "norm_quantiles": spread,
         "suggested": suggested,
+        "logged": logged,
     }
+
+
+def followed(parts: Parts, rate: float, seed: int, updates: int) -> float:
+    """Take what each log suggests, from the highest threshold on, until a run does not break."""
+    threshold, broke = THRESHOLDS[-1], True
+    while broke:
+        ran = train(parts, Clip(norm=threshold), rate, seed, updates)
+        threshold, broke = ran.log.suggested_threshold or threshold, ran.broke is not None
+    return threshold
 
 
 @dataclass(frozen=True)

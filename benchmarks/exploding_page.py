@@ -39,19 +39,27 @@ def section(sweep: Sweep) -> str:
         ]
         for row in sweep["sweep"]
     ]
-    runs, best = len(sweep["broke"]), best_of(sweep)
-    suggested = statistics.median(sweep["suggested"])
-    within = sum(is_near(each, best) for each in sweep["suggested"])
-    span = f"{min(sweep['suggested']):.1f} to {max(sweep['suggested']):.1f}"
+    best = best_of(sweep)
     return (
         f"## Learning rate {sweep['rate']:g}\n\n"
-        f"Without clipping {len(broke)} of {runs} runs end in numbers that are none, at updates "
+        f"Without clipping {len(broke)} of {len(sweep['broke'])} runs end in numbers that are none, at updates "
         f"{', '.join(map(str, broke))}.\n\n"
         + table(["threshold", "validation loss", "standard error", "runs that broke"], lines)
-        + f"\n\nBest of the sweep: {best:g}. Suggested by the norms of one run each: {span} (median "
-        f"{suggested:.2f}, {suggested / best:.2f} times the best); within a factor of 2 of the best: "
-        f"{within} of {runs}."
+        + f"\n\nBest of the sweep: {best:g}.\n\n"
+        + table(
+            ["suggested by", "least", "median", "most", "within a factor of 2 of the best"],
+            [
+                ["ten times the median norm", *spread(sweep["suggested"], best)],
+                ["`GradientLog.suggested_threshold`", *spread(sweep["logged"], best)],
+            ],
+        )
     )
+
+
+def spread(suggested: list[float], best: float) -> list[str]:
+    within = sum(is_near(each, best) for each in suggested)
+    numbers = min(suggested), statistics.median(suggested), max(suggested)
+    return [*(f"{each:.2f}" for each in numbers), f"{within} of {len(suggested)}"]
 
 
 def best_of(sweep: Sweep) -> float:
@@ -91,9 +99,7 @@ def picture(results: dict[str, Any]) -> str:
         parts.append(f'<g transform="translate({LEFT + k * (WIDTH + GAP)} {TOP})">')
         parts += panel(sweep, low - margin, high + margin)
         parts.append("</g>")
-    below = (
-        "clipping threshold; shaded: where the norms of one run suggest it; red: some runs broke"
-    )
+    below = "clipping threshold; shaded: ten times the median norm of one run; red: some runs broke"
     parts.append(text(width / 2, height - 12, below, anchor="middle"))
     return "\n".join([*parts, "</svg>"]) + "\n"
 

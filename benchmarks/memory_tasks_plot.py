@@ -15,7 +15,7 @@ from kernels_plot import STYLE, text
 Row = dict[str, Any]
 
 WIDTH, LINE = 250, 22  # of a panel, and of a net's line within
-LEFT, TOP, RIGHT, BOTTOM, GAP, BETWEEN = 190, 92, 24, 52, 26, 56
+LEFT, TOP, RIGHT, BOTTOM, GAP, BETWEEN = 215, 92, 24, 52, 26, 56
 LEAST = 1e-30  # all below is drawn there
 SOLVED, NOT, WRONG = "#1a7f5a", "#ffffff", "#d9480f"
 TITLE = "The gradient that arrives before training, and what training brought"

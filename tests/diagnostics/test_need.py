@@ -295,7 +295,7 @@ def test_the_lag_and_the_feature_a_target_follows(
     x = rng.normal(size=(150, 30, 3))
     y = np.stack([rng.normal(size=150), sign * x[:, 29 - lag, feature]], 1)
     y += 0.5 * rng.normal(size=y.shape)
-    need = need_of_windows(x, y, false_alarms=1e-4)
+    need = need_of_windows(x, y, false_alarms=1e-6)
     assert [(f.lag, f.feature) for f in need.lags] == [(lag, feature)]
     assert need.longest == lag
     assert need.lags[0].strength * sign > 0.7

@@ -50,6 +50,14 @@ class Diagnosis:
     def to_dict(self):
         return self._dict
 
+    @property
+    def findings(self):
+        found = self._dict["findings"]
+        return [
+            SimpleNamespace(**{**each, "cures": [cure["argument"] for cure in each["cures"]]})
+            for each in found
+        ]
+
     def __str__(self):
         return "\n".join(finding["sentence"] for finding in self._dict["findings"])
 

@@ -15,7 +15,9 @@ from throughtime.nn import recording as layers_recording
 
 def recording(model: nn.Module) -> AbstractContextManager[list[Recorded]]:
     """Record every recurrence that runs within; an ensemble runs the layers of its template."""
-    return layers_recording(model.template) if isinstance(model, Ensemble) else recurrences(model)
+    if isinstance(model, Ensemble):
+        return layers_recording(model.template, in_turn=False)
+    return recurrences(model)
 
 
 def profiles(records: Iterable[Recorded], members: int | None) -> dict[str, list[float]]:

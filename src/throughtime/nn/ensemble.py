@@ -97,7 +97,7 @@ class Ensemble(nn.Module):
     def _maps(self) -> bool:
         fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
         ours = all(
-            isinstance(layer, (RNN, LSTM, GRU)) and not layer._recordings() for layer in fused
+            isinstance(layer, (RNN, LSTM, GRU)) and not layer.recorded_in_turn() for layer in fused
         )
         return not fused or (ours and all(map(on_our_ground, self.parameters())))
 

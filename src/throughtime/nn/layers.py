@@ -69,20 +69,22 @@ class Recorded(NamedTuple):
     mask: Tensor | None
 
 
-_Recording = tuple[dict[torch.nn.Module, str], list[Recorded]]
+_Recording = tuple[dict[torch.nn.Module, str], list[Recorded], bool]  # names, records, in turn
 _recordings: ContextVar[tuple[_Recording, ...]] = ContextVar("recordings", default=())
 _open: list[str] = []  # one entry a recording, in any thread; torch.compile reads no ContextVar
 
 
 @contextmanager
-def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
+def recording(model: torch.nn.Module, in_turn: bool = True) -> Iterator[list[Recorded]]:
     """Collect the adjoints of every layer of ours in `model` that runs forward within.
 
     Yields a list that grows by one `Recorded(name, layer, direction, tap)` for each layer and
     direction; after backward, `tap.dh_TBH` holds dL/dh_t for every t (and `tap.dc_TBH` dL/dc_t).
     Within, layers run our kernels on every device, because PyTorch's leave no record, and outside of
     compiled graphs, which have no place for one (with `fullgraph=True` torch.compile raises). A
-    recording within another takes nothing away from it: both get the same taps.
+    recording within another takes nothing away from it: both get the same taps. An `Ensemble` whose
+    template is recorded runs its members in turn, each with records of its own; without `in_turn` it
+    runs them as it always does, taps have the axis of the members, and inputs are of no use.
 
     >>> model = torch.nn.Sequential(GRU(1, 2))
     >>> with recording(model) as records:
@@ -95,7 +97,7 @@ def recording(model: torch.nn.Module) -> Iterator[list[Recorded]]:
         m: name for name, m in model.named_modules() if isinstance(m, _Layers)
     }
     records: list[Recorded] = []
-    token = _recordings.set((*_recordings.get(), (names, records)))
+    token = _recordings.set((*_recordings.get(), (names, records, in_turn)))
     _open.append("open")
     try:
         yield records
@@ -211,7 +213,11 @@ class _Layers(torch.nn.RNNBase):
         """Return what is to be recorded into, and by which name."""
         if not _open:
             return []
-        return [(names[self], records) for names, records in _recordings.get() if self in names]
+        return [(names[self], records) for names, records, _ in _recordings.get() if self in names]
+
+    def recorded_in_turn(self) -> bool:
+        """Say whether somebody records who wants the members of an ensemble to run in turn."""
+        return bool(_open) and any(turn and self in names for names, _, turn in _recordings.get())
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
         raise TypeError("a layer says which recurrence it runs")

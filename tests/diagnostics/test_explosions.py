@@ -137,6 +137,15 @@ def test_growth_from_the_first_update_on_is_told_by_the_loss() -> None:
     assert found.threshold == pytest.approx(2.0 / 6)
 
 
+def test_the_threshold_is_below_the_onset_even_after_longer_gradients() -> None:
+    norms, losses = quiet(9)
+    norms = [50.0, *norms, 5.0, 90.0, 900.0]
+    losses = [0.6, *losses, 0.5, 20.0, 300.0]
+    [found] = find_explosions(norms, losses)
+    assert found.onset == QUIET + 1
+    assert found.threshold == max(norms[1 : QUIET + 1])
+
+
 @given(seed=st.integers(0, 10**6), height=st.floats(30, 1e9))
 @settings(deadline=None, max_examples=30)
 def test_what_clipping_stopped_is_told_from_the_bulk(seed: int, height: float) -> None:

@@ -16,8 +16,8 @@ fewer than 10 updates, which do not yet tell what is. W is 100.
 An update is calm if its loss does not jump and it is no outlier, or one that did no harm: the long
 gradient of one odd batch explodes nothing. Explosion i asks for a threshold no higher than
 
-    c_i = max { e_j : j in C before the onset }             the longest step that did no harm
-    c_i = e_onset √(L_onset / L_onset+1)                    where nothing was calm before
+    c_i = max { e_j < e_onset : j in C before the onset }   the longest step that did no harm
+    c_i = e_onset √(L_onset / L_onset+1)                    where there is none
     c_i <- min(c_i, e_onset / 2)                            if clipping was at work and too loose
 
 (the second, because a squared error grows with the square of the step; unknown if it rose more than
@@ -136,7 +136,8 @@ class _Search:
         self.calm = before or self.calm  # something must say what is usual
 
     def _threshold(self, onset: int, before: Sequence[int]) -> float | None:
-        candidates = [max(self.e[k] for k in before)] if before else self._from_the_loss(onset)
+        harmless = [self.e[k] for k in before if self.e[k] < self.e[onset]]
+        candidates = [max(harmless)] if harmless else self._from_the_loss(onset)
         if self.e[onset] < self.n[onset]:
             candidates.append(self.e[onset] / 2)
         return min(candidates, default=None)

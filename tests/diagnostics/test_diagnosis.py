@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import throughtime as tt
 from throughtime import DataError, SettingError
-from throughtime.diagnostics import Finding, diagnose
+from throughtime.diagnostics import Finding, GradientLog, Look, diagnose
 from throughtime.diagnostics.need import Dependence, Need
 from throughtime.nn import chrono, identity, orthogonal
 
@@ -158,6 +158,52 @@ def test_a_loss_that_skips_the_newest_steps_is_noted() -> None:
     layer = nn.GRU(1, H, batch_first=True)
     found = by_topic(diagnose(layer, x_BTI(), output=lambda out: out[0][:, 49]))["loss"]
     assert "newest 10 steps" in found.sentence
+
+
+def logged(norms: list[float], losses: list[float | None], **how: Any) -> GradientLog:
+    log = GradientLog()
+    threshold = how.get("threshold")
+    for k, (norm, loss) in enumerate(zip(norms, losses, strict=True)):
+        log.add(k, norm, loss, threshold, threshold is not None and norm > threshold)
+    return log
+
+
+def test_explosions_in_training_name_the_clip_that_stops_them() -> None:
+    log = logged([1.0, 1.1, 0.9] * 10 + [50.0, 900.0], [0.5] * 31 + [80.0])
+    found = by_topic(diagnose(reader(nn.GRU), x_BTI(), log=log))["training"]
+    assert found.severity == "serious"
+    assert "first at update 30" in found.sentence
+    [cure] = found.cures
+    assert cure.argument == "clip=1.1"
+    assert cure.arguments == {"clip": log.suggested_threshold}
+
+
+def test_explosions_that_clipping_stopped_are_fine() -> None:
+    log = logged([1.0, 1.1, 0.9] * 10 + [50.0, 1.0], [0.5] * 32, threshold=2.0)
+    found = by_topic(diagnose(reader(nn.GRU), x_BTI(), log=log))["training"]
+    assert found.severity == "fine"
+    assert found.sentence == "Clipping stopped 1 explosion of the gradient."
+
+
+def test_a_clip_that_always_fires_is_a_learning_rate() -> None:
+    log = logged([1.0, 1.1, 0.9] * 10, [0.5] * 30, threshold=0.1)
+    found = by_topic(diagnose(reader(nn.GRU), x_BTI(), log=log))["training"]
+    assert "fired in 100 % of the updates" in found.sentence
+    assert found.cures[0].argument == "clip=1.1"
+
+
+def test_a_clip_that_turns_the_gradient_is_told_apart() -> None:
+    log = logged([1.0] * 5, [0.5] * 5)
+    log.looks.append(Look(0, 0.4, {}, {}))
+    assert "the cosine between it before and after is 0.40" in str(
+        diagnose(reader(nn.GRU), x_BTI(), log=log)
+    )
+
+
+def test_what_broke_in_training_is_named() -> None:
+    log = logged([1.0] * 5, [0.5] * 5)
+    log.not_finite = "output of layer, at update 5"
+    assert "output of layer, at update 5" in str(diagnose(reader(nn.GRU), x_BTI(), log=log))
 
 
 def test_findings_come_worst_first_and_everything_is_json() -> None:

@@ -169,17 +169,28 @@ def chaos(found: Measures) -> Finding | None:
 
 
 def explosions(found: Measures) -> Finding | None:
-    """Say what would have stopped the explosions that were seen in training."""
-    exploded = [] if found.log is None else found.log.explosions
-    if not exploded:
+    """Say what would have stopped the explosions that were seen in training, or what did."""
+    if found.log is None or not (exploded := found.log.explosions):
         return None
-    count, threshold = len(exploded), min(each.threshold for each in exploded)
-    sentence = (
-        f"Training exploded {'once' if count == 1 else f'{count} times'}, first at update "
-        f"{exploded[0].onset}; {threshold:.2g} is the highest clipping norm that would have stopped it."
+    broke = [each for each in exploded if not each.stopped]
+    threshold = found.log.suggested_threshold
+    clip = float(f"{1.0 if threshold is None else threshold:.2g}")
+    evidence: Evidence = {
+        "explosions": len(exploded),
+        "stopped by clipping": len(exploded) - len(broke),
+        "first at update": exploded[0].onset,
+        "threshold": threshold,
+    }
+    if not broke:
+        sentence = f"Clipping stopped {_count(len(exploded), 'explosion')} of the gradient."
+        return Finding("fine", "training", sentence, evidence)
+    advice = (
+        "clip at 1, and look again"
+        if threshold is None
+        else (f"{clip:g} is the highest clipping norm that would have stopped it")
     )
-    cure = Cure(f"clip={threshold:.2g}", {"clip": float(f"{threshold:.2g}")})
-    evidence: Evidence = {"explosions": count, "threshold": threshold, "norm": exploded[0].norm}
+    sentence = f"Training exploded ({_count(len(broke), 'time')}, first at update {broke[0].onset}); {advice}."
+    cure = Cure(f"clip={clip:g}", {"clip": clip})
     return Finding("serious", "training", sentence, evidence, (cure,))
 
 
@@ -358,7 +369,11 @@ def _cycle_or_lag(found: Measures, m: int) -> str:
 
 
 def _steps(found: Measures, n: int) -> str:
-    return f"{n} {found.step}" if n == 1 else f"{n} {found.step}s"
+    return _count(n, found.step)
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _small(value: float) -> str:

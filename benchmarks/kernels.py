@@ -4,6 +4,7 @@ One process, as many threads for both; they run by turns after a warm-up, and me
 is torch.nn / ours: above 1 we are faster. The parts:
 
 grid       training and inference over cells, batches, lengths, input and hidden sizes
+newest     training from the newest output alone, many to one
 packed     training on a PackedSequence, lengths uniform in [T/4, T]; and in both directions
 streaming  one time step of one series, with the call from Python
 ensembles  training E members, ours by tt.nn.Ensemble, PyTorch's one after the other

@@ -29,6 +29,7 @@ def shapes(*sizes: tuple[int, ...]) -> list[Shape]:
 
 WHOLE = shapes((24, 100, 336, 1000), (1, 32, 256), (1, 8), (16, 32, 64, 128, 256))
 QUICK = shapes((24, 100), (1, 32, 256), (8,), (16, 64, 128))
+NEWEST = shapes((100, 400), (20,), (2,), (64, 128))
 PACKED = shapes((100, 336), (32,), (8,), (64, 128))
 ENSEMBLES = [
     (5, Shape(T=33, B=32, I=1, H=32)),
@@ -62,6 +63,16 @@ def grid(cells: list[str], quick: bool) -> Iterator[Row]:
             times = by_turns(*both)
             speed = passes * shape.operations(cell) / (1e6 * times["ours_ms"])
             yield {"cell": cell, "mode": mode, **shape._asdict(), **times, "gflops": speed}
+
+
+def newest(cells: list[str], quick: bool) -> Iterator[Row]:
+    """Time training from the newest output alone: the gradient vanishes on its way back."""
+    for cell, shape in itertools.product(cells, NEWEST[:1] if quick else NEWEST):
+        x, d_output = torch.randn(shape.T, shape.B, shape.I), torch.zeros(*shape[:2], shape.H)
+        d_output[-1] = torch.randn(shape.B, shape.H)
+        layers = pair(cell, shape.I, shape.H)
+        times = by_turns(*(training(layer, x, d_output) for layer in layers))
+        yield {"cell": cell, **shape._asdict(), **times}
 
 
 def packed(cells: list[str], quick: bool) -> Iterator[Row]:
@@ -140,6 +151,7 @@ def accuracies(cells: list[str], quick: bool) -> Iterator[Row]:
 
 PARTS: dict[str, Callable[[list[str], bool], Iterator[Row]]] = {
     "grid": grid,
+    "newest": newest,
     "packed": packed,
     "streaming": streaming,
     "ensembles": ensembles,

@@ -472,3 +472,20 @@ def test_threads_that_share_one_series_weight_gradient_change_no_bit(cell: str) 
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all(map(torch.equal, found[0], other))
+
+
+@in_both_precisions
+@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU"])
+def test_a_gradient_that_vanishes_ends_at_zero(cell: str, dtype: Any) -> None:
+    """Not in numbers that slow the processor down; and outside of the kernels they stay numbers."""
+    precision = torch.float32 if dtype is np.float32 else torch.float64
+    torch.manual_seed(0)
+    layer = getattr(tt_nn, cell)(1, 8).to(precision)
+    with tt_nn.recording(layer) as records:
+        output, _ = layer(torch.randn(3000, 2, 1, dtype=precision))
+    output[-1].sum().backward()
+    dh = records[0].tap.dh_TBH
+    smallest = torch.finfo(precision).smallest_normal
+    assert bool((dh[:100] == 0).all())
+    assert bool(((dh == 0) | (dh.abs() >= smallest)).all())
+    assert bool(torch.tensor(smallest, dtype=precision) / 4 > 0)

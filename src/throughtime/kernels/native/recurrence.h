@@ -24,6 +24,7 @@
 
 #pragma once
 
+#include "flush.h"
 #include "problem.h"
 #include "product.h"
 #include "team.h"
@@ -840,6 +841,7 @@ struct Adjoint {
     }
     share(workers, s.units,
           [](void* self, int64_t index, int64_t worker) {
+            Flush flush;  // gradients vanish
             static_cast<Adjoint*>(self)->unit(index, worker);
           },
           this);

@@ -129,6 +129,11 @@ def test_the_shortest_curves(
     assert found == pytest.approx(expected)
 
 
+def test_a_loss_that_has_jumped_is_no_measure_of_what_is_usual() -> None:
+    [found] = find_explosions([1.0] * 4, [0.5, 50.0, 60.0, 70.0])
+    assert (found.onset, found.shown) == (0, 3)
+
+
 def test_growth_from_the_first_update_on_is_told_by_the_loss() -> None:
     """Each norm is only a few times the last one: no outlier, but no norm is usual either."""
     norms = [2.0 * 6**k for k in range(20)]

@@ -215,6 +215,34 @@ def test_the_threshold_of_ones_own_loop_is_what_clipping_left() -> None:
     assert log.thresholds == pytest.approx([0.01] * 6, rel=1e-3)
 
 
+def test_the_state_of_an_lstm_is_a_pair() -> None:
+    """Of T = 1, where dL/dh and dL/dc are those of the states that the layer returns."""
+    torch.manual_seed(0)
+    layer = LSTM(1, H, batch_first=True).double()
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    a, b = torch.randn(2, B, H).double()
+    with Watch(layer, optimizer) as watch:
+        _, (h_n, c_n) = layer(examples(B, 1).inputs)
+        (a * h_n[0] + b * c_n[0]).sum().backward()
+        optimizer.step()
+    expected = torch.cat([a, b], dim=1).norm(dim=1).mean()
+    assert watch.log.looks[0].profiles == {"l0": pytest.approx([float(expected)])}
+
+
+def test_evaluations_are_passed_over() -> None:
+    model, x = build(LAYERS["rnn"]), examples(B).inputs
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Watch(model, optimizer, every=1) as watch:
+        loss = model(x).mean()
+        with torch.no_grad():
+            assert model(torch.full_like(x, math.nan)).isnan().all()
+        assert watch._suspect is None
+        loss.backward()
+        optimizer.step()
+    assert [len(look.profiles["layer.l0"]) for look in watch.log.looks] == [T]
+    assert watch.log.not_finite is None
+
+
 def test_accumulated_gradients_are_one_update() -> None:
     model, data = build(LAYERS["rnn"]), examples(B)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -297,16 +325,22 @@ def test_the_first_output_that_broke_is_named() -> None:
         Trainer(model, losses.mse, SETTINGS, [watch]).fit(examples())
     assert watch.log.not_finite == "output of 2, at update 5"
     assert int(model[2].calls) == 6  # looking again counted for nothing
-    model = breaking(at=2)
+    model = nn.Sequential(nn.Dropout(0.5), *breaking(at=2))
+    state = torch.get_rng_state()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with Watch(model, optimizer) as watch:
         for _ in range(10):
+            torch.set_rng_state(state)
             loss = model(examples().inputs).mean()
+            drawn = torch.rand(3)  # as if nobody had looked again
             if not loss.isfinite():
                 break
             loss.backward()
             optimizer.step()
-    assert watch.log.not_finite == "output of 2, at update 2"
+    assert watch.log.not_finite == "output of 3, at update 2"
+    torch.set_rng_state(state)
+    model[0](examples().inputs)
+    assert torch.equal(drawn, torch.rand(3))
 
 
 def test_a_parameter_or_a_gradient_that_broke_is_named() -> None:
@@ -325,6 +359,29 @@ def test_a_parameter_or_a_gradient_that_broke_is_named() -> None:
         loss = model(x).mean() * math.nan
         watch.note(loss)
     assert watch.log.not_finite == "parameter layer.weight_hh_l1, at update 0"
+
+
+def test_the_gradient_named_first_is_the_last_one_of_the_net() -> None:
+    """In the trainer, where gradients come in the order of the parameters."""
+
+    class Steep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, d_y: Tensor) -> Tensor:  # type: ignore[override]
+            return d_y * math.inf
+
+    class Last(Net):
+        def forward(self, x: Tensor, state: Any = None) -> Any:
+            return Steep.apply(super().forward(x))  # type: ignore[no-untyped-call]
+
+    torch.manual_seed(0)
+    model, watch = Last(RNN(1, H, batch_first=True)).double(), Watch()
+    with pytest.raises(DivergedError):
+        Trainer(model, losses.mse, SETTINGS, [watch]).fit(examples())
+    assert watch.log.not_finite == "gradient of head.bias, at update 0"
 
 
 def test_an_infinite_output_that_is_meant_is_nothing_to_write_home_about() -> None:
@@ -350,9 +407,10 @@ def test_an_error_in_the_model_leaves_no_recording_open() -> None:
 
     model = build(LAYERS["rnn"])
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with Watch(model, optimizer), pytest.raises(RuntimeError):
-        model(torch.zeros(2, T, 5).double())
-    assert not layers._open
+    with Watch(model, optimizer):
+        with pytest.raises(RuntimeError):
+            model(torch.zeros(2, T, 5).double())
+        assert not layers._open
 
 
 def test_every_fit_begins_a_new_log() -> None:
@@ -396,8 +454,9 @@ def test_a_log_is_plain_data_and_reads_well() -> None:
     log.add(9, math.nan, math.nan, None, False)
     log.not_finite = "gradient of head.weight, at update 9"
     assert json.loads(json.dumps(log.to_dict(), allow_nan=False))["norms"][-1] is None
-    assert log.suggested_threshold == 0.5  # the threshold in force did no harm
-    assert "explosions: 1, 0 of them stopped by clipping; the first at update 8" in str(log)
+    assert log.suggested_threshold is not None
+    assert 0 < log.suggested_threshold <= 0.5  # above the threshold in force nothing was tried
+    assert "explosions: 1, 0 of them stopped by clipping; the first at update" in str(log)
     assert "first not finite: gradient of head.weight" in str(log)
 
 

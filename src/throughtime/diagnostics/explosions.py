@@ -14,10 +14,12 @@ fewer than 10 updates, which do not yet tell what is. W is 100.
     onset       the first outlier, or the update before the first loss jump: its step led there
 
 An update is calm if its loss does not jump and it is no outlier, or one that did no harm: the long
-gradient of one odd batch explodes nothing. Explosion i asks for a threshold no higher than
+gradient of one odd batch explodes nothing. While C has fewer than 10 updates, calm ones may be part
+of the explosion already; the onset is then where the loss, rising up to there, began to. Explosion i
+asks for a threshold no higher than
 
     c_i = max { e_j < e_onset : j in C before the onset }   the longest step that did no harm
-    c_i = e_onset √(L_onset / L_onset+1)                    where there is none
+    c_i = min { e_j √(L_j / L_j+1) : L_j < L_j+1 }          while C has fewer than 10, from onset on
     c_i <- min(c_i, e_onset / 2)                            if clipping was at work and too loose
 
 (the second, because a squared error grows with the square of the step; unknown if it rose more than
@@ -69,10 +71,10 @@ def find_explosions(
 
     `clipped_norms` are the norms after clipping, `norms` themselves where there was none.
 
-    >>> norms = [1.0, 1.2, 0.9, 1.1, 40.0, 900.0]
-    >>> [found] = find_explosions(norms, [0.5, 0.4, 0.4, 0.3, 0.3, 7.0])
+    >>> norms = [1.0, 1.2, 0.9, 1.1] * 5 + [40.0, 900.0]
+    >>> [found] = find_explosions(norms, [0.5, 0.4, 0.4, 0.3] * 5 + [0.3, 7.0])
     >>> found.onset, found.shown, found.threshold
-    (4, 5, 1.2)
+    (20, 21, 1.2)
     """
     clipped = norms if clipped_norms is None else clipped_norms
     search = _Search(norms, losses, clipped)
@@ -129,25 +131,37 @@ class _Search:
     def _explode(self, shown: int) -> None:
         onset = min([shown, *self.pending[:1], *(max(k - 1, 0) for k in self.row[:1])])
         before = [k for k in self.calm if k < onset]
+        if len(before) < FEW:
+            onset = self._rise(onset)
+            before = [k for k in before if k < onset]
         usual = float(np.median([self.n[k] for k in before[-WINDOW:]])) if before else math.nan
-        threshold = self._threshold(onset, before[-WINDOW:])
+        threshold = self._threshold(onset, shown, before[-WINDOW:])
         self.found.append(Explosion(onset, shown, self.n[onset], usual, threshold))
         self.pending = []
         self.calm = before or self.calm  # something must say what is usual
 
-    def _threshold(self, onset: int, before: Sequence[int]) -> float | None:
+    def _rise(self, k: int) -> int:
+        """Return where the loss that was rising at update k began to."""
+        while k > 0 and self._square_root_of_rise(k - 1) is not None:
+            k -= 1
+        return k
+
+    def _threshold(self, onset: int, shown: int, before: Sequence[int]) -> float | None:
         harmless = [self.e[k] for k in before if self.e[k] < self.e[onset]]
-        candidates = [max(harmless)] if harmless else self._from_the_loss(onset)
+        candidates = [max(harmless)] if harmless else []
+        if len(before) < FEW:
+            rises = ((k, self._square_root_of_rise(k)) for k in range(onset, shown))
+            candidates = [self.e[k] / root for k, root in rises if root is not None] or candidates
         if self.e[onset] < self.n[onset]:
             candidates.append(self.e[onset] / 2)
         return min(candidates, default=None)
 
-    def _from_the_loss(self, onset: int) -> list[float]:
-        around = self.L[onset : onset + 2]
-        low, high = around if len(around) == 2 else (None, None)
+    def _square_root_of_rise(self, k: int) -> float | None:
+        """Return √(L_{k+1} / L_k), if it is known and says something about the step."""
+        low, high = self.L[k], self.L[k + 1]
         if low is None or high is None or not 0 < low < high <= STEEPEST * low:
-            return []
-        return [self.e[onset] * math.sqrt(low / high)]
+            return None
+        return math.sqrt(high / low)
 
     def _is_outlier(self, k: int) -> bool:
         return not (math.isfinite(self.n[k]) and self.n[k] <= self._limit(self.calm[-WINDOW:]))

@@ -19,26 +19,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from throughtime.diagnostics import Asked
 from throughtime.nn import ClassHead, Head, PointHead
 from throughtime.training import Loss, losses
 
 SYMBOLS, COPIED = 8, 10
 BLANK, BEGIN = SYMBOLS, SYMBOLS + 1
 COMPARED = 10  # lags of the adding problem, from the nearest to the farthest
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a task asks of a memory: lags [steps] from `nearest` to `farthest`, without a gap.
-
-    What lies at the lags `compared` is either to be told apart by when it came, or to count alike
-    whenever it came (`told_apart` False).
-    """
-
-    nearest: int
-    farthest: int
-    compared: tuple[int, ...]
-    told_apart: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class Problem(ABC):
 
     @property
     @abstractmethod
-    def need(self) -> Need:
+    def need(self) -> Asked:
         """What has to be known where the last answer is asked for."""
 
     @property
@@ -113,10 +100,10 @@ class Adding(Problem):
         return 1
 
     @property
-    def need(self) -> Need:
+    def need(self) -> Asked:
         last = self.T - 1
         compared = tuple(round(last * k / (COMPARED - 1)) for k in range(COMPARED))
-        return Need(0, last, compared, told_apart=False)
+        return Asked(0, last, compared, told_apart=False)
 
     @property
     def baseline(self) -> float:
@@ -153,9 +140,9 @@ class Copy(Problem):
         return self.T + 2 * COPIED
 
     @property
-    def need(self) -> Need:
+    def need(self) -> Asked:
         lag = self.T + COPIED
-        return Need(lag, lag, tuple(range(lag, lag + COPIED)), told_apart=True)
+        return Asked(lag, lag, tuple(range(lag, lag + COPIED)), told_apart=True)
 
     @property
     def baseline(self) -> float:

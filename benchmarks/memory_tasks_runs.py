@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from memory_tasks_nets import KINDS, Kind, Net
 from memory_tasks_problems import PROBLEMS, Problem
-from memory_tasks_verdict import learnable, look
+from memory_tasks_verdict import look
 from torch import Tensor
 
 from throughtime._archive import Snapshot
 from throughtime._errors import DivergedError
+from throughtime.diagnostics import learnable
 from throughtime.training import Clip, TrainingSettings
 from throughtime.training.run import Run
 from throughtime.training.sources import Lesson
@@ -81,13 +82,13 @@ def row(job: Job) -> dict[str, Any]:
     problem, kind = job.problem, job.kind
     net = kind.build(problem, job.seed)
     start = time.perf_counter()
-    before = look(net, problem, gated=kind.gated, clipped=kind.clipped, seed=job.seed)
-    verdict = learnable(before, problem.need)
+    before, memory = look(net, problem, seed=job.seed)
+    verdict = learnable(before, problem.need, clipped=kind.clipped)
     asked = time.perf_counter() - start
     return {
         **asdict(job),
         "learning_rate": kind.learning_rate,
-        "before": asdict(before),
+        "before": {**asdict(before), "memory": memory},
         "verdict": asdict(verdict),
         "asked_seconds": asked,
         **trained(net, job),

@@ -57,34 +57,6 @@ def test_guessing_symbols_scores_the_baseline(benchmark_module):
     assert problem.loss(logits, y).item() == pytest.approx(problem.baseline, rel=1e-5)
 
 
-def test_directions_count_what_is_orthogonal(benchmark_module):
-    participation = benchmark_module("memory_tasks_verdict").participation
-    assert participation(torch.eye(5)[None]) == pytest.approx(5)
-    assert participation(torch.tensor([[[1.0, 0.0]] * 4])) == pytest.approx(1)
-    scaled = torch.diag(torch.tensor([1e-60, 1.0, 1e9], dtype=torch.float64))[None]
-    assert participation(scaled) == pytest.approx(3)  # however far they have vanished
-
-
-ADDING, COPY = (0, 99, tuple(range(10)), False), (110, 110, tuple(range(10)), True)
-VERDICTS = {
-    "a plain net does not reach": (ADDING, (1.0, 1e-25, 9, 4.0, False, True), False),
-    "gates climb where nearer lags pay": (ADDING, (1.0, 1e-20, 9, 2.0, True, True), True),
-    "gates do not climb where none does": (COPY, (1e-20, 1e-20, 9, 1.0, True, True), False),
-    "what adds up can be added": (ADDING, (1.0, 0.7, None, 1.1, False, True), True),
-    "unless it explodes": (ADDING, (1.0, 0.7, None, 1.1, False, False), False),
-    "what turns cannot": (ADDING, (1.0, 0.05, None, 8.5, False, True), False),
-    "what turns can be told apart": (COPY, (0.02, 0.02, None, 8.7, False, True), True),
-    "what adds up cannot": (COPY, (0.7, 0.7, None, 1.4, False, True), False),
-}
-
-
-@pytest.mark.parametrize(("need", "before", "learns"), VERDICTS.values(), ids=VERDICTS)
-def test_the_verdict_follows_its_four_conditions(benchmark_module, need, before, learns):
-    verdicts = benchmark_module("memory_tasks_verdict")
-    asked = benchmark_module("memory_tasks_problems").Need(*need)
-    assert verdicts.learnable(verdicts.Before(*before), asked).learns is learns
-
-
 def test_the_page_counts_what_came_true(benchmark_module):
     page = benchmark_module("memory_tasks_page")
     rows = [

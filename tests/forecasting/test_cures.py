@@ -19,7 +19,17 @@ from throughtime.forecasting.model import Design, count_updates, fit
 from throughtime.forecasting.preprogramming import _teacher
 from throughtime.forecasting.storage import FORMAT
 from throughtime.nn import chrono, forget_bias, identity, orthogonal
-from throughtime.training import L1, L2, Clip, Observer, TrainingSettings, Vanishing
+from throughtime.training import (
+    AGC,
+    L1,
+    L2,
+    AutoClip,
+    Clip,
+    Observer,
+    TrainingSettings,
+    Vanishing,
+    ZClip,
+)
 
 Y = 5 + wave(40)
 CURES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,6 +48,9 @@ CURES: dict[str, tuple[str, dict[str, Any]]] = {
     "clipped states": ("lstm", {"state_grad_clip": 0.01}),
     "a norm": ("lstm", {"clip": 0.05}),
     "values": ("rnn", {"clip": Clip(value=0.01)}),
+    "percentile": ("gru", {"clip": AutoClip(1.0)}),
+    "z-score": ("gru", {"clip": ZClip(0.1, warm_up=1)}),
+    "units": ("lstm", {"clip": AGC(0.001)}),
     "no clipping": ("gru", {"clip": None, "training": TrainingSettings(4, clip=Clip(0.01))}),
     "a penalty": ("lstm", {"penalties": L2(0.1, "weight_hh")}),
     "penalties": ("rnn", {"penalties": [L1(1e-3), Vanishing(0.1)]}),

@@ -4,7 +4,7 @@ A rule takes what was measured and returns a finding, or None where there is not
 the list of them. Their thresholds stand here, by name, to be argued with:
 
     phi_m < LOST       an input m steps back moves the weights less than rounding and noise do
-    phi_m < FAINT      it is learned slowly, if at all
+    phi_m < FAINT      it is learned slowly, if at all (`learnable.py`)
     phi_l > GROWN      the gradient grows on its way back: it explodes sooner or later
 """
 
@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime.diagnostics.findings import Cure, Finding
+from throughtime.diagnostics.learnable import GATED, REACHES
 from throughtime.diagnostics.measures import LayerMeasures, Measures, furthest
 from throughtime.nn import Init, chrono, identity, orthogonal
 from throughtime.training import L2, RandomTruncation, Truncation
 
-LOST, FAINT, GROWN = 1e-4, 1e-2, 100.0
+LOST, FAINT, GROWN = 1e-4, REACHES, 100.0
 SMALLEST_HALF = 2.0**-24  # of float16; smaller gradients are zero there
 SATURATED, DEAD = 0.5, 0.1  # shares of units
 TOLERATED_BIAS = 0.1
@@ -51,12 +52,25 @@ def reach(found: Measures) -> Finding | None:
     if share >= FAINT:
         return Finding("fine", "reach", f"{what}; {there}: this net can learn it.", evidence)
     cures = _reach_cures(found, m, share)
+    climbs = _climbs(found)
     verdict = (
-        "this net cannot learn it" if share < LOST else "this net will learn it slowly, if at all"
+        "this net has to open its gates for nearer lags first"
+        if climbs
+        else "this net cannot learn it"
+        if share < LOST
+        else "this net will learn it slowly, if at all"
     )
     best = f"; `{cures[0].argument}` {cures[0].effect}" if cures and cures[0].effect else ""
-    severity: Any = "serious" if share < LOST else "warning"
+    severity: Any = "serious" if share < LOST and not climbs else "warning"
     return Finding(severity, "reach", f"{what}; {there}: {verdict}{best}.", evidence, cures)
+
+
+def _climbs(found: Measures) -> bool:
+    """Say whether a gated net has something to learn nearby, on the way to the lag that it needs."""
+    assert found.need is not None
+    nearest = min(each.lag for each in found.need.lags)
+    gated = any(layer.operator in GATED for layer in found.layers)
+    return gated and nearest < (needed(found) or 0) and found.reach(nearest)[0] >= FAINT
 
 
 def needed(found: Measures) -> int | None:

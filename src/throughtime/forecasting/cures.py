@@ -7,7 +7,7 @@
     zoneout             rate at which units keep their state of the step before
     state_grad_clip     norm that limits the gradient of every state on its way back; 0 is none
     layer_norm          normalise at every step, of cell="lstm"
-    clip                a norm that no gradient exceeds, or what `TrainingSettings` takes; None is none
+    clip                a norm that no gradient exceeds, or `Clip`, `AutoClip`, `ZClip`, `AGC`; None is none
     penalties           what is added to the loss: `L1`, `L2`, `Vanishing`, or several
     preprogram          "linear" or "seasonal": before training, imitate that forecast
 
@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from throughtime._checks import one_of, real
 from throughtime._errors import SettingError
 from throughtime.nn.sequences import Nonlinearity
 from throughtime.nn.starting_points import Inits
-from throughtime.training import Clip, TrainingSettings
+from throughtime.training import Clip, Clipping, TrainingSettings
 from throughtime.training.penalties import Penalty
 
 Preprogram = Literal["linear", "seasonal"]
@@ -49,7 +49,7 @@ class Cures(TypedDict, total=False):
     zoneout: float | tuple[float, float]
     state_grad_clip: float
     layer_norm: bool
-    clip: Clip | float | None
+    clip: Clipping | float | None
     penalties: Penalty | Sequence[Penalty]
     preprogram: Preprogram | None
 
@@ -81,7 +81,9 @@ def trained_with(training: TrainingSettings, cures: Any) -> TrainingSettings:
     changes: dict[str, Any] = {}
     if "clip" in cures:
         clip = Clip() if cures["clip"] is None else cures["clip"]
-        changes["clip"] = clip if is_dataclass(clip) else Clip(norm=real("clip", clip, above=0))
+        changes["clip"] = (
+            clip if isinstance(clip, Clipping) else Clip(norm=real("clip", clip, above=0))
+        )
     if "penalties" in cures:
         several = isinstance(cures["penalties"], (tuple, list))
         changes["penalties"] = tuple(cures["penalties"] if several else [cures["penalties"]])

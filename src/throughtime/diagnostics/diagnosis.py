@@ -15,8 +15,9 @@ from throughtime.diagnostics.gradient_log import GradientLog
 from throughtime.diagnostics.lag_profile import LagProfile, lag_profile
 from throughtime.diagnostics.measures import LayerMeasures, Measures
 from throughtime.diagnostics.need import Dependence, Need, data_need, need_of_windows
+from throughtime.diagnostics.one_step_loss import Loss
 from throughtime.diagnostics.rules import RULES
-from throughtime.diagnostics.trajectory import Loss, trajectories
+from throughtime.diagnostics.trajectory import trajectories
 
 MARKS = {"serious": "!!", "warning": " !", "note": " -", "fine": "ok"}
 

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from throughtime.diagnostics.trajectory import Loss, Trajectory, trajectories
+from throughtime.diagnostics.one_step_loss import Loss
+from throughtime.diagnostics.trajectory import Trajectory, trajectories
 
 FORGOTTEN = 0.01
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from throughtime._checks import positive_int
 from throughtime.diagnostics.interception import Foreign
-from throughtime.diagnostics.trajectory import States, Trajectory
+from throughtime.diagnostics.runs import States
+from throughtime.diagnostics.trajectory import Trajectory
 from throughtime.diagnostics.untouched import untouched
 
 MOST_VALUES = 2**19  # how many numbers of one kind are held at once: 4 MB, near the processor

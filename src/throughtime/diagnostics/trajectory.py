@@ -11,23 +11,25 @@ lags count from there.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from throughtime._errors import DataError, SettingError
-from throughtime.diagnostics.interception import CELL, recurrences
+from throughtime._errors import DataError
+from throughtime.diagnostics.interception import recurrences
+from throughtime.diagnostics.one_step_loss import (
+    Loss,
+    arguments,
+    loss_of,
+    measurable,
+    newest,
+    output_of,
+)
+from throughtime.diagnostics.runs import Run, States, runs_of
 from throughtime.diagnostics.untouched import untouched
-from throughtime.nn import Ensemble, Recorded
-from throughtime.nn.following import follow
-
-States = tuple[Tensor, ...]
-Loss = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,13 +155,13 @@ def trajectories(
     >>> t.layer, t.operator, t.states[0].shape
     ('l0', 'gru_after', torch.Size([6, 3, 2]))
     """
-    model, inputs, targets = _measurable(model, inputs, targets)
+    model, inputs, targets = measurable(model, inputs, targets)
     leaves: list[Tensor]
     with untouched(model, seed) as parameters, torch.inference_mode(False), torch.enable_grad():
-        arguments, named, real = _arguments(inputs)
+        given, named, real = arguments(inputs)
         with recurrences(model, cells) as records:
-            answer = model(*arguments, **named)
-        runs = _runs(records)
+            answer = model(*given, **named)
+        runs = runs_of(records)
         if not runs:
             raise DataError(
                 "a model that runs an RNN, LSTM or GRU, of torch.nn or throughtime.nn, or a cell",
@@ -175,133 +177,13 @@ def trajectories(
             )
         leaves = [*parameters, *real]
         if output is None:
-            said = _output(answer)
-            said, targets = _newest(said, targets, _time_axis(said, runs, longest, leaves))
+            said = output_of(answer)
+            said, targets = newest(said, targets, _time_axis(said, runs, longest, leaves))
         else:
             said = output(answer)
-        value = _value(said, targets, loss)
+        value = loss_of(said, targets, loss)
         _differentiate(value.sum(), leaves)
         return _trajectories(runs)
-
-
-def _measurable(model: nn.Module, inputs: Any, targets: Any) -> tuple[nn.Module, Any, Any]:
-    """Return the model that can be measured: not compiled, not an ensemble, not in half precision."""
-    if not isinstance(model, nn.Module):
-        raise SettingError("a torch.nn.Module", type(model).__name__, "pass the model itself")
-    model = getattr(model, "_orig_mod", model)
-    if isinstance(model, Ensemble):
-        raise SettingError(
-            "one model", "an Ensemble", "pass one of its members, ensemble.member(0)"
-        )
-    halves = (torch.float16, torch.bfloat16)
-    if not any(p.dtype in halves for p in model.parameters()):
-        return model, inputs, targets
-    try:
-        model = copy.deepcopy(model).float()
-    except Exception as error:
-        raise DataError(
-            "a model in float32 or float64, or one that can be copied into it",
-            f"half precision and {type(error).__name__} on copying",
-            "pass model.float()",
-        ) from error
-    return model, *(_mapped(each, _widened) for each in (inputs, targets))
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change every tensor in a value."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, PackedSequence):
-        return value._replace(data=change(value.data))
-    if isinstance(value, dict):
-        return {name: _mapped(part, change) for name, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_mapped(part, change) for part in value)
-    return value
-
-
-def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
-    """Return arguments and keywords for the model, and those of real numbers as leaves."""
-    real: list[Tensor] = []
-
-    def leaf(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        real.append(tensor.detach().clone().requires_grad_())
-        return real[-1]
-
-    inputs = _mapped(inputs, leaf)
-    if isinstance(inputs, dict):
-        return (), inputs, real
-    single = isinstance(inputs, PackedSequence) or not isinstance(inputs, (tuple, list))
-    return (inputs,) if single else tuple(inputs), {}, real
-
-
-def _output(answer: Any) -> Any:
-    """Return the tensor that the loss reads; of a packed one the last step of every row."""
-    said: Any = _first_tensor(answer)
-    if isinstance(said, PackedSequence):
-        padded, lengths = pad_packed_sequence(said, batch_first=True)
-        said = padded[torch.arange(len(lengths)), lengths - 1]
-    if said is None:
-        raise DataError(
-            "a tensor of real numbers in what the model returns",
-            type(answer).__name__,
-            "pick it: output=lambda answer: answer[...]",
-        )
-    return said
-
-
-def _first_tensor(answer: Any) -> Any:
-    """Look through tuples, dicts and records, in their order."""
-    if isinstance(answer, PackedSequence) or (
-        isinstance(answer, Tensor) and answer.is_floating_point()
-    ):
-        return answer
-    parts: Sequence[Any] = ()
-    if isinstance(answer, dict):
-        parts = list(answer.values())
-    elif isinstance(answer, (tuple, list)):
-        parts = answer
-    elif hasattr(answer, "__dict__"):
-        parts = list(vars(answer).values())
-    found = (_first_tensor(part) for part in parts)
-    return next((each for each in found if each is not None), None)
-
-
-def _newest(said: Tensor, targets: Any, axis: int | None) -> tuple[Tensor, Any]:
-    """Return the newest step of the output and of the targets, where there is an axis of time."""
-    if axis is None:
-        return said, targets
-    T = said.shape[axis]
-    if isinstance(targets, Tensor) and targets.dim() > axis and targets.shape[axis] == T:
-        targets = targets.select(axis, T - 1)
-    return said.select(axis, T - 1), targets
-
-
-def _value(said: Any, targets: Any, loss: Loss | None) -> Tensor:
-    if loss is not None:
-        return loss(said, targets)
-    if targets is None:
-        generator = torch.Generator().manual_seed(0)
-        signs = torch.randint(0, 2, said.shape, generator=generator).to(said) * 2 - 1
-        total: Tensor = (said * signs).sum()
-        return total
-    if not targets.is_floating_point():
-        entropy: Tensor = nn.functional.cross_entropy(said.flatten(0, -2), targets.flatten())
-        return entropy
-    if targets.numel() != said.numel():
-        raise DataError(
-            f"targets of shape {list(said.shape)}, as the newest output has",
-            str(list(targets.shape)),
-            "align them, or pass loss=",
-        )
-    error: Tensor = (said - targets.reshape(said.shape)).square().mean()
-    return error
 
 
 def _differentiate(value: Tensor, leaves: Sequence[Tensor], keep: bool = False) -> None:
@@ -310,7 +192,7 @@ def _differentiate(value: Tensor, leaves: Sequence[Tensor], keep: bool = False) 
 
 
 def _time_axis(
-    said: Tensor, runs: Sequence[_Run], longest: _Run, leaves: Sequence[Tensor]
+    said: Tensor, runs: Sequence[Run], longest: Run, leaves: Sequence[Tensor]
 ) -> int | None:
     """Return the axis of time of an output: one as long as the run, whose first step reads less.
 
@@ -328,97 +210,7 @@ def _time_axis(
     return axis if blind else None
 
 
-@dataclass(eq=False)
-class _Run:
-    """Calls of one layer and direction, or of one cell, each of which goes on from the one before.
-
-    All in the order of the run: x [T, B, I], states [T+1, B, H], mask [T, B], and dropout and
-    zoneouts [T, B, H] or None.
-    """
-
-    layer: str
-    records: list[Recorded]
-    x: Tensor
-    states: States
-    mask: Tensor
-    extras: tuple[Tensor | None, ...]
-
-    @property
-    def reverse(self) -> bool:
-        """Say whether it runs against the time of the series."""
-        return self.records[0].direction == 1
-
-    def goes_on_in(self, other: _Run) -> bool:
-        """Say whether another begins where this one ends, or at least not where this one began."""
-        if self.reverse or self.x.shape[1:] != other.x.shape[1:]:
-            return False
-        halves = list(zip(self.states, other.states, strict=True))
-        at_end = all(torch.equal(a[-1], b[0]) for a, b in halves)
-        return at_end or not all(torch.equal(a[0], b[0]) for a, b in halves)
-
-    def joined(self, other: _Run) -> _Run:
-        """Return both, one after the other in time."""
-        states = zip(self.states, other.states, strict=True)
-        extras = zip(self.extras, other.extras, strict=True)
-        return _Run(
-            self.layer,
-            [*self.records, *other.records],
-            torch.cat([self.x, other.x]),
-            tuple(torch.cat([a, b[1:]]) for a, b in states),
-            torch.cat([self.mask, other.mask]),
-            tuple(a if a is None or b is None else torch.cat([a, b]) for a, b in extras),
-        )
-
-    def adjoints(self) -> States:
-        """Return dL/ds in the shapes of the states; zero where the loss does not reach."""
-        names = ("dh_0", "dh_TBH"), ("dc_0", "dc_TBH")
-        found = []
-        for (first, rest), states in zip(names, self.states, strict=False):
-            pieces, start = [_or_zeros(getattr(self.records[0].tap, first), states[:1])], 1
-            for record in self.records:
-                like = states[start : start + record.inputs[0].shape[0]]
-                piece = _or_zeros(getattr(record.tap, rest), like)
-                pieces.append(piece.flip(0) if record.direction else piece)
-                start += len(like)
-            found.append(torch.cat(pieces))
-        return tuple(found)
-
-    def reads_newest(self) -> bool:
-        """Say whether the gradient that was taken last reaches the newest state."""
-        return any(bool(a[-1].any()) for a in self.adjoints())
-
-    def forget(self) -> None:
-        """Empty the taps."""
-        for record in self.records:
-            vars(record.tap).update(vars(type(record.tap)(record.tap.whole)))
-
-
-def _or_zeros(found: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if found is None else found.reshape(like.shape)
-
-
-def _runs(records: Sequence[Recorded]) -> list[_Run]:
-    """Join the calls that go on from each other."""
-    runs: list[_Run] = []
-    for record in records:
-        run = _run(record)
-        last = next((each for each in reversed(runs) if each.layer == run.layer), None)
-        if last is not None and last.goes_on_in(run):
-            runs[runs.index(last)] = last.joined(run)
-        else:
-            runs.append(run)
-    return runs
-
-
-def _run(record: Recorded) -> _Run:
-    call = follow(record)
-    layer = "" if record.layer == CELL else f"l{record.layer}"
-    name = ".".join(part for part in (record.name, layer) if part)
-    name = f"{name} reverse" if record.direction else name
-    return _Run(name, [record], call.x, call.states, call.mask, call.extras)
-
-
-def _trajectories(runs: Sequence[_Run]) -> tuple[Trajectory, ...]:
+def _trajectories(runs: Sequence[Run]) -> tuple[Trajectory, ...]:
     """Return what every layer, direction and cell ran through; runs of one length side by side."""
     made: dict[tuple[Any, ...], list[Trajectory]] = {}
     for run in runs:
@@ -434,7 +226,7 @@ def _trajectories(runs: Sequence[_Run]) -> tuple[Trajectory, ...]:
     return found
 
 
-def _trajectory(run: _Run) -> Trajectory:
+def _trajectory(run: Run) -> Trajectory:
     """Align the rows at the newest state that the loss reads."""
     mask, T = run.mask, len(run.mask)
     k = torch.arange(T + 1, device=mask.device).unsqueeze(1)

@@ -161,6 +161,21 @@ def test_what_clipping_stopped_is_told_from_the_bulk(seed: int, height: float) -
     found = find_explosions(norms, losses, clipped)
     assert [each.onset for each in found] == [0, 60, 100]
     assert all(each.stopped for each in found)
-    bulk = sorted(norms)[-6]
-    assert [each.threshold for each in found] == [bulk] * 3
+    assert [each.threshold for each in found] == [10 * float(np.median(norms))] * 3
     assert find_explosions(norms, losses) == []  # as long without clipping, and no harm done
+
+
+def test_a_clipped_run_that_goes_on_has_stopped_its_explosions() -> None:
+    """Large first gradients and a jump of the loss, from which clipping let the run recover."""
+    norms, losses = quiet(3, 120)
+    norms[40:43], losses[41:44] = [80.0, 90.0, 70.0], [30.0, 20.0, 9.0]
+    clipped = [min(n, 1.0) for n in norms]
+    [found] = find_explosions(norms, losses, clipped)
+    assert (found.onset, found.stopped) == (40, True)
+    assert found.threshold == 10 * float(np.median(norms))
+    [ended] = find_explosions(norms[:45], losses[:45], clipped[:45])
+    assert not ended.stopped
+    assert ended.threshold is not None
+    assert ended.threshold <= 0.5
+    [never] = find_explosions(norms, losses)
+    assert not never.stopped

@@ -23,11 +23,16 @@ asks for a threshold no higher than
     c_i <- min(c_i, e_onset / 2)                            if clipping was at work and too loose
 
 (the second, because a squared error grows with the square of the step; unknown if it rose more than
-10⁴ fold at once). Clipping that works leaves no trace in the loss. So a clipped update counts as an
-explosion that was stopped if its norm is an outlier for the whole run, C being all that did not
-explode, and it asks for no more than the highest norm that is none:
+10⁴ fold at once).
 
-    c_i = max { n_j : n_j no outlier }
+Clipping that works leaves no trace in the loss, or one that goes away. So an explosion counts as
+stopped if it was clipped and calm updates follow it to the end, and so does a clipped update whose
+norm is more than ten times the median of the run. Those ask for no more than that,
+
+    c_i = 10 median n
+
+which is where Pascanu, Mikolov and Bengio (2013, section 3.2) end the range of thresholds that they
+saw converge: half to ten times the average norm.
 
 The suggested threshold is the lowest of all c_i. Without explosions there is none. Without losses,
 only what was stopped and what ends in numbers that are not finite is told to be an explosion.
@@ -37,11 +42,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 Z, WINDOW, FOLLOWING, FEW, IN_A_ROW = 3.5, 100, 3, 10, 3
+TIMES = 10  # the median norm
 STEEPEST = 1e4  # a loss that rises by more does not do so with the square of the step
 NORMAL = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 
@@ -79,7 +85,7 @@ def find_explosions(
     clipped = norms if clipped_norms is None else clipped_norms
     search = _Search(norms, losses, clipped)
     search.run()
-    return sorted(search.found + search.stopped(), key=lambda each: each.onset)
+    return search.all()
 
 
 class _Search:
@@ -110,18 +116,35 @@ class _Search:
                 self.calm = sorted(self.calm + self.pending)
                 self.pending = []
 
-    def stopped(self) -> list[Explosion]:
-        """Find the outliers of the whole run that clipping shortened."""
-        bulk = self.calm + self.pending
-        limit = self._limit(bulk)
-        usual = float(np.median([self.n[k] for k in bulk])) if bulk else math.nan
-        long = [k for k in bulk if self.n[k] > limit and self.e[k] < self.n[k]]
-        highest = max((self.n[k] for k in bulk if self.n[k] <= limit), default=None)
+    def all(self) -> list[Explosion]:
+        """Return all explosions in order, with those that clipping stopped."""
+        went_on = {each.onset: self._went_on(each) for each in self.found}
+        seen = [
+            replace(each, threshold=self._highest(), stopped=True) if went_on[each.onset] else each
+            for each in self.found
+        ]
+        return sorted(seen + self._shortened(), key=lambda each: each.onset)
+
+    def _went_on(self, each: Explosion) -> bool:
+        """Say whether training was clipped there, and calm again at its end."""
+        was_clipped = self.e[each.onset] < self.n[each.onset]
+        return was_clipped and sum(k > each.shown for k in self.calm[-FEW:]) == FEW
+
+    def _shortened(self) -> list[Explosion]:
+        """Find the updates among the calm ones that would have been far too long."""
+        bulk, highest = sorted(self.calm + self.pending), self._highest()
+        long = [k for k in bulk if self.n[k] > highest and self.e[k] < self.n[k]]
+        usual = highest / TIMES
         return [
             Explosion(k, k, self.n[k], usual, highest, stopped=True)
-            for before, k in zip([-math.inf, *sorted(long)], sorted(long), strict=False)
+            for before, k in zip([-math.inf, *long], long, strict=False)
             if k - before > FOLLOWING
         ]
+
+    def _highest(self) -> float:
+        """Return ten times the median norm."""
+        finite = [norm for norm in self.n if math.isfinite(norm)]
+        return TIMES * float(np.median(finite)) if finite else math.inf
 
     def _shows(self, k: int) -> bool:
         """Say whether update k shows that there is an explosion."""

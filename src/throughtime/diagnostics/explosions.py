@@ -26,8 +26,9 @@ asks for a threshold no higher than
 10⁴ fold at once).
 
 Clipping that works leaves no trace in the loss, or one that goes away. So an explosion counts as
-stopped if it was clipped and calm updates follow it to the end, and so does a clipped update whose
-norm is more than ten times the median of the run. Those ask for no more than that,
+stopped if clipping fired from its onset to F updates after it showed, and the run ends calm, and so
+does a clipped update whose norm is more than ten times the median of the run. Those ask for no more
+than that,
 
     c_i = 10 median n
 
@@ -126,8 +127,9 @@ class _Search:
         return sorted(seen + self._shortened(), key=lambda each: each.onset)
 
     def _went_on(self, each: Explosion) -> bool:
-        """Say whether training was clipped there, and calm again at its end."""
-        was_clipped = self.e[each.onset] < self.n[each.onset]
+        """Say whether clipping met the explosion, and training was calm again at its end."""
+        around = range(each.onset, min(each.shown + FOLLOWING + 1, len(self.n)))
+        was_clipped = any(self.e[k] < self.n[k] for k in around)
         return was_clipped and sum(k > each.shown for k in self.calm[-FEW:]) == FEW
 
     def _shortened(self) -> list[Explosion]:

@@ -68,6 +68,14 @@ def test_the_effect_of_a_cure_is_measured_on_a_copy() -> None:
     assert f"`init=identity()` {found.cures[0].effect}" in found.sentence
 
 
+def test_a_start_that_does_not_help_is_not_named() -> None:
+    model = orthogonal()(reader(nn.RNN))
+    with torch.no_grad():
+        model.layer.weight_ih_l0.fill_(3.0)  # tanh is flat: nothing keeps a gradient alive
+    found = by_topic(diagnose(model, x_BTI(), need=50))["reach"]
+    assert [cure.argument for cure in found.cures] == ['cell="lstm", init=chrono(50)']
+
+
 def test_a_net_that_reaches_far_enough_is_fine() -> None:
     model = chrono(100)(reader(nn.LSTM), torch.Generator().manual_seed(0))
     found = diagnose(model, x_BTI(), need=50, step="month").findings
@@ -207,14 +215,17 @@ def test_what_broke_in_training_is_named() -> None:
 
 
 def test_findings_come_worst_first_and_everything_is_json() -> None:
-    diagnosis = diagnose(reader(tt.nn.LSTM, num_layers=2, bidirectional=False), x_BTI(), need=50)
+    model = reader(tt.nn.LSTM, num_layers=2, bidirectional=False)
+    log = logged([1.0, 1.1, 0.9] * 10 + [50.0, 900.0], [0.5] * 31 + [80.0])
+    diagnosis = diagnose(model, x_BTI(), need=70, log=log)
+    assert [finding.topic for finding in diagnosis.findings] == ["reach", "training", "window"]
     order = ["serious", "warning", "note", "fine"]
     ranks = [order.index(finding.severity) for finding in diagnosis.findings]
     assert ranks == sorted(ranks)
     whole = diagnosis.to_dict()
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
     assert [layer["layer"] for layer in whole["layers"]] == ["layer.l0", "layer.l1"]
-    assert whole["need"]["longest"] == 50
+    assert whole["need"]["longest"] == 70
 
 
 def test_it_reads_well_in_a_terminal() -> None:

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import throughtime as tt
 from throughtime import DataError, SettingError
 from throughtime.diagnostics import Trajectory, trajectories
+from throughtime.diagnostics.untouched import untouched
 
 T, B, IN, H = 7, 3, 2, 4
 
@@ -385,6 +386,28 @@ def test_the_model_is_left_as_it_was_found(training: bool) -> None:
     assert flags == [p.requires_grad for p in model.parameters()]
     assert torch.equal(x.grad, x_grad)
     handle.remove()
+
+
+def test_whatever_happens_within_is_undone() -> None:
+    torch.manual_seed(0)
+    model = Forgetful().double()
+    model(x_BTI()).sum().backward()
+    grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    with untouched(model) as parameters:
+        assert len(parameters) == len(list(model.parameters()))
+        model.eval()
+        model.calls = 99
+        model.layer.register_forward_hook(lambda *_: None)
+        model.norm.running_mean.fill_(7.0)
+        (model(x_BTI()).sum() * 5).backward()
+    assert model.training
+    assert model.norm.training
+    assert model.calls == 1
+    assert not model.layer._forward_hooks
+    assert bool((model.norm.running_mean != 7).all())
+    for name, p in model.named_parameters():
+        assert (name in grads) == (p.grad is not None)
+        assert p.grad is None or torch.equal(p.grad, grads[name])
 
 
 def test_shared_weights_are_seen_once_for_each_call() -> None:

@@ -12,7 +12,7 @@ import throughtime as tt
 from throughtime import NotFittedError, SettingError
 from throughtime.forecasting import forecaster as module
 from throughtime.forecasting.forecaster import TRAINING
-from throughtime.nn import chrono
+from throughtime.nn import forget_bias
 from throughtime.training import Observer
 
 QUICK = replace(TRAINING, max_updates=20)
@@ -86,10 +86,17 @@ def test_the_doctor_lengthens_windows_that_are_too_short() -> None:
 
 
 def test_what_was_passed_stays() -> None:
-    start = chrono(7)
+    start = forget_bias(-1.0)
     kept = small(context_length=60, cure="auto", init=start).fit(cyclic(50))
     assert kept.design.init == (start,)
     assert kept.treatment == ()
+    assert kept.diagnose().findings[0].cures  # though there is something that would help
+
+
+def test_a_window_that_was_passed_stays() -> None:
+    kept = small(cure="auto", season_length=5, h=3, context_length=20).fit(cyclic(40))
+    assert kept.context_length == 20
+    assert "window" not in {finding.topic for finding in kept.treatment}
 
 
 def test_a_net_that_is_well_is_left_alone() -> None:

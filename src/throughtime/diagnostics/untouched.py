@@ -36,6 +36,7 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[list[nn.Parameter]]:
     python, numpy = random.getstate(), np.random.get_state()
     try:
         for parameter in parameters:
+            parameter.grad = None  # or it would be added to in place
             parameter.requires_grad_()
         with own_noise(seed, device_of(model)):
             yield parameters

@@ -13,7 +13,7 @@ from throughtime import NotFittedError, SettingError
 from throughtime.forecasting import forecaster as module
 from throughtime.forecasting.forecaster import TRAINING
 from throughtime.nn import forget_bias
-from throughtime.training import Observer
+from throughtime.training import Evaluation, Observer, Update
 
 QUICK = replace(TRAINING, max_updates=20)
 
@@ -108,3 +108,27 @@ def test_the_doctor_needs_a_fit_and_knows_its_own_name() -> None:
         small().diagnose()
     with pytest.raises(SettingError, match="cure to be one of None, 'auto'"):
         small(cure="all")
+
+
+@pytest.mark.parametrize("run", ["the doctor's pilot", "final fit"])
+def test_a_fit_that_is_stopped_leaves_the_forecaster_as_it_was(run: str) -> None:
+    class Stop(Observer):
+        name = ""
+
+        def on_start(self, name: str, total: int) -> None:
+            self.name = name
+
+        def on_update(self, update: Update) -> None:
+            if self.name == run:
+                raise KeyboardInterrupt
+
+        def on_evaluation(self, evaluation: Evaluation) -> None:
+            pass
+
+    forecaster = small(cure="auto", context_length=60)
+    with pytest.raises(KeyboardInterrupt):
+        forecaster.fit(cyclic(50), observers=[Stop()])
+    assert forecaster.treatment == ()
+    assert forecaster.log is None
+    with pytest.raises(NotFittedError):
+        forecaster.predict()

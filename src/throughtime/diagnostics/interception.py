@@ -27,8 +27,7 @@ from throughtime.kernels.lstm import LSTM as LSTMKernel
 from throughtime.kernels.recurrence import Kernel, Tensors, run
 from throughtime.kernels.rnn import RNN as RNNKernel
 from throughtime.nn import GRU, LSTM, RNN, GRUCell, Recorded, recording
-
-CELL = -1  # the layer of a step that a cell made
+from throughtime.nn.layers import CELL
 
 _LAYERS: dict[str, Callable[..., Any]] = {
     "rnn_tanh": RNN,
@@ -50,7 +49,7 @@ def recurrences(model: nn.Module, cells: Sequence[nn.Module] = ()) -> Iterator[l
 
     `cells` are modules of your own that map (x_t, state) to the next state, a tensor or a tuple of
     tensors. Yields records that grow by one for each call, layer and direction; backward fills the
-    taps; the layer of a cell's step is CELL. Neither the model nor what it computes is changed.
+    taps. Neither the model nor what it computes is changed.
 
     >>> model = nn.GRU(1, 2)
     >>> with recurrences(model) as records:

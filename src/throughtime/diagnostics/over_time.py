@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from throughtime.diagnostics.interception import CELL, recurrences
+from throughtime.diagnostics.interception import recurrences
 from throughtime.nn import Ensemble, Recorded
 from throughtime.nn import recording as layers_recording
 
@@ -26,10 +26,7 @@ def profiles(records: Iterable[Recorded], members: int | None) -> dict[str, list
     at_once = 1
     for record in records:
         if record.tap.dh_norm_TB is not None:
-            layer = "" if record.layer == CELL else f"l{record.layer}"
-            name = ".".join(part for part in (record.name, layer) if part)
-            label = f"{name} reverse" if record.direction else name
-            runs.setdefault(label, []).append(_over_time(record))
+            runs.setdefault(record.label, []).append(_over_time(record))
             if members is not None and record.tap.dh_norm_TB.dim() == 2:
                 at_once = members  # which ran in turn
     return {label: _joined(parts, at_once) for label, parts in runs.items()}

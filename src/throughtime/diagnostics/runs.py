@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from throughtime.diagnostics.interception import CELL
 from throughtime.nn import Recorded
 from throughtime.nn.following import follow
 
@@ -104,7 +103,4 @@ def runs_of(records: Sequence[Recorded]) -> list[Run]:
 
 def _followed(record: Recorded) -> Run:
     call = follow(record)
-    layer = "" if record.layer == CELL else f"l{record.layer}"
-    name = ".".join(part for part in (record.name, layer) if part)
-    name = f"{name} reverse" if record.direction else name
-    return Run(name, [record], call.x, call.states, call.mask, call.extras)
+    return Run(record.label, [record], call.x, call.states, call.mask, call.extras)

@@ -101,7 +101,10 @@ def memory_by_update(layer: Mapping[str, Any]) -> list[int | None]:
     """
     lags = layer["lags"]
     return [
-        next((lag for lag, v in zip(lags, row) if v is not None and v < FORGOTTEN), None)  # noqa: B905
+        next(
+            (lag for lag, v in zip(lags, row, strict=False) if v is not None and v < FORGOTTEN),
+            None,
+        )
         for row in layer["norms"]
     ]
 

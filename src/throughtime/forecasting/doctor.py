@@ -19,7 +19,7 @@ import torch
 from throughtime._errors import DivergedError
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, Watch, diagnose
 from throughtime.forecasting.cures import OF_THE_NET, trained_with
-from throughtime.forecasting.model import Design, threads
+from throughtime.forecasting.model import Design, threads, whole
 from throughtime.forecasting.panel import Panel
 from throughtime.nn import Ensemble
 from throughtime.training import Observer, Trainer, losses
@@ -59,7 +59,7 @@ def treat(
     training = replace(design.training, max_updates=PILOT_UPDATES, patience=None)
     trainer = Trainer(network, losses.mae, training, (*observers, watch))
     with threads(design), suppress(DivergedError):  # which is a finding, too
-        trainer.fit(design.examples(panel), name="the doctor's pilot")
+        whole(trainer.fit(design.examples(panel), name="the doctor's pilot"))
     diagnosis = examined(design, network.eval(), panel, watch.log, "step")
     arguments: dict[str, Any] = {}
     acted_on = []

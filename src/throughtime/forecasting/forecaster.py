@@ -211,15 +211,20 @@ class Forecaster:
         either leaves the forecaster as it was.
         """
         panel = self._read(data)
-        if self.n_windows:
-            backtest, design, updates, pilot = self._rolled(
-                panel, self.n_windows, self.h, level, True, observers
-            )
-        else:
-            design, (updates, pilot) = self._piloted(panel, panel, observers)
-            backtest = None
-        watch = Watch(every=max(1, updates // LOOKS))
-        model, history = fit(panel, design, updates, (*observers, watch), "final fit")
+        before = self.treatment
+        try:
+            if self.n_windows:
+                backtest, design, updates, pilot = self._rolled(
+                    panel, self.n_windows, self.h, level, True, observers
+                )
+            else:
+                design, (updates, pilot) = self._piloted(panel, panel, observers)
+                backtest = None
+            watch = Watch(every=max(1, updates // LOOKS))
+            model, history = fit(panel, design, updates, (*observers, watch), "final fit")
+        except BaseException:
+            self.treatment = before
+            raise
         self._take(panel, model, backtest, history, pilot)
         self.log = watch.log
         return self

@@ -209,7 +209,7 @@ def fit(
     with threads(design):
         explained = _preprogrammed(network, design, linear, examples, observers)
         trainer = Trainer(network, losses.mae, training, observers)
-        history = _whole(trainer.fit(examples, name=name))
+        history = whole(trainer.fit(examples, name=name))
     return Model(design, linear, network.eval(), explained), history
 
 
@@ -234,7 +234,7 @@ def count_updates(
     with threads(design):
         _preprogrammed(network, design, linear, train, observers)
         trainer = Trainer(network, losses.mae, design.training, observers)
-        history = _whole(trainer.fit(train, validation, name=name))
+        history = whole(trainer.fit(train, validation, name=name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history
 
@@ -264,7 +264,7 @@ def _last_two_seasons(panel: Panel, design: Design) -> Floats:
     return np.stack(made)
 
 
-def _whole(history: History) -> History:
+def whole(history: History) -> History:
     """Return a history that was not broken off; training alone would end as if it were done."""
     if history.reason == "interrupted":
         raise KeyboardInterrupt

@@ -49,6 +49,7 @@ from throughtime.kernels.rnn import rnn_kernel
 from throughtime.nn.express import answer
 
 States = tuple[Tensor, ...]
+CELL = -1
 
 
 class Recorded(NamedTuple):
@@ -57,7 +58,8 @@ class Recorded(NamedTuple):
     `name` is the module's name in the model; `direction` is 1 for the reverse direction. The tap's
     entries follow the time of the series in both. `kernel` computes what ran, from `inputs` as they
     were (x, the initial states, the weights, dropout and zoneouts; see `Kernel`), in the order of the
-    series; `mask` [T, B] is False behind the ends of packed series, None where there are none.
+    series; `mask` [T, B] is False behind the ends of packed series, None where there are none. The
+    layer of a cell's single step is CELL.
     """
 
     name: str
@@ -67,6 +69,13 @@ class Recorded(NamedTuple):
     kernel: Kernel
     inputs: tuple[Any, ...]
     mask: Tensor | None
+
+    @property
+    def label(self) -> str:
+        """Name it in one word, or two: "encoder.l0", "encoder.l0 reverse", "cell"."""
+        layer = "" if self.layer == CELL else f"l{self.layer}"
+        label = ".".join(part for part in (self.name, layer) if part)
+        return f"{label} reverse" if self.direction else label
 
 
 _Recording = tuple[dict[torch.nn.Module, str], list[Recorded], bool]  # names, records, in turn

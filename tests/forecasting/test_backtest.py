@@ -27,7 +27,7 @@ def drifting(known: Panel, r: int) -> np.ndarray:
     """A forecast that errs: the last value and a drift that depends on all of the past."""
     newest = [
         y[~np.isnan(y)][-1] + np.nanmean(y) / 10 * np.arange(1, H + 1)
-        for y in map(known.series, range(len(known)))
+        for y in map(known.row, range(len(known)))
     ]
     return np.array(newest)
 
@@ -65,7 +65,7 @@ def test_origins_lie_where_they_should_and_know_what_is_before_them() -> None:
     ]
     for r in range(R):
         start = 40 - H - (R - 1 - r) * STEP
-        np.testing.assert_array_equal(made.y[r, 0], two_series().series(0)[start : start + H])
+        np.testing.assert_array_equal(made.y[r, 0], two_series().row(0)[start : start + H])
 
 
 def test_overlapping_origins_judge_by_the_same_values() -> None:
@@ -124,7 +124,7 @@ def test_scores_are_those_of_the_table() -> None:
     made, season = rolled(two_series(), season_length=4), 4
     table = made.table.to_pandas()
     known = two_series()
-    series = {name: known.series(i) for i, name in enumerate(known.ids)}
+    series = {name: known.row(i) for i, name in enumerate(known.ids)}
     assert [score.model for score in made.scores] == ["Ours", "Naive"]
     for score in made.scores:
         error = (table["y"] - table[score.model]).abs()

@@ -46,8 +46,8 @@ def test_long_tables_come_and_go_in_their_kind(backend: str) -> None:
     )
     panel = read_frame(data)
     assert panel.ids == ("b", "a")
-    np.testing.assert_array_equal(panel.series(0), [1, np.nan, np.nan, 4])
-    np.testing.assert_array_equal(panel.series(1), [10, np.nan, 12])
+    np.testing.assert_array_equal(panel.row(0), [1, np.nan, np.nan, 4])
+    np.testing.assert_array_equal(panel.row(1), [10, np.nan, 12])
     assert panel.notes == ("2 missing dates filled as gaps", "1 empty value")
     assert (panel.n_gaps, panel.n_missing, panel.frequency.alias) == (2, 1, "D")
 
@@ -153,7 +153,7 @@ SERIES = {
 @pytest.mark.parametrize("data", SERIES.values(), ids=SERIES)
 def test_one_series_lies_on_positions(data: Any) -> None:
     panel = read_frame(data)
-    np.testing.assert_array_equal(panel.y, [1, 2, np.nan])
+    np.testing.assert_array_equal(panel.values[0], [1, 2, np.nan])
     np.testing.assert_array_equal(panel.ds(0), [0, 1, 2])
     assert panel.ids == ("series",)
     kind = type(panel.like({"ds": panel.ds(0)})).__module__.split(".")[0]
@@ -257,7 +257,7 @@ def test_a_stated_frequency_may_leave_gaps() -> None:
 def test_order_and_other_columns_are_noted() -> None:
     panel = read_frame(pd.DataFrame({"ds": [3, 1, 2], "y": [3, 1, 2], "holiday": [0, 0, 1]}))
     assert panel.notes == ("ignored: 'holiday'", "rows sorted by date")
-    np.testing.assert_array_equal(panel.y, [1, 2, 3])
+    np.testing.assert_array_equal(panel.values[0], [1, 2, 3])
 
 
 def test_text_numbers_are_numbers() -> None:
@@ -286,7 +286,7 @@ def test_reading_undoes_shuffling(data: st.DataObject) -> None:
         pa.table({"unique_id": ids[shuffled], "ds": ds[shuffled], "y": y[shuffled]}), freq=1
     )
     for i, name in enumerate(panel.ids):
-        np.testing.assert_array_equal(panel.series(i), y[ids == name])
+        np.testing.assert_array_equal(panel.row(i), y[ids == name])
         np.testing.assert_array_equal(panel.ds(i), ds[ids == name])
 
 
@@ -302,10 +302,10 @@ def three_series() -> Panel:
 def test_cut_takes_the_end_of_every_series_off() -> None:
     panel = three_series().cut(2)
     assert panel.ids == ("a",)  # b has no step left, c no value
-    np.testing.assert_array_equal(panel.y, [0, 1, 2])
+    np.testing.assert_array_equal(panel.row(0), [0, 1, 2])
     one = three_series().cut(1)
     assert one.ids == ("a", "b", "c")
-    np.testing.assert_array_equal(one.series(2), [np.nan, np.nan, 22])
+    np.testing.assert_array_equal(one.row(2), [22])  # the empty rows before it are not part of it
     np.testing.assert_array_equal(one.future(2)[1], [4, 5, 1, 2, 3, 4])
     later = read_frame(
         pa.table({"unique_id": list("abbb"), "ds": [1, 7, 8, 9], "y": [1.0] * 4}), freq=1
@@ -324,7 +324,7 @@ def test_many_series_are_read_at_once() -> None:
     }))  # fmt: skip
     assert len(panel) == n_series
     assert panel.future(3)[1].shape == (3 * n_series,)
-    np.testing.assert_array_equal(panel.cut(2).series(n_series - 1), panel.series(n_series - 1)[:3])
+    np.testing.assert_array_equal(panel.cut(2).row(n_series - 1), panel.row(n_series - 1)[:3])
 
 
 def test_importing_needs_neither_torch_nor_pandas() -> None:

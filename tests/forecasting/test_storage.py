@@ -80,14 +80,14 @@ def assert_same(loaded: tt.Forecaster, saved: tt.Forecaster) -> None:
     assert (loaded.h, loaded.n_windows, loaded.freq) == (saved.h, saved.n_windows, saved.freq)
     for name in ("ids", "frequency", "n_gaps", "n_missing", "notes", "backend", "dates"):
         assert getattr(loaded.panel, name) == getattr(saved.panel, name)
-    for name in ("y", "offsets", "starts"):
+    for name in ("values", "begins", "lengths", "starts"):
         np.testing.assert_array_equal(getattr(loaded.panel, name), getattr(saved.panel, name))
         assert getattr(loaded.panel, name).dtype == getattr(saved.panel, name).dtype
     assert loaded.reach.layer == saved.reach.layer
     np.testing.assert_array_equal(loaded.reach.norms, saved.reach.norms)
     if saved._backtest:
         assert str(loaded.backtest.scores) == str(saved.backtest.scores)  # NaN is not NaN
-        assert loaded.backtest.table == saved.backtest.table or NAN in saved.panel.y
+        assert loaded.backtest.table == saved.backtest.table or np.isnan(saved.panel.values).any()
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -305,14 +305,16 @@ def _unpacked(path: Path, snapshot: _archive.Snapshot) -> tt.Forecaster:
 
 
 CHANGES: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
-    ("panel.y", lambda y: y[:-1]),
-    ("panel.y", lambda y: y.float()),
-    ("panel.y", lambda y: y * torch.inf),
-    ("panel.y", lambda y: y * torch.nan),
-    ("panel.y", lambda y: -y),
-    ("panel.offsets", lambda o: o.flip(0)),
-    ("panel.offsets", lambda o: o + 1),
-    ("panel.offsets", lambda o: o[:1]),
+    ("panel.values", lambda y: y[:, :-1]),
+    ("panel.values", lambda y: y.half()),
+    ("panel.values", lambda y: y * torch.inf),
+    ("panel.values", lambda y: y * torch.nan),
+    ("panel.values", lambda y: -y),
+    ("panel.values", lambda y: torch.cat([y, y])),
+    ("panel.begins", lambda b: b + 1),
+    ("panel.begins", lambda b: b[:0]),
+    ("panel.lengths", lambda n: n * 0),
+    ("panel.room", lambda r: r + 1),
     ("panel.starts", lambda s: s[:1]),
     ("panel.starts", lambda s: torch.full_like(s, -(2**63))),
     ("panel.starts", lambda s: s + 10**6 * 86400 * 30),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from throughtime import DataError
+from throughtime.forecasting import read_frame
 from throughtime.forecasting.transforms import (
     SCALINGS,
     TRANSFORMS,
@@ -54,8 +55,8 @@ def test_what_is_never_negative_stays_so(name: str) -> None:
 
 
 def test_the_choice_looks_for_values_below_0() -> None:
-    assert choose_transforms(np.array([NAN, 0.0, 5.0])) == ("identity", "sqrt", "log1p")
-    assert choose_transforms(np.array([NAN, -1.0, 5.0])) == ("identity",)
+    assert choose_transforms(read_frame([NAN, 0.0, 5.0])) == ("identity", "sqrt", "log1p")
+    assert choose_transforms(read_frame([NAN, -1.0, 5.0])) == ("identity",)
 
 
 @each_transform

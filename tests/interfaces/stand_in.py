@@ -170,7 +170,7 @@ class StandIn:
         for w in range(self.n_windows):
             self._train(f"back-test {w + 1}/{self.n_windows}", [*observers, History()], rng, 40)
             for i, name in enumerate(self.panel.ids):
-                y, ds = np.nan_to_num(self.panel.series(i)), self.panel.ds(i)
+                y, ds = np.nan_to_num(self.panel.row(i)), self.panel.ds(i)
                 cut = len(y) - h * (self.n_windows - w)
                 actual = y[cut : cut + h]
                 add("unique_id", [name] * h)
@@ -211,7 +211,7 @@ class StandIn:
         rows = {"unique_id": names, "ds": ds}
         for i in range(len(self.panel)):
             point = _forecast(
-                self.name, np.nan_to_num(self.panel.series(i)), self.h, self.season_length
+                self.name, np.nan_to_num(self.panel.row(i)), self.h, self.season_length
             )
             rows.setdefault(self.name, []).extend(point)
             for lv, lo, hi in _bands(point, level, 14):

@@ -118,7 +118,7 @@ class Backtest:
     def _naive_scales(self) -> Floats:
         scales = np.full(self.y.shape[:2], np.nan)
         for s in range(len(self.panel)):
-            series = self.panel.series(s)
+            series = self.panel.row(s)
             for r in range(self.n_windows):
                 known = series[: max(0, len(series) - self._ahead(r))]
                 scales[r, s] = metrics.naive_scale(known, self.season_length)
@@ -132,13 +132,14 @@ class Backtest:
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """`unique_id`, `ds`, `cutoff`, `y`, a column a model and two a level, row by row."""
         R, _, h = self.y.shape
-        lengths = self.panel.lengths
+        M = len(self.panel.targets)
+        lengths, starts = self.panel.row_lengths, np.repeat(self.panel.starts, M)
         origin = lengths[None, :] - np.array([self._ahead(r) for r in range(R)])[:, None]
         k = (origin[..., None] + np.arange(h)).reshape(-1)
-        starts = np.tile(np.repeat(self.panel.starts, h), R)
+        starts = np.tile(np.repeat(starts, h), R)
         at = self.panel.frequency.at
         made = {
-            "unique_id": np.tile(np.repeat(np.array(self.panel.ids, dtype=object), h), R),
+            "unique_id": np.tile(np.repeat(np.array(self.panel.row_ids, dtype=object), h), R),
             "ds": at(starts, k),
             "cutoff": at(starts, np.repeat(origin.reshape(-1), h) - 1),
             "y": self.y.reshape(-1),
@@ -174,20 +175,18 @@ def roll(
 
     Raises `DataError` where no series is long enough for the first origin.
     """
-    S = len(panel)
-    at = {unique_id: s for s, unique_id in enumerate(panel.ids)}
-    y = np.full((n_windows, S, h), np.nan)
+    y = np.full((n_windows, len(panel), h), np.nan)
     forecasts = {each: y.copy() for each in (name, *(b.name for b in baselines))}
     for r in range(n_windows):
         ahead = h + (n_windows - 1 - r) * step_size
         known = panel.cut(ahead)
-        rows = [at[unique_id] for unique_id in known.ids]
+        rows = np.flatnonzero(panel.row_lengths > ahead)
         forecasts[name][r, rows] = forecast(known, r)
         for i, s in enumerate(rows):
-            series = panel.series(s)
+            series = panel.row(s)
             y[r, s] = series[len(series) - ahead : len(series) - ahead + h]
             for baseline in baselines:
-                forecasts[baseline.name][r, s] = baseline.forecast(known.series(i), h)
+                forecasts[baseline.name][r, s] = baseline.forecast(known.row(i), h)
     return Backtest(
         panel, h, n_windows, step_size, season_length, transform, tuple(levels), y, forecasts
     )
@@ -204,12 +203,13 @@ def interval(
 
 
 def series_sizes(panel: Panel, transform: Transform) -> Floats:
-    """Return the mean absolute step [S] of each series on the transformed scale; 1 where it is 0."""
-    steps = np.abs(np.diff(transform.forward(panel.y)))
-    steps[panel.offsets[1:-1] - 1] = np.nan  # from one series into the next is no step
-    observed = ~np.isnan(steps)
-    owner = np.repeat(np.arange(len(panel)), panel.lengths)[1:]
-    total = np.bincount(owner, weights=np.where(observed, steps, 0.0), minlength=len(panel))
-    count = np.bincount(owner, weights=observed, minlength=len(panel))
+    """Return the mean absolute step [rows] of each row on the transformed scale; 1 where it is 0."""
+    total, count = np.zeros(len(panel)), np.zeros(len(panel))
+    for rows, y, offsets in panel.pieces():
+        steps = np.abs(np.diff(transform.forward(y.astype(np.float64, copy=False)), append=np.nan))
+        steps[offsets[1:] - 1] = np.nan  # from one row into the next is no step
+        observed = ~np.isnan(steps)
+        np.add.at(total, rows, np.add.reduceat(np.where(observed, steps, 0.0), offsets[:-1]))
+        np.add.at(count, rows, np.add.reduceat(observed, offsets[:-1], dtype=np.int64))
     sizes = total / np.maximum(count, 1)
     return np.where(sizes > 0, sizes, 1.0)

@@ -23,10 +23,9 @@ def checked_panel(panel: Panel, h: int) -> Panel:
     """
     varies = np.flatnonzero(~_constant(panel))
     if len(varies) == 0:
-        observed = panel.y[~np.isnan(panel.y)]
         raise DataError(
             "a series that varies",
-            f"the value {observed[0]:g} in all {len(observed)} rows"
+            f"the value {panel.row(0)[0]:g} in all {panel.n_observed} rows"
             if len(panel) == 1
             else f"{len(panel):,} series that never do",
             "no model is needed to forecast it, for that value is the forecast",
@@ -62,7 +61,4 @@ def windows_that_fit(panel: Panel, h: int, n_windows: int, step_size: int) -> in
 
 
 def _constant(panel: Panel) -> np.ndarray:
-    starts = panel.offsets[:-1]
-    low = np.minimum.reduceat(np.where(np.isnan(panel.y), np.inf, panel.y), starts)
-    high = np.maximum.reduceat(np.where(np.isnan(panel.y), -np.inf, panel.y), starts)
-    return np.asarray(low >= high)
+    return np.asarray(~(panel.extreme(np.fmin) < panel.extreme(np.fmax)))

@@ -96,6 +96,6 @@ def _changed(design: Design, arguments: dict[str, Any]) -> Design:
 def _series(panel: Panel) -> npt.NDArray[np.float64]:
     """Return (at most 20) series side by side, aligned at their ends, NaN where one has not begun."""
     chosen = np.unique(np.linspace(0, len(panel) - 1, MOST_SERIES).astype(np.int64))
-    rows = [panel.series(i) for i in chosen.tolist()]
+    rows = [panel.row(i) for i in chosen.tolist()]
     longest = max(map(len, rows))
     return np.stack([np.pad(y, (longest - len(y), 0), constant_values=np.nan) for y in rows])

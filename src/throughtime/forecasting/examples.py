@@ -21,8 +21,9 @@ without a value has the scale of its series. Gaps in a target are left out of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import Scale, Transform, mean_and_deviation
 from throughtime.forecasting.windows import Windows
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[Any]
 Residual = Literal["level", "last", "season"]
 RESIDUALS: tuple[Residual, ...] = get_args(Residual)
 
@@ -42,7 +43,7 @@ RESIDUALS: tuple[Residual, ...] = get_args(Residual)
 class SpreadExamples:
     """Examples for an ensemble whose members see the panel on different scales.
 
-    Member e learns from `parts[e mod K]`: `examples[index [E, B]] -> (z [E, B, L, 1], r [E, B, h])`.
+    Member e learns from `parts[e mod K]`: `examples[index [E, B]] -> (x [E, B, L, I], r [E, B, M h])`.
     The parts hold the same windows in the same order.
     """
 
@@ -54,8 +55,8 @@ class SpreadExamples:
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
         K = len(self.parts)
         pairs = [self.parts[e % K][row] for e, row in enumerate(index)]
-        z, r = zip(*pairs, strict=True)
-        return torch.stack(z), torch.stack(r)
+        x, r = zip(*pairs, strict=True)
+        return torch.stack(x), torch.stack(r)
 
     def split(self, n_validation: int) -> tuple[SpreadExamples, SpreadExamples]:
         """Return a training and a later validation part (`Windows.split`)."""
@@ -65,20 +66,21 @@ class SpreadExamples:
 
 @dataclass(frozen=True, eq=False)
 class ScaledWindows:
-    """The windows of a panel as examples, `examples[index] -> (z [..., L, 1], r [..., h])`.
+    """The windows of a panel as examples, `examples[index] -> (x [..., L, M], r [..., M h])`.
 
-    `means` and `deviations` [S] are the moments of every series.
+    `means` and `deviations` [S, M, 1] are the moments of every row.
 
     >>> from throughtime.forecasting import read_frame
     >>> from throughtime.forecasting.transforms import Identity
     >>> panel = read_frame([0.0, 2.0, 0.0, 2.0, 0.0, 2.0])
     >>> examples = ScaledWindows.of(panel, Identity(), context_length=2, h=1)
-    >>> z, r = examples[torch.tensor([0])]
-    >>> z.flatten().tolist(), r.tolist()
+    >>> x, r = examples[torch.tensor([0])]
+    >>> x.flatten().tolist(), r.tolist()
     ([-1.0, 1.0], [[-1.0]])
     """
 
     windows: Windows
+    transform: Transform
     means: Tensor
     deviations: Tensor
     residual: Residual = "level"
@@ -95,28 +97,30 @@ class ScaledWindows:
         season_length: int = 1,
     ) -> ScaledWindows:
         """Cut and scale the windows of a panel; `DataError` where it has none."""
-        u = transform.forward(panel.y)
-        windows = Windows(u, panel.offsets, context_length, h)
-        means, deviations = (torch.from_numpy(m).float() for m in moments(u, panel.offsets))
-        return cls(windows, means, deviations, residual, season_length)
+        windows = Windows(panel, context_length, h)
+        means, deviations = (
+            torch.from_numpy(m).float().reshape(len(panel.ids), -1, 1)
+            for m in moments(panel, transform)
+        )
+        return cls(windows, transform, means, deviations, residual, season_length)
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        context, target = self.windows[index]
-        z, scale = self._scaled(context, self.windows.series[index])
-        return z.unsqueeze(-1), scale.apply(target) - self.base(z)
+        context, target = map(self._transformed, self.windows[index])
+        z, scale = self._scaled(context, self.windows.places(index)[0])
+        return z.transpose(-1, -2), (scale.apply(target) - self.base(z)).flatten(-2)
 
     def newest(self) -> tuple[Tensor, Scale]:
-        """Return the input z [S, L, 1] at the end of every series, and its scale."""
-        z, scale = self._scaled(self.windows.newest(), torch.arange(len(self.means)))
-        return z.unsqueeze(-1), scale
+        """Return the input x [S, L, M] at the end of every series, and its scale [S, M, 1]."""
+        context = self._transformed(self.windows.newest())
+        z, scale = self._scaled(context, self.windows.newest_places()[0])
+        return z.transpose(-1, -2), scale
 
-    def series_scale(self) -> Scale:
-        """Return the scale of every series by its own moments, [S, 1]."""
-        deviations = torch.where(self.deviations > 0, self.deviations, 1.0)
-        return Scale(self.means.unsqueeze(-1), deviations.unsqueeze(-1))
+    def row_scale(self) -> Scale:
+        """Return the scale of every row by its own moments, [S, M, 1]."""
+        return Scale(self.means, torch.where(self.deviations > 0, self.deviations, 1.0))
 
     def split(self, n_validation: int) -> tuple[ScaledWindows, ScaledWindows]:
         """Return a training and a later validation part (`Windows.split`)."""
@@ -124,7 +128,7 @@ class ScaledWindows:
         return replace(self, windows=train), replace(self, windows=validation)
 
     def base(self, z: Tensor) -> Tensor:
-        """Return the naive forecast [..., h] that belongs to the inputs z [..., L]."""
+        """Return the naive forecast [..., h] that belongs to contexts z [..., L]."""
         h, m, L = self.windows.h, self.season_length, z.shape[-1]
         if self.residual == "level":
             return z.new_zeros(*z.shape[:-1], h)
@@ -132,10 +136,13 @@ class ScaledWindows:
             return z[..., -1:].expand(*z.shape[:-1], h)
         return z[..., L - m + torch.arange(h) % m]
 
+    def _transformed(self, y: Tensor) -> Tensor:
+        return self.transform.forward(y.double()).float()
+
     def _scaled(self, context: Tensor, series: Tensor) -> tuple[Tensor, Scale]:
         context = carry_on(context)
         own = mean_and_deviation(context)
-        mean, deviation = self.means[series].unsqueeze(-1), self.deviations[series].unsqueeze(-1)
+        mean, deviation = self.means[series], self.deviations[series]
         whole = Scale(mean, torch.where(deviation > 0, deviation, own.size))
         share = torch.where(context.isnan().all(dim=-1, keepdim=True), 0.0, 0.5)
         scale = Scale(
@@ -145,19 +152,30 @@ class ScaledWindows:
         return scale.apply(context).nan_to_num(0.0), scale
 
 
-def moments(u: Floats, offsets: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation [S] of the observed values of every series.
+def moments(panel: Panel, transform: Transform) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation [rows] of the transformed values of every row.
 
-    >>> moments(np.array([0.0, 2.0, np.nan, 5.0]), np.array([0, 3, 4]))
-    (array([1., 5.]), array([1., 0.]))
+    >>> from throughtime.forecasting import read_frame
+    >>> from throughtime.forecasting.transforms import Identity
+    >>> moments(read_frame([0.0, 2.0, np.nan]), Identity())
+    (array([1.]), array([1.]))
     """
-    S = len(offsets) - 1
-    owner = np.repeat(np.arange(S), np.diff(offsets))
-    observed = ~np.isnan(u)
-    count = np.maximum(np.bincount(owner, observed, S), 1)
-    means = np.bincount(owner, np.where(observed, u, 0.0), S) / count
-    squares = np.where(observed, u - means[owner], 0.0) ** 2
-    return means, np.sqrt(np.bincount(owner, squares, S) / count)
+    count = np.maximum(_sums(panel, lambda y, _: ~np.isnan(y)), 1)
+    means = _sums(panel, lambda y, _: np.nan_to_num(transform.forward(y))) / count
+
+    def square(y: Floats, rows: Floats) -> Floats:
+        return np.nan_to_num((transform.forward(y) - means[rows]) ** 2)
+
+    return means, np.sqrt(_sums(panel, square) / count)
+
+
+def _sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
+    """Return the sum [rows] of `of(values, rows)` over each row."""
+    total = np.zeros(len(panel))
+    for rows, y, offsets in panel.pieces():
+        each = of(y.astype(np.float64, copy=False), np.repeat(rows, np.diff(offsets)))
+        np.add.at(total, rows, np.add.reduceat(each, offsets[:-1], dtype=np.float64))
+    return total
 
 
 def carry_on(context: Tensor) -> Tensor:

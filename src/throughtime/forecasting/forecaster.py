@@ -385,7 +385,7 @@ class Forecaster:
         if given["season_length"] is None:
             given["season_length"] = panel_season_length(panel)
         if given["transforms"] is None:
-            given["transforms"] = choose_transforms(whole.y)
+            given["transforms"] = choose_transforms(whole)
         season = given["season_length"]
         if given["context_length"] is None:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)

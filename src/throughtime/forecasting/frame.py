@@ -45,7 +45,7 @@ def read_frame(
 
     >>> import pyarrow as pa
     >>> panel = read_frame(pa.table({"ds": ["1949-01", "1949-04", "1949-02"], "y": [1, 4, 2]}))
-    >>> panel.frequency.alias, panel.y, panel.notes
+    >>> panel.frequency.alias, panel.row(0), panel.notes
     ('MS', array([ 1.,  2., nan,  4.]), ('rows sorted by date', '1 missing date filled as gap'))
     """
     if isinstance(data, Panel):
@@ -61,7 +61,7 @@ def read_frame(
 
     frequency = Frequency.infer(rows.ds, rows.offsets) if freq is None else Frequency.parse(freq)
     panel = _on_grid(rows, frequency)
-    if freq is not None and panel.n_gaps > len(panel.y) / 2:
+    if freq is not None and panel.n_gaps > panel.n_steps / 2:
         _refuse_finer(frequency, rows, panel)
     notes += _counted(panel.n_gaps, "missing date filled as gap", "missing dates filled as gaps")
     notes += _counted(panel.n_missing, "empty value", "empty values")
@@ -165,7 +165,23 @@ def _on_grid(rows: _Rows, frequency: Frequency) -> Panel:
     y = np.full(offsets[-1], np.nan)
     y[offsets[rows.codes] + k] = rows.y
     n_gaps, n_missing = len(y) - len(k), int(np.isnan(rows.y).sum())
-    return Panel(rows.ids, y, offsets, rows.ds[first], frequency, n_gaps, n_missing)
+    late = _unobserved_before(y, offsets)
+    return Panel(
+        rows.ids,
+        y[None],
+        offsets[:-1] + late,
+        np.diff(offsets) - late,
+        np.asarray(frequency.at(rows.ds[first], late)),
+        frequency,
+        n_gaps=n_gaps,
+        n_missing=n_missing,
+    )
+
+
+def _unobserved_before(y: Floats, offsets: Ints) -> Ints:
+    """Return how many steps of each series come before its first value."""
+    place = np.flatnonzero(~np.isnan(y))
+    return np.asarray(place[np.searchsorted(place, offsets[:-1])] - offsets[:-1])
 
 
 def _refuse_finer(frequency: Frequency, rows: _Rows, panel: Panel) -> None:
@@ -177,7 +193,7 @@ def _refuse_finer(frequency: Frequency, rows: _Rows, panel: Panel) -> None:
     if own != frequency:
         raise DataError(
             f"dates every {frequency.alias}, as freq={frequency.alias!r} says",
-            f"dates every {own.alias}, so that {panel.n_gaps} of {len(panel.y)} steps are gaps",
+            f"dates every {own.alias}, so that {panel.n_gaps} of {panel.n_steps} steps are gaps",
             f"pass freq={own.alias!r}, or no freq",
         )
 

@@ -48,7 +48,7 @@ def fit_linear_map(
     >>> (A @ [1.0, -1.0, 1.0, -1.0]).round(6)
     array([ 1., -1.])
     """
-    n = int((~np.isnan(panel.y)).sum())
+    n = panel.n_observed
     highest = min(max(int(10 * np.log10(max(n, 1))), season_length + 1), context_length - 1, n // 4)
     naive = np.repeat(np.eye(context_length)[-1:], h, axis=0) * wanders(residual)
     if highest < 1:
@@ -80,16 +80,15 @@ def _design(
     panel: Panel, transform: Transform, context_length: int, differences: bool
 ) -> tuple[Floats, Floats]:
     """Return lags [n, p], newest first, and targets [n], in units of each series' deviation."""
-    u = transform.forward(panel.y)
-    windows = Windows(u, panel.offsets, context_length, 1, dtype=torch.float64)
+    windows = Windows(panel, context_length, 1)
     chosen = np.unique(np.linspace(0, len(windows) - 1, _MOST_WINDOWS).astype(np.int64))
     index = torch.from_numpy(chosen)
-    context, target = windows[index]
+    context, target = (transform.forward(each.double()) for each in windows[index])
     w = torch.cat([carry_on(context), target], dim=-1).numpy()
-    complete = ~np.isnan(w).any(axis=1)
-    w = w[complete]
-    series = windows.series[index].numpy()[complete]
-    mean, size = (moment[series, None] for moment in moments(u, panel.offsets))
+    series, m = np.nonzero(~np.isnan(w).any(axis=-1))
+    row = windows.places(index)[0].numpy()[series] * len(panel.targets) + m
+    w = w[series, m]
+    mean, size = (moment[row, None] for moment in moments(panel, transform))
     z = (w - mean) / np.where(size > 0, size, 1.0)
     x = np.diff(z, axis=1) if differences else z
     return x[:, -2::-1], x[:, -1]

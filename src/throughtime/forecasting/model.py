@@ -156,13 +156,13 @@ class Model:
     explained: float | None = None
 
     def forecast(self, panel: Panel) -> Floats:
-        """Return the next h values [S, h] after the end of every series."""
+        """Return the next h values [rows, h] after the end of every series."""
         kinds = [made.mean(axis=0) for made in self.paths(panel).values()]
         return np.asarray(np.mean(kinds, axis=0))
 
     @np.errstate(over="ignore")  # the limits hold what overflows, too
     def paths(self, panel: Panel) -> dict[str, Floats]:
-        """Return the forecasts [scales, S, h] that are combined, by their kind."""
+        """Return the forecasts [scales, rows, h] that are combined, by their kind."""
         parts = self.design.examples(panel).parts
         newest = [part.newest() for part in parts]
         members, K = self.design.members, len(parts)
@@ -172,11 +172,12 @@ class Model:
         linear, recurrent = [], []
         for k, (part, (z, scale)) in enumerate(zip(parts, newest, strict=True)):
             inverse = TRANSFORMS[self.design.transforms[k]].inverse
-            z, whole = z.squeeze(-1), part.series_scale()
+            z, whole = z.transpose(-1, -2), part.row_scale()
             ahead = whole.apply(scale.invert(z)).double() @ torch.from_numpy(self.linear[k].T)
-            linear.append(inverse(whole.invert(ahead).numpy()))
+            linear.append(inverse(whole.invert(ahead).flatten(0, 1).numpy()))
             if k < members:
-                said = scale.invert(said_E[k::K].mean(0) + part.base(z))
+                said = said_E[k::K].mean(0).unflatten(-1, (-1, self.design.h))
+                said = scale.invert(said + part.base(z)).flatten(0, 1)
                 recurrent.append(inverse(said.double().numpy()))
         made = {"linear": np.stack(linear), "recurrent": np.stack(recurrent)}
         if self.design.has_cycle:
@@ -253,10 +254,10 @@ def _preprogrammed(
 
 
 def _last_two_seasons(panel: Panel, design: Design) -> Floats:
-    """Return the mean of the last two seasons [S, h]; the last alone where there is no other."""
+    """Return the mean of the last two seasons [rows, h]; the last alone where there is no other."""
     m, again = design.season_length, SeasonalNaive(design.season_length)
     made = []
-    for y in map(panel.series, range(len(panel))):
+    for y in map(panel.row, range(len(panel))):
         last = again.forecast(y, design.h)
         before = y[:-m]
         second = last if np.isnan(before).all() else again.forecast(before, design.h)
@@ -285,20 +286,19 @@ def threads(design: Design) -> Iterator[None]:
 
 
 def _limits(panel: Panel, context_length: int) -> tuple[Floats, Floats]:
-    """Return the range [S, 1] of each series' newest window, widened by itself on either side.
+    """Return the range [rows, 1] of each row's newest window, widened by itself on either side.
 
     The range of the whole series, where that window has no value. An unstable autoregression, or a logarithm taken back, may not run off. Not below 0 where no
     value is.
     """
-    w = Windows(panel.y, panel.offsets, context_length, 1, dtype=torch.float64).newest().numpy()
+    w = Windows(panel, context_length, 1).newest().flatten(0, 1).numpy()
     low, high = (
         np.where(np.isnan(newest), whole, newest)[:, None]
         for newest, whole in (
-            (extreme.reduce(w, axis=1), extreme.reduceat(panel.y, panel.offsets[:-1]))
-            for extreme in (np.fmin, np.fmax)
+            (extreme.reduce(w, axis=1), panel.extreme(extreme)) for extreme in (np.fmin, np.fmax)
         )
     )
-    lowest = 0.0 if not (panel.y < 0).any() else -np.inf
+    lowest = -np.inf if panel.is_negative else 0.0
     return np.maximum(2 * low - high, lowest), 2 * high - low
 
 

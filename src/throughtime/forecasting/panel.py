@@ -1,8 +1,17 @@
-"""Series of one frequency, one after the other in one buffer, each on its regular grid."""
+"""Series of one frequency in one buffer, each on its regular grid.
+
+    values [C, N]     a channel a row: the M targets, then past covariates, then those known ahead
+    series i          values[c, begins[i] : begins[i] + lengths[i]], its first stamp starts[i]
+    room[i]           steps after its end at which channels known ahead have values, too
+
+Whatever picks series, or a part of them in time, changes `begins` and `lengths` and shares the
+buffer. A target of a series is a *row*: row i M + m is target m of series i, and what treats one
+series of numbers at a time (baselines, errors, intervals) goes over the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
@@ -16,43 +25,94 @@ from throughtime._errors import DataError, MissingExtraError
 from throughtime.forecasting.columns import DateKind, series
 from throughtime.forecasting.frequency import Frequency, Stamps
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[Any]  # float64, or float32 where the table was
 Ints = npt.NDArray[np.int64]
+
+PIECE = 2**18  # numbers that are looked at together, where all are
+
+
+@dataclass(frozen=True, eq=False)
+class Static:
+    """What is known of every series and does not change.
+
+    `numbers` [S, n] are named by `number_names`. `codes` [S, k] count from 1 within the categories
+    of each of the k variables named by `category_names`; 0 is a category that was not seen before.
+    """
+
+    numbers: Floats
+    codes: Ints
+    number_names: tuple[str, ...] = ()
+    category_names: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def none(cls, n_series: int) -> Static:
+        """Return nothing about so many series."""
+        return cls(np.zeros((n_series, 0)), np.zeros((n_series, 0), dtype=np.int64))
+
+    def take(self, index: Ints) -> Static:
+        """Return what is known of some of the series."""
+        return replace(self, numbers=self.numbers[index], codes=self.codes[index])
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Series of one frequency, one after the other in one buffer.
+    """Series of one frequency, with their covariates, in one buffer; see the module.
 
-    Series i is `y[offsets[i]:offsets[i + 1]]` (float64, NaN where nothing was observed), its first
-    stamp is `starts[i]` (`int64` or `datetime64[us]`), its name `ids[i]`. `n_gaps` counts dates
-    that had no row, `n_missing` rows that had no value; `notes` says in words what was done to the
-    table on the way in. `backend` and `dates` are how it came, for `like`.
+    `values` is float64 or float32, NaN where nothing was observed; every series begins with a step
+    at which a target was. Stamps are `int64` or `datetime64[us]`. `targets`, `hist` and `futr` name
+    the channels. `n_gaps` counts dates that had no row, `n_missing` rows that had no value; `notes`
+    says in words what was done to the table on the way in. `backend` and `dates` are how it came,
+    for `like`.
 
     >>> from throughtime.forecasting import read_frame
     >>> panel = read_frame([5.0, 11.0, 16.0])
-    >>> panel.cut(1).series(0), panel.future(2)[1]
+    >>> panel.cut(1).row(0), panel.future(2)[1]
     (array([ 5., 11.]), array([3, 4]))
     """
 
     ids: tuple[Any, ...]
-    y: Floats
-    offsets: Ints
+    values: Floats
+    begins: Ints
+    lengths: Ints
     starts: Stamps
     frequency: Frequency
+    room: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    targets: tuple[str, ...] = ("y",)
+    hist: tuple[str, ...] = ()
+    futr: tuple[str, ...] = ()
+    static: Static = field(default_factory=lambda: Static.none(0))
     n_gaps: int = 0
     n_missing: int = 0
     notes: tuple[str, ...] = ()
     backend: str = "pyarrow"
     dates: DateKind = field(default_factory=DateKind)
 
+    def __post_init__(self) -> None:
+        if len(self.room) != len(self.ids):
+            object.__setattr__(self, "room", np.zeros(len(self.ids), dtype=np.int64))
+        if len(self.static.numbers) != len(self.ids):
+            object.__setattr__(self, "static", Static.none(len(self.ids)))
+
     def __len__(self) -> int:
-        return len(self.ids)
+        """Return the number of rows: series times targets."""
+        return len(self.ids) * len(self.targets)
 
     @property
-    def lengths(self) -> Ints:
-        """The number of steps in each series."""
-        return np.diff(self.offsets)
+    def row_ids(self) -> tuple[Any, ...]:
+        """The name of the series that each row belongs to."""
+        M = len(self.targets)
+        return self.ids if M == 1 else tuple(name for name in self.ids for _ in range(M))
+
+    @property
+    def row_lengths(self) -> Ints:
+        """The number of steps in each row."""
+        return np.repeat(self.lengths, len(self.targets))
+
+    @property
+    def n_steps(self) -> int:
+        """The number of steps in all rows together."""
+        return int(self.lengths.sum()) * len(self.targets)
 
     @property
     def first(self) -> Any:
@@ -64,9 +124,10 @@ class Panel:
         """The latest stamp of any series."""
         return self.frequency.at(self.starts, self.lengths - 1).max()
 
-    def series(self, i: int) -> Floats:
-        """Return the values of series i, a view."""
-        return self.y[self.offsets[i] : self.offsets[i + 1]]
+    def row(self, r: int) -> Floats:
+        """Return the values of row r, a view."""
+        i, m = divmod(r, len(self.targets))
+        return self.values[m, self.begins[i] : self.begins[i] + self.lengths[i]]
 
     def ds(self, i: int) -> Stamps:
         """Return the stamps of series i."""
@@ -78,30 +139,75 @@ class Panel:
         ds = self.frequency.at(self.starts[:, None], k).ravel()
         return np.repeat(np.array(self.ids, dtype=object), h), ds
 
-    def cut(self, k: int) -> Panel:
-        """Return the panel without the last `k` steps of every series.
+    def pieces(self) -> Iterator[tuple[Ints, Floats, Ints]]:
+        """Go over all rows, in pieces that are small beside the buffer.
 
-        A series of which no observed value would stay is left out. Raises `DataError` if that is
-        all of them.
+        Each piece is (rows [n], y, offsets [n + 1]): its values y hold a part of row `rows[j]` in
+        `y[offsets[j]:offsets[j + 1]]`, never an empty one. A long row comes in several pieces.
         """
-        lengths = np.maximum(self.lengths - positive_int("k", k, at_least=0), 0)
-        before = np.concatenate([[0], np.cumsum(~np.isnan(self.y))])  # values observed up to here
-        kept = np.flatnonzero(before[self.offsets[:-1] + lengths] > before[self.offsets[:-1]])
+        for m in range(len(self.targets)):
+            parts: list[Floats] = []
+            rows: list[int] = []
+            held = 0
+            for i, (begin, length) in enumerate(zip(self.begins, self.lengths, strict=True)):
+                for start in range(begin, begin + length, PIECE):
+                    parts.append(self.values[m, start : min(start + PIECE, begin + length)])
+                    rows.append(i * len(self.targets) + m)
+                    held += len(parts[-1])
+                    if held >= PIECE:
+                        yield _piece(rows, parts)
+                        parts, rows, held = [], [], 0
+            if parts:
+                yield _piece(rows, parts)
+
+    def extreme(self, of: np.ufunc) -> Floats:
+        """Return the least (`of=np.fmin`) or greatest (`np.fmax`) value of every row; NaN for none."""
+        found = np.full(len(self), np.nan)
+        for rows, y, offsets in self.pieces():
+            for_each = of.reduceat(y, offsets[:-1])
+            of.at(found, rows, for_each)
+        return found
+
+    @property
+    def is_negative(self) -> bool:
+        """Say whether any value of a target is below 0."""
+        return any(bool((y < 0).any()) for _, y, _ in self.pieces())
+
+    @property
+    def n_observed(self) -> int:
+        """The number of observed values in all rows together."""
+        return sum(int((~np.isnan(y)).sum()) for _, y, _ in self.pieces())
+
+    def take(self, index: Ints) -> Panel:
+        """Return some of the series, in the order of `index`; the buffer is shared."""
+        if len(index) == len(self.ids) and (index == np.arange(len(index))).all():
+            return self
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in index),
+            begins=self.begins[index],
+            lengths=self.lengths[index],
+            starts=self.starts[index],
+            room=self.room[index],
+            static=self.static.take(index),
+        )
+
+    def cut(self, k: int) -> Panel:
+        """Return the panel without the last `k` steps of every series; the buffer is shared.
+
+        A series of which no step would stay is left out. Raises `DataError` if that is all of
+        them. What is known ahead stays known: `room` grows by k.
+        """
+        positive_int("k", k, at_least=0)
+        kept = np.flatnonzero(self.lengths > k)
         if len(kept) == 0:
             raise DataError(
                 f"a series with a value before its last {k} steps",
                 f"at most {self.lengths.max()} steps",
                 "ask for a shorter horizon or fewer windows",
             )
-        offsets = np.concatenate([[0], np.cumsum(lengths[kept])])
-        old = np.repeat(self.offsets[kept] - offsets[:-1], lengths[kept])
-        return replace(
-            self,
-            ids=self.ids if len(kept) == len(self) else tuple(self.ids[i] for i in kept),
-            y=self.y[old + np.arange(offsets[-1])],
-            offsets=offsets,
-            starts=self.starts[kept],
-        )
+        part = self.take(kept)
+        return replace(part, lengths=part.lengths - k, room=part.room + k)
 
     def like(self, columns: Mapping[str, Any]) -> Any:
         """Return columns as a table of the kind that came in.
@@ -126,3 +232,8 @@ class Panel:
         }
         backend: Any = self.backend
         return nw.from_dict(made, backend=backend).to_native()
+
+
+def _piece(rows: list[int], parts: list[Floats]) -> tuple[Ints, Floats, Ints]:
+    y = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return np.array(rows), y, np.concatenate([[0], np.cumsum([len(part) for part in parts])])

@@ -59,6 +59,6 @@ def _teacher(
 
     def say(z_E: Tensor) -> Tensor:
         said = torch.stack([each[e % K](z) for e, z in enumerate(z_E)])
-        return said - first.base(z_E.squeeze(-1))
+        return said - first.base(z_E.squeeze(-1))  # one target: the teachers know no other
 
     return say

@@ -68,7 +68,7 @@ def panel_season_length(panel: Panel, at_most: int = 100) -> int:
     if panel.frequency.season_length > 1:
         return panel.frequency.season_length
     looked_at = np.unique(np.linspace(0, len(panel) - 1, at_most).astype(np.int64))
-    seasons = Counter(season_length(panel.series(i)) for i in looked_at.tolist())
+    seasons = Counter(season_length(panel.row(i)) for i in looked_at.tolist())
     season, count = seasons.most_common(1)[0]
     return season if 2 * count >= len(looked_at) else 1
 

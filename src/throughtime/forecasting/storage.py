@@ -33,7 +33,7 @@ from throughtime.forecasting.columns import DateKind
 from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.model import Design, Model
-from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.panel import Panel, Static
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.nn import read_inits
 from throughtime.training import History, TrainingSettings
@@ -115,7 +115,7 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
     panel = _unpack_panel(snapshot.part("panel"))
     model = _unpack_model(snapshot.part("model"))
     for name in model.design.transforms:
-        TRANSFORMS[name].forward(panel.y)  # refuses values that it is not made for
+        TRANSFORMS[name].forward(panel.values[: len(panel.targets)])  # refuses what it is not for
     forecaster = _unpack_given(snapshot.facts["given"], model.design)
     backtest = None
     if "backtest" in snapshot.facts:
@@ -136,54 +136,90 @@ def _unpack_given(facts: dict[str, Any], design: Design) -> Forecaster:
 
 
 def _pack_panel(panel: Panel) -> Snapshot:
+    static = panel.static
     tensors = {
-        "y": torch.tensor(panel.y),
-        "offsets": torch.tensor(panel.offsets),
+        "values": torch.tensor(panel.values),
+        "begins": torch.tensor(panel.begins),
+        "lengths": torch.tensor(panel.lengths),
+        "room": torch.tensor(panel.room),
         "starts": torch.tensor(panel.starts.astype(np.int64)),
+        "static.numbers": torch.tensor(static.numbers),
+        "static.codes": torch.tensor(static.codes),
     }
-    facts = {
+    facts = {name: getattr(panel, name) for name in (*_CHANNELS, *_TOLD)}
+    facts |= {
         "ids": panel.ids,
         "frequency": panel.frequency.alias,
-        "n_gaps": panel.n_gaps,
-        "n_missing": panel.n_missing,
-        "notes": panel.notes,
-        "backend": panel.backend,
         "dates": asdict(panel.dates),
+        "static": {name: getattr(static, name) for name in _NAMES},
     }
     return Snapshot(tensors, facts)
+
+
+_CHANNELS = ("targets", "hist", "futr")
+_TOLD = ("n_gaps", "n_missing", "notes", "backend")
+_NAMES = ("number_names", "category_names", "categories")
 
 
 def _unpack_panel(part: Snapshot) -> Panel:
     facts, ids = part.facts, part.facts["ids"]
     _need(_all_of(ids, str) or _all_of(ids, int), "the names of the series")
     _need(len(set(ids)) == len(ids) > 0, "the names of the series")
-    y, offsets = _array(part, "y", np.float64), _array(part, "offsets", np.int64, len(ids) + 1)
-    _need(offsets[0] == 0 and offsets[-1] == len(y), "offsets")
-    _need(bool((np.diff(offsets) > 0).all()) and not np.isinf(y).any(), "y")
-    observed = np.add.reduceat(~np.isnan(y), offsets[:-1], dtype=np.int64)
-    _need(bool(observed.all()), "a series without values")
+    S = len(ids)
+    for name in (*_CHANNELS, "notes"):
+        _need(_all_of(facts[name], str), name)
+    values = part.tensors["values"].numpy()
+    _need(values.dtype in (np.float64, np.float32) and values.ndim == 2, "the type of values")
+    _need(len(values) == sum(len(facts[name]) for name in _CHANNELS), "the channels of values")
+    _need(len(facts["targets"]) > 0 and not np.isinf(values).any(), "values")
+    begins, lengths, room = (
+        _array(part, name, np.int64, S) for name in ("begins", "lengths", "room")
+    )
+    _need(bool((begins >= 0).all() and (lengths > 0).all() and (room >= 0).all()), "lengths")
+    _need(bool((begins + lengths + room <= values.shape[1]).all()), "begins")
     frequency, starts = Frequency(_text(facts, "frequency")), _array(part, "starts", np.int64)
     starts = starts if frequency.is_integer else starts.view("datetime64[us]")
-    _need(
-        starts.shape == (len(ids),) and not np.isnat(starts.view("datetime64[us]")).any(), "starts"
-    )
+    _need(starts.shape == (S,) and not np.isnat(starts.view("datetime64[us]")).any(), "starts")
     frequency.index(starts, starts)  # refuses what is not on a grid
-    _need(_all_of(facts["notes"], str), "notes")
     one_of("backend", facts["backend"], _BACKENDS)
+    for name in ("n_gaps", "n_missing"):
+        positive_int(name, facts[name], at_least=0)
     panel = Panel(
         tuple(ids),
-        y,
-        offsets,
+        values,
+        begins,
+        lengths,
         starts,
         frequency,
-        positive_int("n_gaps", facts["n_gaps"], at_least=0),
-        positive_int("n_missing", facts["n_missing"], at_least=0),
-        tuple(facts["notes"]),
-        facts["backend"],
-        _unpack_dates(facts["dates"], frequency),
+        room,
+        **{name: tuple(facts[name]) for name in _CHANNELS},
+        static=_unpack_static(part, S),
+        n_gaps=facts["n_gaps"],
+        n_missing=facts["n_missing"],
+        notes=tuple(facts["notes"]),
+        backend=facts["backend"],
+        dates=_unpack_dates(facts["dates"], frequency),
     )
+    first = values[: len(panel.targets), begins]
+    _need(not np.isnan(first).all(axis=0).any(), "a series that begins without a value")
     panel.dates.restore(panel.future(1)[1], "pyarrow")  # refuses a time zone that is none
     return panel
+
+
+def _unpack_static(part: Snapshot, S: int) -> Static:
+    facts = part.facts["static"]
+    for name in ("number_names", "category_names"):
+        _need(_all_of(facts[name], str), name)
+    categories = tuple(map(tuple, facts["categories"]))
+    n, k = len(facts["number_names"]), len(facts["category_names"])
+    _need(len(categories) == k and all(_all_of(list(c), str) for c in categories), "categories")
+    numbers = _array(part, "static.numbers", np.float64, S, n)
+    codes = _array(part, "static.codes", np.int64, S, k)
+    most = np.array([len(each) for each in categories], dtype=np.int64)
+    _need(bool(((codes >= 0) & (codes <= most)).all()), "static.codes")
+    return Static(
+        numbers, codes, tuple(facts["number_names"]), tuple(facts["category_names"]), categories
+    )
 
 
 def _unpack_dates(facts: dict[str, str], frequency: Frequency) -> DateKind:

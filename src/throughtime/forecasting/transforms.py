@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import DataError
+from throughtime.forecasting.panel import Panel
 
 Array = TypeVar("Array", npt.NDArray[np.float64], Tensor)
 
@@ -122,13 +123,14 @@ def _at_least_0(y: npt.NDArray[np.float64] | Tensor) -> None:
         )
 
 
-def choose_transforms(y: npt.NDArray[np.float64]) -> tuple[str, ...]:
+def choose_transforms(panel: Panel) -> tuple[str, ...]:
     """Return the scales that suit values: all of them, or with a value below 0 the identity alone.
 
-    >>> choose_transforms(np.array([0.0, 3.0, np.nan]))
+    >>> from throughtime.forecasting import read_frame
+    >>> choose_transforms(read_frame([0.0, 3.0, np.nan]))
     ('identity', 'sqrt', 'log1p')
     """
-    return ("identity",) if (y < 0).any() else tuple(TRANSFORMS)
+    return ("identity",) if panel.is_negative else tuple(TRANSFORMS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,21 @@
-"""Training examples: every window of every series, as views of one tensor.
+"""Training examples: every window of every series, by index arithmetic on one buffer.
 
-buffer     NaN x L | series 0 | NaN x L | series 1 | ...      (L = `context_length`)
-window     L + h neighbours in it: the context, then the target
+    origin p of series i      the step at which a forecast is made, p = 1 ... lengths[i]
+    context                   the L steps before it, p - L ... p - 1     (L = `context_length`)
+    target                    the h steps from it on, p ... p + h - 1
 
-Row w of `buffer.unfold(0, L + h, 1)` is the window that begins at w, without a copy; a batch
-copies its own rows only. The padding lets a short series have windows, and no target is padding.
+What lies before a series begins or after it ends is NaN. The origins of a series are a range:
+
+    L ... n - h      in a series of n >= L + h steps
+    1 ... n - h      in a shorter one, whose contexts may begin before it does
+    1 ... n - 1      in one of n <= h steps, whose targets end after it does
+
+so that windows are numbered without a list of them: they take no memory, however many there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 
 import numpy as np
@@ -18,79 +25,80 @@ from torch import Tensor
 
 from throughtime._checks import positive_int
 from throughtime._errors import DataError
+from throughtime.forecasting.panel import Panel
 
 Ints = npt.NDArray[np.int64]
 
 
 class Windows:
-    """The windows of a panel of series, to be indexed by a tensor of their numbers.
+    """The windows of a panel, to be indexed by a tensor of their numbers.
 
-    `y` [N] holds the series one after the other (NaN where nothing was observed), series i in
-    `y[offsets[i]:offsets[i + 1]]`. Windows are ordered by series, then time. A window counts if it
-    has at least `min_observed` observed values in its context and one in its target. Its context
-    lies inside its series, except in a series shorter than `context_length + h`: there it may
-    begin in the padding.
+    Windows are ordered by series, then time. Raises `DataError` if there is none.
 
-    Raises `DataError` if there is no such window.
-
-    >>> windows = Windows(np.arange(6.0), np.array([0, 6]), context_length=3, h=2)
-    >>> context, target = windows[torch.tensor([0, 1])]
+    >>> from throughtime.forecasting import read_frame
+    >>> windows = Windows(read_frame(np.arange(6.0)), context_length=3, h=2)
+    >>> context, target = windows[torch.tensor([0, 1])]  # [..., targets M, L], [..., M, h]
     >>> context.tolist(), target.tolist()
-    ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
+    ([[[0.0, 1.0, 2.0]], [[1.0, 2.0, 3.0]]], [[[3.0, 4.0]], [[4.0, 5.0]]])
     >>> windows.newest().tolist()
-    [[3.0, 4.0, 5.0]]
+    [[[3.0, 4.0, 5.0]]]
     """
 
-    def __init__(
-        self,
-        y: npt.NDArray[np.float64],
-        offsets: Ints,
-        context_length: int,
-        h: int,
-        *,
-        min_observed: int = 1,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, panel: Panel, context_length: int, h: int) -> None:
         self.context_length = positive_int("context_length", context_length)
         self.h = positive_int("h", h)
-        self._min_observed = positive_int("min_observed", min_observed)
-        self._offsets = np.asarray(offsets, dtype=np.int64)
-        self._lengths = np.diff(self._offsets)
-        self._series = np.repeat(np.arange(len(self._lengths)), self._lengths)
-        self._observed_before = np.concatenate([[0], np.cumsum(~np.isnan(y))])
-
-        padding = self.context_length * (self._series + 1)
-        size = len(y) + self.context_length * len(self._lengths)
-        self.buffer = torch.full((size,), float("nan"), dtype=dtype)
-        self.buffer[torch.from_numpy(np.arange(len(y)) + padding)] = torch.as_tensor(y, dtype=dtype)
-        self.starts = self._starting(self._candidates(self._lengths))
+        self.panel = panel
+        self._values = [torch.from_numpy(channel) for channel in panel.values]
+        self._begins, self._lengths = map(torch.from_numpy, (panel.begins, panel.lengths))
+        self._ends = self._lengths + torch.from_numpy(panel.room)  # of what is known ahead
+        whole = panel.lengths - np.where(panel.lengths > h, h, 1)
+        self._take_origins(*self._origins(panel.lengths, whole))
         if len(self) == 0:
             raise DataError(
-                f"a series of at least {h + 1} steps with values, for a horizon of {h}",
-                f"at most {self._lengths.max()} steps",
-                "ask for a shorter horizon, or pass longer series",
+                "a series of at least 2 steps",
+                f"at most {panel.lengths.max()} steps",
+                "pass longer series",
             )
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return int(self._before[-1])
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return contexts [..., L] and targets [..., h] of the windows numbered `index` [...]."""
-        rows = self.buffer.unfold(0, self.context_length + self.h, 1)[self.starts[index]]
+        """Return contexts [..., M, L] and targets [..., M, h] of the windows `index` [...]."""
+        rows = self.gather(range(len(self.panel.targets)), *self.places(index))
         return rows[..., : self.context_length], rows[..., self.context_length :]
 
-    @property
-    def series(self) -> Tensor:
-        """The number of the series that each window comes from."""
-        ends = self._offsets[1:] + self.context_length * np.arange(1, len(self._offsets))
-        return torch.searchsorted(
-            torch.from_numpy(ends), self.starts + self.context_length, right=True
-        )
+    def places(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return series and origin [...] of the windows numbered `index` [...]."""
+        series = torch.searchsorted(self._before, index, right=True) - 1
+        return series, self._first[series] + index - self._before[series]
+
+    def newest_places(self) -> tuple[Tensor, Tensor]:
+        """Return every series and its end, [S] each: where the next forecast is made."""
+        return torch.arange(len(self._lengths)), self._lengths
+
+    def gather(
+        self, channels: Sequence[int], series: Tensor, origin: Tensor, ahead: int | None = None
+    ) -> Tensor:
+        """Return contexts with the `ahead` (h) steps after them, [..., channels, L + ahead].
+
+        Targets and past covariates end with their series, the rest where its values do.
+        """
+        ahead = self.h if ahead is None else ahead
+        known_ahead = len(self.panel.targets) + len(self.panel.hist)
+        position = origin[..., None] + torch.arange(-self.context_length, ahead)
+        begun = position >= 0
+        place = (self._begins[series][..., None] + position).clamp_(0, len(self._values[0]) - 1)
+        made = []
+        for c in channels:
+            ends = self._lengths if c < known_ahead else self._ends
+            inside = begun & (position < ends[series][..., None])
+            made.append(torch.where(inside, self._values[c][place], torch.nan))
+        return torch.stack(made, dim=-2)
 
     def newest(self) -> Tensor:
-        """Return the last L values of every series, [S, L], padded on the left where shorter."""
-        ends = self._offsets[1:] + self.context_length * np.arange(len(self._lengths))
-        return self.buffer.unfold(0, self.context_length, 1)[torch.from_numpy(ends)]
+        """Return the last L values of every target of every series, [S, M, L]."""
+        return self.gather(range(len(self.panel.targets)), *self.newest_places(), ahead=0)
 
     def split(self, n_validation: int) -> tuple[Windows, Windows]:
         """Return training and validation windows, which share this buffer.
@@ -101,34 +109,25 @@ class Windows:
         empty.
         """
         positive_int("n_validation", n_validation)
-        first = np.maximum(self._lengths - self.h - n_validation + 1, 0)
-        train = self._candidates(first)
-        splits = np.bincount(self._series[train], minlength=len(first)) > 0
-        train |= self._candidates(self._lengths) & ~splits[self._series]
-        validation = self._candidates(self._lengths) & splits[self._series]
-        validation &= self._position() >= first[self._series]
-        return self._taking(train), self._taking(validation)
+        n = self.panel.lengths
+        boundary = np.maximum(n - self.h - n_validation + 1, 0)
+        first, last = self._origins(boundary, boundary - self.h)
+        splits = last >= first
+        every_first, every_last = self._first.numpy(), self._last.numpy()
+        train, validation = copy(self), copy(self)
+        train._take_origins(
+            np.where(splits, first, every_first), np.where(splits, last, every_last)
+        )
+        validation._take_origins(
+            np.maximum(every_first, boundary), np.where(splits, every_last, -1)
+        )
+        return train, validation
 
-    def _taking(self, targets: npt.NDArray[np.bool_]) -> Windows:
-        taken = copy(self)
-        taken.starts = self._starting(targets)
-        return taken
+    def _origins(self, ends: Ints, last: Ints) -> tuple[Ints, Ints]:
+        """Return the first origin of each series, if it ended at `ends`, beside its last."""
+        return np.where(ends >= self.context_length + self.h, self.context_length, 1), last
 
-    def _starting(self, targets: npt.NDArray[np.bool_]) -> Tensor:
-        """Return where in the buffer the windows begin whose targets begin at the marked places."""
-        place = np.flatnonzero(targets)
-        return torch.from_numpy(place + self.context_length * self._series[place])
-
-    def _position(self) -> Ints:
-        return np.asarray(np.arange(len(self._series)) - self._offsets[:-1][self._series])
-
-    def _candidates(self, ends: Ints) -> npt.NDArray[np.bool_]:
-        """Mark the places [N] of `y` where a target may begin that ends by step `ends` [S]."""
-        place, position, n = np.arange(len(self._series)), self._position(), self._offsets[-1]
-        earliest = np.where(ends >= self.context_length + self.h, self.context_length, 1)
-        inside = (position >= earliest[self._series]) & (position + self.h <= ends[self._series])
-        before = self._observed_before
-        oldest = np.maximum(place - self.context_length, self._offsets[:-1][self._series])
-        in_context = before[place] - before[oldest]
-        in_target = before[np.minimum(place + self.h, n)] - before[place]
-        return np.asarray(inside & (in_context >= self._min_observed) & (in_target > 0))
+    def _take_origins(self, first: Ints, last: Ints) -> None:
+        counts = np.maximum(last - first + 1, 0)
+        self._first, self._last = torch.from_numpy(first), torch.from_numpy(last)
+        self._before = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))

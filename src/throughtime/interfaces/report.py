@@ -200,7 +200,7 @@ def _view(
     return View(
         name=str(panel.ids[i]),
         ds=_plain(panel.ds(i)[-MOST_POINTS:]),
-        y=_numbers(panel.series(i)[-MOST_POINTS:]),
+        y=_numbers(panel.row(i)[-MOST_POINTS:]),
         forecast_ds=_plain(forecast["ds"].to_numpy()),
         forecast=_numbers(forecast[model].to_numpy()),
         bands=_bands(forecast, model, level),

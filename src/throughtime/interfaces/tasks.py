@@ -257,7 +257,7 @@ def facts_of(reading: Reading, panel: Any) -> dict[str, str]:
         "rows": f"{reading.table.num_rows:,}",
         "dates": f"{show(panel.first)} to {show(panel.last)}",
         "frequency": words.every(panel.frequency.alias, step_word(panel)),
-        "missing": f"{lacking:,} of {len(panel.y):,} values" if lacking else "nothing",
+        "missing": f"{lacking:,} of {panel.n_steps:,} values" if lacking else "nothing",
     }
 
 

@@ -261,7 +261,7 @@ def test_order_and_other_columns_are_noted() -> None:
 
 
 def test_text_numbers_are_numbers() -> None:
-    np.testing.assert_array_equal(read_frame(["1.5", " ", "2"]).y, [1.5, np.nan, 2])
+    np.testing.assert_array_equal(read_frame(["1.5", " ", "2"]).values[0], [1.5, np.nan, 2])
 
 
 @pytest.mark.parametrize("backend", MAKERS)

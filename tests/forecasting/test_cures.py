@@ -12,6 +12,7 @@ from forecasting_cases import design, panel, quick, wave
 
 import throughtime as tt
 from throughtime import _archive
+from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting import Panel
 from throughtime.forecasting import model as model_module
 from throughtime.forecasting.cures import OF_THE_NET, Cures
@@ -138,7 +139,7 @@ def test_matrices_are_orthogonal_after_the_fit() -> None:
 
 
 def test_every_layer_of_every_member_starts_at_its_chrono_biases() -> None:
-    network = design(init=(chrono(50),), num_layers=2, members=3, hidden_size=5).network()
+    network = design(init=(chrono(50),), num_layers=2, members=3, hidden_size=5).network(Sizes())
     biases = [
         network.member(e).layer.get_parameter(f"bias_ih_l{layer}").detach().split(5)[:2]
         for e in range(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 from throughtime.forecasting import panel as panel_module
 from throughtime.forecasting.examples import (
-    RESIDUALS,
     ScaledWindows,
     SpreadExamples,
     choose_residual,
     moments,
 )
+from throughtime.forecasting.frequency import Frequency
+from throughtime.forecasting.residuals import RESIDUALS, Base
 from throughtime.forecasting.transforms import TRANSFORMS, Identity, Sqrt
 
 L, H, SEASON = 5, 3, 2
@@ -60,9 +62,10 @@ def by_hand(y: np.ndarray, start: int, residual: str) -> tuple[np.ndarray, np.nd
 
 
 def check(series: list[np.ndarray], residual: Any) -> None:
-    examples = ScaledWindows.of(panel(*series), Identity(), L, H, residual, SEASON)
+    examples = ScaledWindows.of(panel(*series), Identity(), L, H, Base(residual, SEASON))
     z, r = examples[torch.arange(len(examples))]
-    assert z.shape == (len(examples), L, 1)
+    gaps = any(np.isnan(y).any() for y in series)
+    assert z.shape == (len(examples), L, 1 + gaps)
     assert r.shape == (len(examples), H)
     expected = [
         by_hand(y, start, residual)
@@ -70,7 +73,7 @@ def check(series: list[np.ndarray], residual: Any) -> None:
         for start in range(0 if len(y) >= L + H else 1 - L, len(y) - L - H + 1)
     ]
     assert len(expected) == len(examples)
-    for found_z, found_r, (z_i, r_i, rounding) in zip(z.squeeze(-1), r, expected, strict=True):
+    for found_z, found_r, (z_i, r_i, rounding) in zip(z[..., 0], r, expected, strict=True):
         np.testing.assert_allclose(found_z, z_i, rtol=0, atol=rounding)
         np.testing.assert_allclose(found_r, r_i, rtol=0, atol=rounding)
 
@@ -90,27 +93,27 @@ def test_windows_of_any_series_equal_the_equations(
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_the_newest_window_ends_with_the_series(residual: Any) -> None:
     series = [gappy(12, 1), gappy(3, 2)]
-    examples = ScaledWindows.of(panel(*series), Identity(), L, H, residual, SEASON)
-    z, scale = examples.newest()
+    examples = ScaledWindows.of(panel(*series), Identity(), L, H, Base(residual, SEASON))
+    window, scale = examples.newest()
     for s, y in enumerate(series):
         longer = np.concatenate([y, np.full(H, NAN)])
         expected, _, rounding = by_hand(longer, len(y) - L, residual)
-        np.testing.assert_allclose(z[s, :, 0], expected, atol=rounding)
+        np.testing.assert_allclose(window.z[s, 0], expected, atol=rounding)
     last = [y[~np.isnan(y)][-1] for y in series]
-    np.testing.assert_allclose(scale.invert(z[:, -1:]).flatten(), last, atol=2e-5)
+    np.testing.assert_allclose(scale.invert(window.z[..., -1:]).flatten(), last, atol=2e-5)
 
 
 def test_what_lies_before_a_short_series_is_0_and_a_gap_repeats() -> None:
     examples = ScaledWindows.of(panel([1.0, NAN, 3.0, 5.0]), Identity(), L, 1)
-    z, _ = examples.newest()
-    assert z[0, 0, 0] == 0.0
-    assert z[0, 1, 0] == z[0, 2, 0] != 0.0
+    [[z]] = examples.newest()[0].z
+    assert z[0] == 0.0
+    assert z[1] == z[2] != 0.0
 
 
 def test_a_window_without_a_value_stands_at_the_mean_of_its_series() -> None:
     series = [[4.0, 8.0, *[NAN] * L], [7.0, 7.0, *[NAN] * L], [1.0, 2.0]]
-    z, scale = ScaledWindows.of(panel(*series), Identity(), L, 1).newest()
-    assert not z[:2].any()
+    window, scale = ScaledWindows.of(panel(*series), Identity(), L, 1).newest()
+    assert not window.z[:2].any()
     assert scale.location[:2].flatten().tolist() == [6.0, 7.0]
     assert scale.size[:2].flatten().tolist() == [2.0, 1.0]
 
@@ -134,7 +137,7 @@ def test_members_may_each_ask_for_their_own() -> None:
 
 
 def test_both_parts_of_a_split_keep_scale_and_residual() -> None:
-    examples = ScaledWindows.of(panel(wave(30)), Identity(), L, H, "last")
+    examples = ScaledWindows.of(panel(wave(30)), Identity(), L, H, Base("last"))
     train, validation = examples.split(6)
     n = len(examples)
     assert len(validation) == 6
@@ -184,8 +187,10 @@ RESIDUAL_CASES = [
 def test_the_residual_is_the_naive_forecast_that_errs_least(
     name: str, y: np.ndarray, calendar: bool, expected: str | None
 ) -> None:
-    examples = ScaledWindows.of(panel(y), Identity(), 8, H, "level", 4)
-    found = choose_residual(examples, calendar)
+    known = panel(y)
+    if calendar:
+        known = replace(known, frequency=Frequency("QS"))  # four a year
+    found = choose_residual(known, Identity(), 8, H, 4)
     assert found != "season" if expected is None else found == expected
 
 

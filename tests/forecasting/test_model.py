@@ -32,8 +32,8 @@ ALL = ("identity", "sqrt", "log1p")
 def test_every_step_of_the_nets_listens_to_the_newest_input(cell: str) -> None:
     """The readout stands on the newest state, so its gradient by the newest input is not 0."""
     model = fitted(cell)
-    z, _ = model.design.examples(panel(wave(40))).parts[0].newest()
-    z = z.expand(2, *z.shape).clone().requires_grad_()
+    window, _ = model.design.examples(panel(wave(40))).parts[0].newest()
+    z = window.z.mT.expand(2, -1, -1, -1).clone().requires_grad_()
     said = model.network(z).squeeze(-1)  # [E, S, h]
     assert said.shape == (2, 1, H)
     for k in range(H):
@@ -48,7 +48,7 @@ def test_every_step_of_every_path_moves_with_the_newest_value(cell: str, residua
     model = fitted(cell, panel(y), residual=residual, transforms=ALL, members=3)
     moved = y.copy()
     moved[-1] += 0.5
-    before, after = model.paths(panel(y)), model.paths(panel(moved))
+    before, after = model.kinds(panel(y)), model.kinds(panel(moved))
     assert [len(before[kind]) for kind in ("linear", "recurrent")] == [3, 3]
     for kind in ("linear", "recurrent"):
         assert (np.abs(after[kind] - before[kind]) > 1e-6).all(), kind
@@ -75,7 +75,7 @@ def test_every_path_is_made_on_its_own_scale(residual: Any) -> None:
     """The equations of the module, series by series; members 0, 3 and 1, 4 share a scale."""
     known = panel(*SERIES)
     model = fitted(known=known, transforms=ALL, members=5, residual=residual)
-    paths = model.paths(known)
+    paths = model.kinds(known)
     for k, name in enumerate(ALL):
         for s, y in enumerate(SERIES):
             u = FORWARD[name](y)
@@ -97,7 +97,7 @@ def test_the_forecast_is_the_mean_of_the_kinds(members: int, nets: int) -> None:
     """Each kind is the mean over its scales; a net for each scale, or as many as there are."""
     known = panel(*SERIES)
     model = fitted(known=known, transforms=ALL, members=members, season_length=1)
-    paths = model.paths(known)
+    paths = model.kinds(known)
     assert {kind: len(made) for kind, made in paths.items()} == {"linear": 3, "recurrent": nets}
     linear, recurrent = (sum(paths[kind]) / len(paths[kind]) for kind in ("linear", "recurrent"))
     np.testing.assert_allclose(model.forecast(known), (linear + recurrent) / 2)
@@ -109,7 +109,7 @@ def test_a_cycle_about_a_level_goes_on_as_its_last_two_seasons(
 ) -> None:
     a, b = 5 + wave(40), 9 + wave(30, 1)
     model = fitted(known=panel(a, b), residual=residual, season_length=season)
-    paths = model.paths(panel(a, b))
+    paths = model.kinds(panel(a, b))
     assert ("seasonal" in paths) is cycle
     if cycle:
         expected = [(y[-4:] + y[-8:-4])[:H] / 2 for y in (a, b)]
@@ -128,7 +128,7 @@ def test_no_path_runs_off(sign: int) -> None:
         for name, weight in model.network.named_parameters():
             if "head" in name:
                 weight.fill_(sign * 1e4)
-    paths = {kind: wild.paths(known)[kind] for kind in ("linear", "recurrent")}
+    paths = {kind: wild.kinds(known)[kind] for kind in ("linear", "recurrent")}
     low, high = (np.array([[extreme(y[-8:])] for y in SERIES]) for extreme in (np.min, np.max))
     lowest, highest = np.maximum(2 * low - high, 0.0), 2 * high - low
     for made in paths.values():
@@ -142,7 +142,7 @@ def test_a_series_that_may_be_below_0_may_be_forecast_there() -> None:
     known = panel(wave(40))
     u = wave(40)[-8:]
     A = np.tile(-1e6 * np.sign(u - wave(40).mean()), (1, H, 1))
-    found = replace(fitted(), linear=A).paths(known)["linear"][0]
+    found = replace(fitted(), linear=A).kinds(known)["linear"][0]
     np.testing.assert_allclose(found, np.full((1, H), 2 * u.min() - u.max()))
 
 
@@ -150,7 +150,7 @@ def test_a_series_that_ends_in_a_long_gap_is_forecast_about_its_mean() -> None:
     gap = [NAN] * 9
     known = panel([*(5 + wave(30)), *gap], 9 + wave(20, 1))
     model = fitted(known=known, transforms=ALL, members=3)
-    paths = model.paths(known)
+    paths = model.kinds(known)
     for made in paths.values():
         assert np.isfinite(made).all()
         assert (np.abs(made[:, 0] - 5) < 2).all()

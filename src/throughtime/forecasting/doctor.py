@@ -22,7 +22,7 @@ from throughtime.forecasting.cures import OF_THE_NET, trained_with
 from throughtime.forecasting.model import Design, threads, whole
 from throughtime.forecasting.panel import Panel
 from throughtime.nn import Ensemble
-from throughtime.training import Observer, Trainer, losses
+from throughtime.training import Observer, Trainer
 
 PILOT_UPDATES = 50
 MOST_WINDOWS = 64
@@ -40,7 +40,7 @@ def examined(
     with threads(design):
         name = f"the {design.cell.upper()}"
         net = network.member(0)
-        return diagnose(net, z, r, losses.mae, output=lambda y: y, name=name, **how)
+        return diagnose(net, z, r, design.loss, output=lambda y: y, name=name, **how)
 
 
 def treat(
@@ -55,11 +55,12 @@ def treat(
     `given` names the arguments that the user passed, which stay; `longest` is how long the windows may
     become.
     """
-    network, watch = design.network(), Watch(every=10)
+    examples, watch = design.examples(panel), Watch(every=10)
+    network = design.network(examples.parts[0].channels.sizes)
     training = replace(design.training, max_updates=PILOT_UPDATES, patience=None)
-    trainer = Trainer(network, losses.mae, training, (*observers, watch))
+    trainer = Trainer(network, design.loss, training, (*observers, watch))
     with threads(design), suppress(DivergedError):  # which is a finding, too
-        whole(trainer.fit(design.examples(panel), name="the doctor's pilot"))
+        whole(trainer.fit(examples, name="the doctor's pilot"))
     diagnosis = examined(design, network.eval(), panel, watch.log, "step")
     arguments: dict[str, Any] = {}
     acted_on = []

@@ -8,12 +8,9 @@ With u = f(y) the transformed series, C its window of L steps and T the h steps 
     location = (mean(C) + mean of the series) / 2        size = (deviation of C + of the series) / 2
 
 A window's own moments follow a level that drifts, those of its series are less noisy and keep the
-level in sight; the scale is half of each. base is a naive forecast (`residual`), so that the
-network begins where that stands:
-
-    level     0                                          the location
-    last      z_L                                        the last value
-    season    z_{L + k - m ceil(k / m)}, k = 1..h        the last season, of m steps
+level in sight; the scale is half of each. base is a naive forecast (`residuals.py`), so that the
+network begins where that stands. What of it all is input and what target is the decoder's to say
+(`decoders/`).
 
 Gaps in a window carry the last observed value on; what lies before a series begins is 0. A window
 without a value has the scale of its series. Gaps in a target are left out of the loss.
@@ -21,29 +18,32 @@ without a value has the scale of its series. Gaps in a target are left out of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from throughtime.forecasting.channels import Channels
+from throughtime.forecasting.decoders import Decoder
+from throughtime.forecasting.decoders.decoder import Inputs, Window
+from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
 from throughtime.forecasting.transforms import Scale, Transform, mean_and_deviation
 from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[Any]
-Residual = Literal["level", "last", "season"]
-RESIDUALS: tuple[Residual, ...] = get_args(Residual)
 
 
 @dataclass(frozen=True, eq=False)
 class SpreadExamples:
     """Examples for an ensemble whose members see the panel on different scales.
 
-    Member e learns from `parts[e mod K]`: `examples[index [E, B]] -> (x [E, B, L, I], r [E, B, M h])`.
+    Member e learns from `parts[e mod K]`: `examples[index [E, B]] -> (inputs [E, B, ...], r [E, B, ...])`.
     The parts hold the same windows in the same order.
     """
 
@@ -52,11 +52,10 @@ class SpreadExamples:
     def __len__(self) -> int:
         return len(self.parts[0])
 
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
         K = len(self.parts)
-        pairs = [self.parts[e % K][row] for e, row in enumerate(index)]
-        x, r = zip(*pairs, strict=True)
-        return torch.stack(x), torch.stack(r)
+        inputs, r = zip(*(self.parts[e % K][row] for e, row in enumerate(index)), strict=True)
+        return stacked(inputs), torch.stack(r)
 
     def split(self, n_validation: int) -> tuple[SpreadExamples, SpreadExamples]:
         """Return a training and a later validation part (`Windows.split`)."""
@@ -66,7 +65,7 @@ class SpreadExamples:
 
 @dataclass(frozen=True, eq=False)
 class ScaledWindows:
-    """The windows of a panel as examples, `examples[index] -> (x [..., L, M], r [..., M h])`.
+    """The windows of a panel as examples of a decoder, `examples[index] -> (inputs, r)`.
 
     `means` and `deviations` [S, M, 1] are the moments of every row.
 
@@ -74,7 +73,7 @@ class ScaledWindows:
     >>> from throughtime.forecasting.transforms import Identity
     >>> panel = read_frame([0.0, 2.0, 0.0, 2.0, 0.0, 2.0])
     >>> examples = ScaledWindows.of(panel, Identity(), context_length=2, h=1)
-    >>> x, r = examples[torch.tensor([0])]
+    >>> x, r = examples[torch.tensor([0])]  # [..., L, I], [..., M h]
     >>> x.flatten().tolist(), r.tolist()
     ([-1.0, 1.0], [[-1.0]])
     """
@@ -83,8 +82,9 @@ class ScaledWindows:
     transform: Transform
     means: Tensor
     deviations: Tensor
-    residual: Residual = "level"
-    season_length: int = 1
+    channels: Channels
+    base: Base = Base()
+    decoder: type[Decoder] = Direct
 
     @classmethod
     def of(
@@ -93,30 +93,45 @@ class ScaledWindows:
         transform: Transform,
         context_length: int,
         h: int,
-        residual: Residual = "level",
-        season_length: int = 1,
+        base: Base = Base(),  # noqa: B008  (frozen)
+        decoder: type[Decoder] = Direct,
+        channels: Channels | None = None,
     ) -> ScaledWindows:
-        """Cut and scale the windows of a panel; `DataError` where it has none."""
+        """Cut and scale the windows of a panel; `DataError` where it has none.
+
+        `channels` are those of the fitted panel; this one's, where None.
+        """
         windows = Windows(panel, context_length, h)
         means, deviations = (
             torch.from_numpy(m).float().reshape(len(panel.ids), -1, 1)
             for m in moments(panel, transform)
         )
-        return cls(windows, transform, means, deviations, residual, season_length)
+        channels = Channels.of(panel) if channels is None else channels
+        return cls(windows, transform, means, deviations, channels, base, decoder)
 
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        context, target = map(self._transformed, self.windows[index])
-        z, scale = self._scaled(context, self.windows.places(index)[0])
-        return z.transpose(-1, -2), (scale.apply(target) - self.base(z)).flatten(-2)
+    def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
+        window, _ = self.window(*self.windows.places(index), self.windows.h)
+        return self.decoder.lay_out(window, self.channels.sizes, self.base)
 
-    def newest(self) -> tuple[Tensor, Scale]:
-        """Return the input x [S, L, M] at the end of every series, and its scale [S, M, 1]."""
-        context = self._transformed(self.windows.newest())
-        z, scale = self._scaled(context, self.windows.newest_places()[0])
-        return z.transpose(-1, -2), scale
+    def window(self, series: Tensor, origin: Tensor, ahead: int) -> tuple[Window, Scale]:
+        """Return contexts with the `ahead` steps after them on their scale [..., M, 1]."""
+        L, M = self.windows.context_length, len(self.windows.panel.targets)
+        y = self.windows.gather(range(M), series, origin, ahead)
+        u = self.transform.forward(y.double()).float()
+        scale = self._scale(u[..., :L], series)
+        z = scale.apply(carry_on(u)).nan_to_num(0.0)
+        hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
+        static = self.channels.static(self.windows.panel.static, series)
+        return Window(L, z, scale.apply(u), hist, futr, *static), scale
+
+    def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:
+        """Return the windows at the end of (some of the) series."""
+        every, ends = self.windows.newest_places()
+        chosen = every if series is None else series
+        return self.window(chosen, ends[chosen], ahead)
 
     def row_scale(self) -> Scale:
         """Return the scale of every row by its own moments, [S, M, 1]."""
@@ -127,29 +142,22 @@ class ScaledWindows:
         train, validation = self.windows.split(n_validation)
         return replace(self, windows=train), replace(self, windows=validation)
 
-    def base(self, z: Tensor) -> Tensor:
-        """Return the naive forecast [..., h] that belongs to contexts z [..., L]."""
-        h, m, L = self.windows.h, self.season_length, z.shape[-1]
-        if self.residual == "level":
-            return z.new_zeros(*z.shape[:-1], h)
-        if self.residual == "last":
-            return z[..., -1:].expand(*z.shape[:-1], h)
-        return z[..., L - m + torch.arange(h) % m]
-
-    def _transformed(self, y: Tensor) -> Tensor:
-        return self.transform.forward(y.double()).float()
-
-    def _scaled(self, context: Tensor, series: Tensor) -> tuple[Tensor, Scale]:
-        context = carry_on(context)
-        own = mean_and_deviation(context)
+    def _scale(self, context: Tensor, series: Tensor) -> Scale:
+        own = mean_and_deviation(carry_on(context))
         mean, deviation = self.means[series], self.deviations[series]
         whole = Scale(mean, torch.where(deviation > 0, deviation, own.size))
         share = torch.where(context.isnan().all(dim=-1, keepdim=True), 0.0, 0.5)
-        scale = Scale(
+        return Scale(
             torch.lerp(whole.location, own.location, share),
             torch.lerp(whole.size, own.size, share),
         )
-        return scale.apply(context).nan_to_num(0.0), scale
+
+
+def stacked(inputs: Sequence[Inputs]) -> Inputs:
+    """Return what several members read as what their ensemble reads, with a leading axis E."""
+    if isinstance(inputs[0], Tensor):
+        return torch.stack([x for x in inputs if isinstance(x, Tensor)])
+    return tuple(torch.stack(each) for each in zip(*inputs, strict=True))
 
 
 def moments(panel: Panel, transform: Transform) -> tuple[Floats, Floats]:
@@ -189,17 +197,19 @@ def carry_on(context: Tensor) -> Tensor:
     return context.gather(-1, latest)
 
 
-def choose_residual(examples: ScaledWindows, calendar_season: bool) -> Residual:
+def choose_residual(panel: Panel, transform: Transform, L: int, h: int, m: int) -> Residual:
     """Return the naive forecast that errs least over (at most 10,000 of) the windows.
 
-    The season is among them only where it is the calendar's: a cycle that was found in the data
-    keeps no calendar, and last time's is soon out of step.
+    The season of m steps is among them where it is the calendar's, and within the context: a cycle
+    that was found in the data keeps no calendar, and last time's is soon out of step.
     """
-    n = len(examples)
-    index = torch.from_numpy(np.unique(np.linspace(0, n - 1, 10_000).astype(np.int64)))
-    candidates = RESIDUALS if calendar_season else RESIDUALS[:2]
+    examples = ScaledWindows.of(panel, transform, L, h)
+    index = torch.from_numpy(np.unique(np.linspace(0, len(examples) - 1, 10_000).astype(np.int64)))
+    window, _ = examples.window(*examples.windows.places(index), h)
+    z, target = window.z[..., :L], window.truth[..., L:]
+    calendar = panel.frequency.season_length == m > 1 and m <= L
     errors = {
-        residual: replace(examples, residual=residual)[index][1].abs().nanmean().item()
-        for residual in candidates
+        residual: (target - Base(residual, m).ahead(z, h)).abs().nanmean().item()
+        for residual in (RESIDUALS if calendar else RESIDUALS[:2])
     }
-    return min(candidates, key=errors.__getitem__)
+    return min(errors, key=errors.__getitem__)

@@ -26,7 +26,7 @@ from throughtime.forecasting.cures import (
 )
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
 from throughtime.forecasting.doctor import examined, treat
-from throughtime.forecasting.examples import ScaledWindows, choose_residual
+from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.model import Design, Model, count_updates, fit
@@ -391,16 +391,9 @@ class Forecaster:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
             given["context_length"] = min(wanted, LONGEST_CONTEXT, max(1, room // 2))
         if given["residual"] is None:
-            calendar = panel.frequency.season_length == season > 1
-            examples = ScaledWindows.of(
-                panel,
-                TRANSFORMS[given["transforms"][0]],
-                given["context_length"],
-                self.h,
-                season_length=season,
-            )
-            fits = calendar and season <= given["context_length"]
-            given["residual"] = choose_residual(examples, fits)
+            first = TRANSFORMS[given["transforms"][0]]
+            L = given["context_length"]
+            given["residual"] = choose_residual(panel, first, L, self.h, season)
         return Design(h=self.h, **given)
 
 

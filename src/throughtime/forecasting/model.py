@@ -21,13 +21,15 @@ combination puzzle").
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from throughtime._checks import one_of, positive_int
 from throughtime._errors import SettingError
@@ -35,23 +37,28 @@ from throughtime._types import CellName
 from throughtime.diagnostics import LagProfile, lag_profile
 from throughtime.forecasting.baselines import SeasonalNaive
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
-from throughtime.forecasting.examples import (
-    RESIDUALS,
-    Residual,
-    ScaledWindows,
-    SpreadExamples,
-)
+from throughtime.forecasting.channels import Channels, Sizes
+from throughtime.forecasting.decoders import DECODERS
+from throughtime.forecasting.decoders.decoder import Inputs
+from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.linear import fit_linear_map
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.preprogramming import preprogram
+from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.forecasting.windows import Windows
-from throughtime.nn import Ensemble, Init, PointHead, Recurrence, SequenceInput
+from throughtime.nn import Ensemble, Init, Recurrence
+from throughtime.nn.heads import Head
 from throughtime.nn.sequences import Nonlinearity
-from throughtime.training import History, Observer, Trainer, TrainingSettings, losses
+from throughtime.training import History, Observer, Trainer, TrainingSettings
+from throughtime.training.losses import Loss
+from throughtime.training.outputs import OUTPUTS, output
 
 Floats = npt.NDArray[np.float64]
 
+Say = Callable[[Any, Tensor], Tensor]  # (head, parameters [E, B, M, h, P]) -> [E, B, M, h]
+
+BLOCK = 4096  # series that are forecast together
 SMALL = 2**16  # numbers that the nets handle in one time step
 LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
 
@@ -81,6 +88,10 @@ class Design:
     state_grad_clip: float = 0.0
     layer_norm: bool = False
     preprogram: Preprogram | None = None
+    decoder: str = "direct"
+    output: str = "point"
+    calendar: tuple[str, ...] = ()
+    companions: bool = True
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
@@ -89,6 +100,8 @@ class Design:
         for name in self.transforms:
             one_of("transform", name, TRANSFORMS)
         one_of("residual", self.residual, RESIDUALS)
+        one_of("decoder", self.decoder, DECODERS)
+        one_of("output", self.output, OUTPUTS)
         for name, value in (
             ("residual='season'", self.residual == "season"),
             ("preprogram='seasonal'", self.preprogram == "seasonal"),
@@ -100,6 +113,18 @@ class Design:
                     f"pass context_length={self.season_length} or more, or another "
                     f"{name.partition('=')[0]}",
                 )
+        if self.preprogram and (self.decoder, self.output) != ("direct", "point"):
+            raise SettingError(
+                "preprogram for decoder='direct' and output='point' alone",
+                f"decoder={self.decoder!r}, output={self.output!r}",
+                "leave preprogram out",
+            )
+        if self.decoder == "recursive" and self.output == "point":
+            raise SettingError(
+                "a distribution to draw paths from, for decoder='recursive'",
+                "output='point'",
+                "pass output='student-t', 'gaussian' or another",
+            )
         self.recurrence  # noqa: B018  (checks its part)
 
     @property
@@ -108,8 +133,19 @@ class Design:
         cures = {name: getattr(self, name) for name in OF_THE_NET}
         return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout, **cures)
 
-    def examples(self, panel: Panel) -> SpreadExamples:
-        """Return the windows of a panel on every scale."""
+    @property
+    def base(self) -> Base:
+        """The naive forecast that the nets begin from."""
+        return Base(self.residual, self.season_length)
+
+    @property
+    def loss(self) -> Loss:
+        """What the nets are trained on."""
+        return output(self.output, 1, 1)[1]
+
+    def examples(self, panel: Panel, channels: Channels | None = None) -> SpreadExamples:
+        """Return the windows of a panel on every scale; `channels` are those that were fitted."""
+        channels = Channels.of(panel, self.calendar) if channels is None else channels
         return SpreadExamples(
             tuple(
                 ScaledWindows.of(
@@ -117,8 +153,9 @@ class Design:
                     TRANSFORMS[name],
                     self.context_length,
                     self.h,
-                    self.residual,
-                    self.season_length,
+                    self.base,
+                    DECODERS[self.decoder],
+                    channels,
                 )
                 for name in self.transforms
             )
@@ -134,10 +171,15 @@ class Design:
         """Say whether series turn about a level, so that the last seasons are a forecast."""
         return self.residual == "level" and self.season_length > 1
 
-    def network(self) -> Ensemble:
-        """Return the untrained nets."""
+    def network(self, sizes: Sizes) -> Ensemble:
+        """Return the untrained nets, for inputs of these sizes."""
+
+        def head(hidden_size: int, outputs: int) -> Head:
+            return output(self.output, hidden_size, outputs)[0]
+
+        decoder = DECODERS[self.decoder]
         return Ensemble(
-            lambda: SequenceInput(1, self.recurrence, PointHead(self.hidden_size, self.h)),
+            lambda: decoder(sizes, self.recurrence, head, self.h),
             self.members,
             self.training.seed,
         )
@@ -145,7 +187,7 @@ class Design:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The linear maps A_k [K, h, L] and the trained nets.
+    """The linear maps A_k [K, h, L] and the trained nets, with what they read beside the targets.
 
     `explained` is the share of their teacher's variance that the nets explained before training.
     """
@@ -153,50 +195,79 @@ class Model:
     design: Design
     linear: Floats
     network: Ensemble
+    channels: Channels
     explained: float | None = None
+
+    def examples(self, panel: Panel) -> SpreadExamples:
+        """Return the windows of a panel that has the channels of the fitted one."""
+        return self.design.examples(self.channels.check(panel), self.channels)
 
     def forecast(self, panel: Panel) -> Floats:
         """Return the next h values [rows, h] after the end of every series."""
-        kinds = [made.mean(axis=0) for made in self.paths(panel).values()]
+        kinds = [made.mean(axis=0) for made in self.kinds(panel).values()]
         return np.asarray(np.mean(kinds, axis=0))
 
     @np.errstate(over="ignore")  # the limits hold what overflows, too
-    def paths(self, panel: Panel) -> dict[str, Floats]:
+    def kinds(self, panel: Panel) -> dict[str, Floats]:
         """Return the forecasts [scales, rows, h] that are combined, by their kind."""
-        parts = self.design.examples(panel).parts
-        newest = [part.newest() for part in parts]
-        members, K = self.design.members, len(parts)
-        with torch.no_grad():
-            z_E = torch.stack([newest[e % K][0] for e in range(members)])
-            said_E = self.network(z_E).squeeze(-1)
-        linear, recurrent = [], []
-        for k, (part, (z, scale)) in enumerate(zip(parts, newest, strict=True)):
-            inverse = TRANSFORMS[self.design.transforms[k]].inverse
-            z, whole = z.transpose(-1, -2), part.row_scale()
-            ahead = whole.apply(scale.invert(z)).double() @ torch.from_numpy(self.linear[k].T)
-            linear.append(inverse(whole.invert(ahead).flatten(0, 1).numpy()))
-            if k < members:
-                said = said_E[k::K].mean(0).unflatten(-1, (-1, self.design.h))
-                said = scale.invert(said + part.base(z)).flatten(0, 1)
-                recurrent.append(inverse(said.double().numpy()))
-        made = {"linear": np.stack(linear), "recurrent": np.stack(recurrent)}
-        if self.design.has_cycle:
-            made["seasonal"] = _last_two_seasons(panel, self.design)[None]
+        parts = self.examples(panel).parts
+        made = {"recurrent": self._recurrent(parts, lambda head, params: head.point(params))}
+        if self.design.companions:
+            made["linear"] = self._linear(parts)
+            if self.design.has_cycle:
+                made["seasonal"] = _last_two_seasons(panel, self.design)[None]
         low, high = _limits(panel, self.design.context_length)
         return {kind: np.clip(values, low, high) for kind, values in made.items()}
+
+    def _linear(self, parts: Sequence[ScaledWindows]) -> Floats:
+        made = []
+        for k, part in enumerate(parts):
+            window, scale = part.newest()
+            whole = part.row_scale()
+            A = torch.from_numpy(self.linear[k].T)
+            ahead = whole.invert(whole.apply(scale.invert(window.z)).double() @ A)
+            made.append(part.transform.inverse(ahead.flatten(0, 1).numpy()))
+        return np.stack(made)
+
+    def _recurrent(self, parts: Sequence[ScaledWindows], say: Say) -> Floats:
+        """Return what the nets say [scales, rows, h], a block of series at a time."""
+        n = len(parts[0].windows.panel.ids)
+        blocks = torch.arange(n).split(BLOCK)
+        return np.concatenate([self._said(parts, block, say) for block in blocks], axis=1)
+
+    def _said(self, parts: Sequence[ScaledWindows], series: Tensor, say: Say) -> Floats:
+        members, K, h = self.design.members, len(parts), self.design.h
+        windows = [part.newest(series, h) for part in parts]
+        decoder, sizes, base = DECODERS[self.design.decoder], self.channels.sizes, self.design.base
+        inputs = [decoder.lay_out(window, sizes, base)[0] for window, _ in windows]
+        params_E = self._called(stacked([inputs[e % K] for e in range(members)]))
+        head = self.network.template.head
+        made = []
+        for k, (part, (window, scale)) in enumerate(zip(parts, windows, strict=True)):
+            if k < members:
+                r = say(head, params_E[k::K]).mean(0)  # [B, M, h]
+                z = r + base.ahead(window.z[..., : window.L], h)
+                made.append(part.transform.inverse(scale.invert(z).flatten(0, 1).double().numpy()))
+        return np.stack(made)
+
+    def _called(self, inputs: Inputs) -> Tensor:
+        """Return the parameters [E, B, M, h, P] that the nets say of the newest windows."""
+        with torch.no_grad():
+            params_E: Tensor = self.network(*((inputs,) if isinstance(inputs, Tensor) else inputs))
+        newest = params_E[:, :, -1] if self.design.decoder == "synced" else params_E
+        return newest.unflatten(2, (-1, self.design.h))
 
     def reach(self, panel: Panel) -> LagProfile:
         """Measure how far back the gradient of one forecast reaches, on (at most 256) windows.
 
         The mean of the members' profiles, of their top layer.
         """
-        examples = self.design.examples(panel)
-        index = torch.linspace(0, len(examples) - 1, min(len(examples), 256)).long()
-        z_E, r_E = examples[index.expand(self.design.members, -1)]
-        profiles = [
-            lag_profile(self.network.member(e), z, r, losses.mae)[-1]
-            for e, (z, r) in enumerate(zip(z_E, r_E, strict=True))
-        ]
+        parts = self.examples(panel).parts
+        index = torch.linspace(0, len(parts[0]) - 1, min(len(parts[0]), 256)).long()
+        profiles = []
+        for e in range(self.design.members):
+            inputs, r = parts[e % len(parts)][index]
+            profiles.append(lag_profile(self.network.member(e), inputs, r, self.design.loss)[-1])
         phi = np.mean([profile.norms * profile.newest for profile in profiles], axis=0)
         return LagProfile(profiles[0].layer, phi / phi[0], newest=float(phi[0]))
 
@@ -206,12 +277,14 @@ def fit(
 ) -> tuple[Model, History]:
     """Fit all paths to everything in the panel, the nets with a given number of updates."""
     training = replace(design.training, max_updates=updates, patience=None)
-    linear, network, examples = _linear(panel, design), design.network(), design.examples(panel)
+    channels = Channels.of(panel, design.calendar)
+    linear, network = _linear(panel, design), design.network(channels.sizes)
+    examples = design.examples(panel, channels)
     with threads(design):
         explained = _preprogrammed(network, design, linear, examples, observers)
-        trainer = Trainer(network, losses.mae, training, observers)
+        trainer = Trainer(network, design.loss, training, observers)
         history = whole(trainer.fit(examples, name=name))
-    return Model(design, linear, network.eval(), explained), history
+    return Model(design, linear, network.eval(), channels, explained), history
 
 
 def count_updates(
@@ -229,12 +302,12 @@ def count_updates(
         history = History()
         history.reason = "too few rows for a validation part"
         return max(1, design.training.max_updates // 4), history
-    network, linear = design.network(), None
+    network, linear = design.network(train.parts[0].channels.sizes), None
     if design.preprogram == "linear":  # of what is known before the validation part
         linear = _linear(panel.cut(n_validation + design.h - 1), design)
     with threads(design):
         _preprogrammed(network, design, linear, train, observers)
-        trainer = Trainer(network, losses.mae, design.training, observers)
+        trainer = Trainer(network, design.loss, design.training, observers)
         history = whole(trainer.fit(train, validation, name=name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history

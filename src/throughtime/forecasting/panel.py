@@ -192,6 +192,11 @@ class Panel:
             static=self.static.take(index),
         )
 
+    def channel(self, c: int) -> Panel:
+        """Return the panel with channel c as its only one, as a target."""
+        name = (*self.targets, *self.hist, *self.futr)[c]
+        return replace(self, values=self.values[c : c + 1], targets=(name,), hist=(), futr=())
+
     def cut(self, k: int) -> Panel:
         """Return the panel without the last `k` steps of every series; the buffer is shared.
 

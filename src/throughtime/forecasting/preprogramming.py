@@ -50,7 +50,7 @@ def _teacher(
     kind: Preprogram, linear: Floats | None, examples: SpreadExamples
 ) -> Callable[[Tensor], Tensor]:
     first = examples.parts[0]  # the base is the same on every scale
-    K, h, m = len(examples.parts), first.windows.h, first.season_length
+    K, h, m = len(examples.parts), first.windows.h, first.base.season_length
     each: Sequence[Callable[[Tensor], Tensor]] = (
         [SeasonalTeacher(m, h)] * K
         if kind == "seasonal" or linear is None
@@ -59,6 +59,6 @@ def _teacher(
 
     def say(z_E: Tensor) -> Tensor:
         said = torch.stack([each[e % K](z) for e, z in enumerate(z_E)])
-        return said - first.base(z_E.squeeze(-1))  # one target: the teachers know no other
+        return said - first.base.ahead(z_E.squeeze(-1), first.windows.h)  # one target: the teachers know no other
 
     return say

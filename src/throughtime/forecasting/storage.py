@@ -29,6 +29,7 @@ from throughtime._checks import one_of, positive_int
 from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
 from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.columns import DateKind
 from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
@@ -114,6 +115,7 @@ def load(path: str | os.PathLike[str]) -> Forecaster:
 def _unpack(snapshot: Snapshot) -> Forecaster:
     panel = _unpack_panel(snapshot.part("panel"))
     model = _unpack_model(snapshot.part("model"))
+    model.channels.check(panel)
     for name in model.design.transforms:
         TRANSFORMS[name].forward(panel.values[: len(panel.targets)])  # refuses what it is not for
     forecaster = _unpack_given(snapshot.facts["given"], model.design)
@@ -237,7 +239,42 @@ def _pack_model(model: Model) -> Snapshot:
     part = Snapshot({"linear": torch.tensor(model.linear)}, {"design": design})
     part.facts["explained"] = model.explained
     part.include("network", Snapshot(model.network.state_dict()))
+    part.include("channels", _pack_channels(model.channels))
     return part
+
+
+_SCALES = ("location", "size", "static_location", "static_size")
+_READ = (*_CHANNELS, "calendar", *_NAMES, "mask")
+
+
+def _pack_channels(channels: Channels) -> Snapshot:
+    tensors = {name: torch.tensor(getattr(channels, name)) for name in _SCALES}
+    return Snapshot(tensors, {name: getattr(channels, name) for name in _READ})
+
+
+def _unpack_channels(part: Snapshot) -> Channels:
+    facts = part.facts
+    for name in (*_CHANNELS, "calendar", "number_names", "category_names"):
+        _need(_all_of(facts[name], str), name)
+    _need(isinstance(facts["mask"], bool) and len(facts["targets"]) > 0, "what is read")
+    categories = tuple(map(tuple, facts["categories"]))
+    _need(all(_all_of(list(each), str) for each in categories), "categories")
+    _need(len(categories) == len(facts["category_names"]), "categories")
+    n, N = len(facts["hist"]) + len(facts["futr"]), len(facts["number_names"])
+    location, size = (_array(part, name, np.float64, n) for name in _SCALES[:2])
+    static_location, static_size = (_array(part, name, np.float64, N) for name in _SCALES[2:])
+    for each in (location, size, static_location, static_size):
+        _need(bool(np.isfinite(each).all()), "the scale of a covariate")
+    _need(bool((size > 0).all() and (static_size > 0).all()), "the size of a covariate")
+    return Channels(
+        **{name: tuple(facts[name]) for name in (*_CHANNELS, "calendar", *_NAMES[:2])},
+        mask=facts["mask"],
+        categories=categories,
+        location=location,
+        size=size,
+        static_location=static_location,
+        static_size=static_size,
+    )
 
 
 def _unpack_model(part: Snapshot) -> Model:
@@ -252,13 +289,14 @@ def _unpack_model(part: Snapshot) -> Model:
     _need(sum(w.numel() for w in weights.values()) >= least, "the number of weights")
     finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
     _need(finite and bool(np.isfinite(linear).all()), "weights")
-    network = design.network()
+    channels = _unpack_channels(part.part("channels"))
+    network = design.network(channels.sizes)
     shapes = {name: w.shape for name, w in network.state_dict().items()}
     _need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
     network.load_state_dict(weights)
     explained = part.facts.get("explained")
     _need(explained is None or isinstance(explained, (int, float)), "explained")
-    return Model(design, linear, network.eval(), explained)
+    return Model(design, linear, network.eval(), channels, explained)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -275,6 +313,9 @@ def _made(facts: dict[str, Any]) -> dict[str, Any]:
         made["init"] = read_inits(facts["init"])
     if isinstance(facts.get("zoneout"), list):
         made["zoneout"] = tuple(facts["zoneout"])
+    if "calendar" in facts:
+        _need(_all_of(facts["calendar"], str), "calendar")
+        made["calendar"] = tuple(facts["calendar"])
     return made
 
 

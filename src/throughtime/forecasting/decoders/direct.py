@@ -1,0 +1,62 @@
+"""All h steps at once, from the newest state.
+
+    s_t = f(x_t, s_{t-1})                 t = 1 ... L
+    y_{L+1} ... y_{L+h} = head(s_L)       without anything known ahead
+    y_{L+k} = head(relu(W_k s_L + V a_{L+k} + c))     with a known ahead
+
+s_L has seen every observation: heads that read an older state cannot see the last ones. The second
+form is the multi-horizon decoder of Wen, Torkkola, Narayanaswamy and Madeka (2017), "A multi-horizon
+quantile recurrent forecaster", with its context and its step in one layer.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from throughtime.forecasting.channels import Sizes
+from throughtime.forecasting.decoders.decoder import (
+    Ahead,
+    Decoder,
+    HeadOf,
+    Inputs,
+    Window,
+    by_row,
+)
+from throughtime.forecasting.residuals import Base
+from throughtime.nn import Recurrence
+from throughtime.nn.sequences import _newest as newest
+
+
+class Direct(Decoder):
+    """From x [B, L, I] to parameters [B, M h, P]; see the module."""
+
+    def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
+        super().__init__(sizes, h)
+        size, M = recurrence.output_size, sizes.targets
+        self.head = head(size, M if sizes.futr else M * h)
+        self.layer = recurrence.build(self.input_size)
+        self.ahead = Ahead(size, sizes.futr, h) if sizes.futr else None
+
+    @staticmethod
+    def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
+        """Read the context, say the target."""
+        L = window.L
+        h = window.z.shape[-1] - L
+        r = window.truth[..., L:] - base.ahead(window.z[..., :L], h)
+        ahead = window.futr[..., L:].transpose(-1, -2)
+        return window.inputs(sizes, window.steps(sizes, 0, L), ahead), r.flatten(-2)
+
+    def forward(
+        self,
+        x: Tensor,
+        ahead: Tensor | None = None,
+        numbers: Tensor | None = None,
+        codes: Tensor | None = None,
+    ) -> Tensor:
+        """Map x [B, L, I], what is known ahead [B, h, F] and what is static to parameters."""
+        _, state = self.layer(self.read(x, numbers, codes))
+        s = newest(state, self.layer.bidirectional)
+        if self.ahead is None or ahead is None:
+            params: Tensor = self.head(s)
+            return params
+        return by_row(self.head(self.ahead(s, ahead)))

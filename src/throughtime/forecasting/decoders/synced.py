@@ -1,0 +1,62 @@
+"""All h steps at once, from the state of every step.
+
+    s_t = f(x_t, s_{t-1})                                t = 1 ... L
+    y_{t+1} ... y_{t+h} = head(s_t)                      learned at every t, asked for at the newest
+    y_{t+k} = head(relu(W_k s_t + V a_{t+k} + c))        with a known ahead
+
+One pass trains as many forecasts as there are steps ("forking sequences", Wen et al. 2017, section
+3.2), and the state can be carried on when a new observation comes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from throughtime.forecasting.channels import Sizes
+from throughtime.forecasting.decoders.decoder import (
+    Ahead,
+    Decoder,
+    HeadOf,
+    Inputs,
+    Window,
+    by_row,
+)
+from throughtime.forecasting.residuals import Base
+from throughtime.nn import Recurrence
+
+
+class Synced(Decoder):
+    """From x [B, L, I] to parameters [B, L, M h, P], a forecast at every step; see the module."""
+
+    def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
+        super().__init__(sizes, h)
+        size, M = recurrence.output_size, sizes.targets
+        self.head = head(size, M if sizes.futr else M * h)
+        self.layer = recurrence.build(self.input_size)
+        self.ahead = Ahead(size, sizes.futr, h) if sizes.futr else None
+
+    @staticmethod
+    def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
+        """Read the context, say what follows each of its steps."""
+        L = window.L
+        h = window.z.shape[-1] - L
+        following = window.truth[..., 1:].unfold(-1, h, 1)  # [..., M, L, h]
+        r = following - base.at_each(window.z[..., :L], h)
+        r = r.transpose(-2, -3).flatten(-2)
+        ahead = window.futr[..., 1:].unfold(-1, h, 1).movedim(-3, -1)  # [..., L, h, F]
+        return window.inputs(sizes, window.steps(sizes, 0, L), ahead), r
+
+    def forward(
+        self,
+        x: Tensor,
+        ahead: Tensor | None = None,
+        numbers: Tensor | None = None,
+        codes: Tensor | None = None,
+    ) -> Tensor:
+        """Map x [B, L, I], what is known ahead [B, L, h, F] and what is static to parameters."""
+        s, _ = self.layer(self.read(x, numbers, codes))
+        if self.ahead is None or ahead is None:
+            params: Tensor = self.head(s)
+            return params
+        return by_row(self.head(self.ahead(s, ahead)))
+

@@ -117,6 +117,8 @@ class Stack(nn.Module):
             wanted = f"one dilation for each of {len(layers)} layers"
             raise SettingError(wanted, str(self.dilations), "pass as many")
         self.layers = nn.ModuleList(layers)
+        for layer, d in zip(layers, self.dilations, strict=True):
+            layer.dilation = d
         self.dropout = real("dropout", dropout, at_least=0, below=1)
         self.batch_first = batch_first
         self.input_size, self.hidden_size = layers[0].input_size, layers[0].hidden_size

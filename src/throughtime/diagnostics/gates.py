@@ -116,7 +116,7 @@ class Gates:
             trajectory.layer,
             operator,
             {name: _gate(kinds[name], a) for name, a in arguments.items()},
-            nothing if kept is None else _time_constants(arguments[kept]),
+            nothing if kept is None else trajectory.dilation * _time_constants(arguments[kept]),
             nothing > 0 if relu is None else (~relu.any(0)).numpy(),
             nothing > 0 if relu is None else relu.all(0).numpy(),
         )

@@ -80,7 +80,8 @@ class Jacobians:
     """One-step and long-term Jacobians of one layer and direction, as singular values.
 
     layer      its name
-    steps      [S] the time steps t that the next three belong to, counted from 1
+    steps      [S] the time steps t that the next three belong to, counted from 1; with dilation d
+               J_t leads from s_{t-d} to s_t
     largest    [S] σ_1(J_t), mean over the examples
     smallest   [S] σ_n(J_t), mean over the examples
     radius     [S] ρ(J_t), mean over the examples
@@ -126,11 +127,11 @@ class Jacobians:
         largest, smallest, radius = one.values()
         return cls(
             trajectory.layer,
-            times,
+            times * trajectory.dilation,
             largest,
             smallest,
             radius,
-            lags,
+            lags * trajectory.dilation,
             log10_largest,
             log10_condition,
         )

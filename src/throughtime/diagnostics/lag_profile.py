@@ -50,10 +50,12 @@ class LagProfile:
     def of(cls, trajectory: Trajectory) -> LagProfile:
         """Read phi off the adjoints: mean over the examples that are as long, norm over the state.
 
-        Costs one pass over them, T B n operations.
+        With dilation d, lags are steps of the series, and phi stays for d of them what it is for one
+        step of the layer. Costs one pass over them, T B n operations.
         """
         real, norms = trajectory.real.double(), trajectory.norms.double()
         phi = ((norms * real).sum(1) / real.sum(1).clamp(min=1)).flip(0).cpu().numpy()
+        phi = np.repeat(phi, trajectory.dilation)[: trajectory.length * trajectory.dilation + 1]
         relative = phi / phi[0] if phi[0] > 0 else phi
         return cls(trajectory.layer, relative, newest=float(phi[0]))
 

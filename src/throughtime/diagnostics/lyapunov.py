@@ -101,7 +101,8 @@ class Lyapunov:
                 "diagnose the model as it was before it diverged",
             )
         spectrum, error = _means(logs)
-        return cls(trajectory.layer, n, spectrum, error, T - warm_up)
+        d = trajectory.dilation
+        return cls(trajectory.layer, n, spectrum / d, error / d, d * (T - warm_up))
 
     @property
     def largest(self) -> float:

@@ -47,10 +47,10 @@ class LayerMeasures:
         return cls(
             trajectory.layer,
             trajectory.operator,
-            trajectory.length,
+            trajectory.length * trajectory.dilation,
             trajectory.states[0].shape[-1],
             trajectory.x.shape[1],
-            trajectory.skipped,
+            trajectory.skipped * trajectory.dilation,
             LagProfile.of(trajectory),
             Jacobians.of(trajectory, rows=rows),
             _exponents(trajectory, rows),

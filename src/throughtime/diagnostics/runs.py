@@ -2,7 +2,8 @@
 
 A decoder that feeds on itself and a cell in a loop are called once a step; a layer may be called on
 pieces of a series. Where a call begins with the state that the one before ended with, or at least not
-with the state that the run began with, it goes on; otherwise it is another run.
+with the state that the run began with, it goes on; otherwise it is another run. The calls of a dilated
+layer for single steps take turns: each goes on from the one that ended with its state, d calls before.
 """
 
 from __future__ import annotations
@@ -39,13 +40,29 @@ class Run:
         """Say whether it runs against the time of the series."""
         return self.records[0].direction == 1
 
+    @property
+    def dilation(self) -> int:
+        """How many steps of the series a step of the run is."""
+        return self.records[0].dilation
+
+    @property
+    def series(self) -> tuple[int, int]:
+        """T and B of the series that was read; the phases of a dilated layer are rows of a run."""
+        T, rows = self.x.shape[:2]
+        if self.dilation == 1 or rows % self.dilation:
+            return T, rows
+        B = rows // self.dilation
+        return int(self.mask.sum()) // B, B
+
     def goes_on_in(self, other: Run) -> bool:
         """Say whether another begins where this one ends, or at least not where this one began."""
         if self.reverse or self.x.shape[1:] != other.x.shape[1:]:
             return False
         halves = list(zip(self.states, other.states, strict=True))
         at_end = all(torch.equal(a[-1], b[0]) for a, b in halves)
-        return at_end or not all(torch.equal(a[0], b[0]) for a, b in halves)
+        if at_end or self.dilation > 1:
+            return at_end
+        return not all(torch.equal(a[0], b[0]) for a, b in halves)
 
     def joined(self, other: Run) -> Run:
         """Return both, one after the other in time."""
@@ -93,8 +110,10 @@ def runs_of(records: Sequence[Recorded]) -> list[Run]:
     runs: list[Run] = []
     for record in records:
         run = _followed(record)
-        last = next((each for each in reversed(runs) if each.layer == run.layer), None)
-        if last is not None and last.goes_on_in(run):
+        earlier = [each for each in reversed(runs) if each.layer == run.layer]
+        candidates = earlier if run.dilation > 1 else earlier[:1]
+        last = next((each for each in candidates if each.goes_on_in(run)), None)
+        if last is not None:
             runs[runs.index(last)] = last.joined(run)
         else:
             runs.append(run)

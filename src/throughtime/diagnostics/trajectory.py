@@ -45,6 +45,7 @@ class Trajectory:
     real      [T+1, B], False where a row, being shorter, has no such state
     skipped   how many steps of the run lie behind the newest that the loss reads in any row
     weights   W, U, b_ih, b_hh and what else the kernel takes; None where there is none
+    dilation  d: a step here is d steps of the series, whose phases are rows (`nn/dilated.py`)
 
     `step` is f. All are detached, and in double or single precision.
     """
@@ -59,10 +60,11 @@ class Trajectory:
     weights: tuple[Tensor | None, ...]
     extras: tuple[Tensor | None, ...]
     kernel: Any
+    dilation: int = 1
 
     @property
     def length(self) -> int:
-        """T: how many steps there are from the initial state to the newest."""
+        """T: how many steps there are from the initial state to the newest, each of `dilation`."""
         return self.x.shape[0]
 
     @property
@@ -168,8 +170,8 @@ def trajectories(
                 f"none in {type(model).__name__}",
                 "name a recurrent cell of your own in cells=(model.my_cell,)",
             )
-        longest = max(runs, key=lambda run: len(run.x))
-        if len(longest.x) < 2:
+        longest = max(runs, key=lambda run: run.series[0])
+        if max(len(run.x) for run in runs) < 2:
             raise DataError(
                 "inputs of two time steps or more",
                 "one",
@@ -198,7 +200,7 @@ def _time_axis(
 
     A forecast of T steps is as long, but its first step reads the newest state as all others do.
     """
-    T, B = longest.x.shape[:2]
+    T, B = longest.series
     shape = tuple(said.shape[:2])
     if not said.requires_grad or shape not in ((B, T), (T, B)):
         return None
@@ -258,6 +260,7 @@ def _trajectory(run: Run) -> Trajectory:
         tuple(w if w is None else w.detach() for w in weights),
         tuple(e if e is None else aligned(e, 1) for e in run.extras),
         record.kernel,
+        record.dilation,
     )
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -46,7 +46,7 @@ class TruncationBias:
     """The relative bias of the gradient by one layer's weights over the truncation length K.
 
     layer      its name
-    lengths    [N] K, ascending, in time steps: what `Truncation` calls k2
+    lengths    [N] K, ascending, in time steps of the series: what `Truncation` calls k2
     bias       [N] measured; NaN where the gradient is zero
     predicted  [N] from the lag profile alone
     beyond     the share of the gradient that lies before the data, were the series endless; NaN where
@@ -68,7 +68,8 @@ class TruncationBias:
         """Measure the bias at `lengths`, by default about forty on a logarithmic scale up to T.
 
         Costs one backward pass through all steps, with no recurrence in it, and memory for the steps
-        of a few million numbers. Raises SettingError for lengths that are not 1 to T.
+        of a few million numbers. With dilation `lengths` are given in steps of the layer. Raises
+        SettingError for lengths that are not 1 to T.
         """
         T = trajectory.length
         lengths = log_spaced(T).tolist() if lengths is None else lengths
@@ -79,10 +80,10 @@ class TruncationBias:
                 repr(list(lengths)),
                 "leave longer ones out, or pass longer series",
             )
-        profile = LagProfile.of(trajectory)
+        profile = LagProfile.of(replace(trajectory, dilation=1))
         return cls(
             trajectory.layer,
-            np.array(chosen),
+            np.array(chosen) * trajectory.dilation,
             _measured(trajectory, chosen),
             _predicted(profile, chosen),
             _beyond(profile),

@@ -29,6 +29,7 @@ from throughtime.nn.sequences import (
     SequenceToSequence,
     SyncedSequence,
 )
+from throughtime.nn.stacks import Stack
 from throughtime.nn.starting_points import (
     Init,
     chrono,
@@ -61,6 +62,7 @@ __all__ = [
     "SequenceInput",
     "SequenceOutput",
     "SequenceToSequence",
+    "Stack",
     "StudentTHead",
     "SyncedSequence",
     "accelerate",

@@ -59,7 +59,8 @@ class Recorded(NamedTuple):
     entries follow the time of the series in both. `kernel` computes what ran, from `inputs` as they
     were (x, the initial states, the weights, dropout and zoneouts; see `Kernel`), in the order of the
     series; `mask` [T, B] is False behind the ends of packed series, None where there are none. The
-    layer of a cell's single step is CELL.
+    layer of a cell's single step is CELL. A step of the call is `dilation` steps of the series, whose
+    phases are rows of the batch (`dilated.py`).
     """
 
     name: str
@@ -69,6 +70,7 @@ class Recorded(NamedTuple):
     kernel: Kernel
     inputs: tuple[Any, ...]
     mask: Tensor | None
+    dilation: int = 1
 
     @property
     def label(self) -> str:
@@ -136,6 +138,7 @@ class _Layers(torch.nn.RNNBase):
     recurrent_dropout: float = 0.0  # also for a layer of torch.nn whose class was changed
     zoneout: float | tuple[float, float] = 0.0
     state_grad_clip: float = 0.0
+    dilation: int = 1  # what a step is to the series; set by the `Stack` that the layer is in
 
     def __init__(
         self,
@@ -321,7 +324,7 @@ class _Layers(torch.nn.RNNBase):
             tap = AdjointTap()
             inputs = self._as_recorded(x, states, weights, mask, in_the_cell)
             for name, records in recordings:
-                records.append(Recorded(name, layer, direction, tap, *inputs))
+                records.append(Recorded(name, layer, direction, tap, *inputs, self.dilation))
         how = {"mask": mask, "reverse": direction == 1, "tap": tap}
         return self._recur(x, states, weights, **how, **in_the_cell)
 

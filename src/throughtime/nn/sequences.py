@@ -1,6 +1,6 @@
 """The five shapes of sequence work, in one vocabulary.
 
-With h_t = f(u_t, h_{t-1}) a stack of recurrent layers and y_t = head(h_t) of its newest top state:
+With h_t = f(u_t, h_{t-1}) a stack of recurrent layers and y_t = head(h_t) of what its top returns:
 
     OneToOne            x -> y                 u_1 = x
     SequenceInput       x_1..x_T -> y          u_t = x_t, y = head(h_T)
@@ -26,15 +26,17 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._types import CellName
+from throughtime.nn.dilated import Layer
 from throughtime.nn.heads import Head
 from throughtime.nn.layer_norm_lstm import LayerNormLSTM
 from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.stacks import Dilations, Stack, blocks_of
 from throughtime.nn.starting_points import Inits, identity, read_inits
 
 LAYERS: dict[str, type[RNN] | type[LSTM] | type[GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 Nonlinearity = Literal["tanh", "relu"]
-State = Tensor | tuple[Tensor, Tensor]  # h [L, B, H], or for the LSTM (h, c)
+State = Tensor | tuple[Tensor, Tensor]  # h [L, B, H], or for the LSTM (h, c); see also `Stack`
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Recurrence:
     Args:
         cell: "rnn", "lstm" or "gru".
         hidden_size: H, features of one direction's state.
-        num_layers: layers on top of each other.
+        num_layers: layers on top of each other; as many as there are dilations, where there are.
         dropout: share of features dropped between layers while training; needs two layers or more.
         bidirectional: read the sequence both ways; only for shapes that read before they answer.
         nonlinearity: "tanh" or "relu", of cell "rnn" alone; None is tanh, or relu with identity().
@@ -53,14 +55,26 @@ class Recurrence:
         state_grad_clip: norm that limits the gradient of every state within backward; 0 is none.
         layer_norm: normalise sums and cell states at every step (`LayerNormLSTM`), of cell "lstm".
         init: where the weights start: a value of `starting_points.py`, its text, or several.
+        dilations: how many steps before each layer reads its own state, such as (1, 2, 4, 8); nested
+            for blocks of several layers, such as ((1, 3), (6, 12)) (`Stack`); None is 1 for all.
+        skip_connections: add its input to what each layer returns from the second on; in nested
+            dilations, to what each block returns.
 
     Raises:
-        SettingError: a value is out of its range, or not made for this cell.
+        SettingError: a value is out of its range, or not made for this cell, or contradicts another.
 
     >>> Recurrence("gru", 16).build(input_size=3)
     GRU(3, 16, batch_first=True)
     >>> Recurrence("rnn", 16, init="identity").build(input_size=3).nonlinearity
     'relu'
+    >>> Recurrence("lstm", 16, dilations=(1, 3, 6), skip_connections=True).build(input_size=3)
+    Stack(
+      dilations=((1,), (3,), (6,)), skip_connections=True, batch_first=True
+      (layers): ModuleList(
+        (0): LSTM(3, 16)
+        (1-2): 2 x LSTM(16, 16)
+      )
+    )
     """
 
     cell: CellName = "lstm"
@@ -74,11 +88,14 @@ class Recurrence:
     state_grad_clip: float = 0.0
     layer_norm: bool = False
     init: Inits = ()
+    dilations: Dilations | None = None
+    skip_connections: bool = False
 
     def __post_init__(self) -> None:
         one_of("cell", self.cell, LAYERS)
         positive_int("hidden_size", self.hidden_size)
         positive_int("num_layers", self.num_layers)
+        self._read_dilations()
         real("dropout", self.dropout, at_least=0, below=1)
         if self.dropout and self.num_layers == 1:
             raise SettingError(
@@ -97,6 +114,22 @@ class Recurrence:
         for name in ("recurrent_dropout", "zoneout", "state_grad_clip"):
             object.__setattr__(self, name, getattr(sample, name))
 
+    def _read_dilations(self) -> None:
+        """Check them, turn lists into tuples, and let them say how many layers there are."""
+        given = (1,) * self.num_layers if self.dilations is None else self.dilations
+        depth = sum(map(len, blocks_of(given, self.skip_connections)))
+        if self.dilations is None:
+            return
+        if self.num_layers not in (1, depth):
+            raise SettingError(
+                f"num_layers={depth}, one for each of the dilations",
+                f"num_layers={self.num_layers} with dilations={self.dilations!r}",
+                "leave num_layers out",
+            )
+        tuples = tuple(tuple(d) if isinstance(d, list) else d for d in self.dilations)
+        object.__setattr__(self, "dilations", tuples)
+        object.__setattr__(self, "num_layers", depth)
+
     def _only_for(self, cell: str, **option: object) -> None:
         [(name, value)] = option.items()
         if value and self.cell != cell:
@@ -111,22 +144,31 @@ class Recurrence:
         """Features of the top layer's state: H, or 2 H for both directions."""
         return self.hidden_size * (2 if self.bidirectional else 1)
 
-    def build(self, input_size: int) -> RNN | LSTM | GRU:
+    def build(self, input_size: int) -> Layer | Stack:
         """Make the layers for inputs [B, T, input_size], and start them at `init`."""
         positive_int("input_size", input_size)
-        layers = self._layers(input_size, self.hidden_size, self.num_layers, dropout=self.dropout)
+        plain = self.dilations is None and not self.skip_connections
+        layers = self._plain(input_size) if plain else self._stack(input_size)
         for init in read_inits(self.init):
             init(layers)
         return layers
 
-    def _layers(self, *sizes: int, **how: Any) -> RNN | LSTM | GRU:
+    def _plain(self, input_size: int) -> Layer:
+        sizes = input_size, self.hidden_size, self.num_layers
+        return self._layers(*sizes, dropout=self.dropout, batch_first=True)
+
+    def _stack(self, input_size: int) -> Stack:
+        widths = [input_size] + [self.output_size] * (self.num_layers - 1)
+        layers = [self._layers(width, self.hidden_size) for width in widths]
+        return Stack(layers, self.dilations, self.skip_connections, self.dropout, batch_first=True)
+
+    def _layers(self, *sizes: int, **how: Any) -> Layer:
         made = LayerNormLSTM if self.layer_norm else LAYERS[self.cell]
         if self.cell == "rnn":
             accumulates = any(isinstance(init, identity) for init in read_inits(self.init))
             how["nonlinearity"] = self.nonlinearity or ("relu" if accumulates else "tanh")
         return made(
             *sizes,
-            batch_first=True,
             bidirectional=self.bidirectional,
             recurrent_dropout=self.recurrent_dropout,
             zoneout=self.zoneout,
@@ -169,10 +211,10 @@ class OneToOne(nn.Module):
 
 
 class SequenceInput(nn.Module):
-    """Many to one: read a sequence, answer from the newest state of the top layer.
+    """Many to one: read a sequence, answer from what the top layer returns at the newest step.
 
     h_t = f(x_t, h_{t-1}), y = head(h_T). Bidirectional layers answer from [h_T forwards, h_1
-    backwards], the newest state of each.
+    backwards], the newest of each.
 
     Args:
         input_size: I, features of the input.
@@ -200,7 +242,7 @@ class SequenceInput(nn.Module):
         is not read.
         """
         _expect(x, "BT", self.layer.input_size)
-        params: Tensor = self.head(_newest(_read(self.layer, x, lengths), self.layer.bidirectional))
+        params: Tensor = self.head(_newest(self.layer, _read(self.layer, x, lengths)))
         return params
 
 
@@ -233,7 +275,8 @@ class SyncedSequence(nn.Module):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Map x [B, T, I] and a state to parameters [B, T, outputs, parameters] and the next state.
 
-        The state is the layer's own: h [L, B, H], or (h, c) for an LSTM; zero by default.
+        The state is the layer's own: h [L, B, H], or (h, c) for an LSTM; zero by default. With
+        dilations h is [D, B, H], with D their sum (`Stack`).
         """
         _expect(x, "BT", self.layer.input_size)
         if state is not None and self.layer.bidirectional:
@@ -333,7 +376,8 @@ class SequenceToSequence(_Writer):
 
     h_t = f(x_t, h_{t-1}) over the inputs; then from its newest state, u_1 = 0, u_t = y_{t-1},
     s_t = g(u_t, s_{t-1}), y_t = head(s_t). f and g have the same form and their own weights.
-    Values are fed back as their point forecast, classes as one-hot codes.
+    Values are fed back as their point forecast, classes as one-hot codes. A dilated layer of the
+    decoder goes on from the last d states of the encoder's, as if time went on.
 
     Args:
         input_size: I, features of the input.
@@ -376,7 +420,7 @@ class SequenceToSequence(_Writer):
         return self._write(start, _read(self.encoder, x, lengths), targets, forcing)
 
 
-def _read(layer: RNN | LSTM | GRU, x: Tensor, lengths: Tensor | None) -> State:
+def _read(layer: Layer | Stack, x: Tensor, lengths: Tensor | None) -> State:
     """The state after the last input of each row."""
     state: State
     if lengths is None:
@@ -387,10 +431,12 @@ def _read(layer: RNN | LSTM | GRU, x: Tensor, lengths: Tensor | None) -> State:
     return state
 
 
-def _newest(state: State, bidirectional: bool) -> Tensor:
-    """The top layer's newest hidden state [B, H], or [B, 2 H] for both directions."""
+def _newest(layer: Layer | Stack, state: State) -> Tensor:
+    """What the top layer returns at the newest step, [B, H], or [B, 2 H] for both directions."""
+    if isinstance(layer, Stack):
+        return layer.newest(state)
     h = state if isinstance(state, Tensor) else state[0]
-    return torch.cat([h[-2], h[-1]], -1) if bidirectional else h[-1]
+    return torch.cat([h[-2], h[-1]], -1) if layer.bidirectional else h[-1]
 
 
 def _fitting(head: Head, recurrence: Recurrence) -> Head:

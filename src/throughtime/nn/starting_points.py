@@ -198,6 +198,7 @@ class forget_bias(Init):
 class chrono(Init):
     """The memory of gated units spread over 1 to `t_max` steps: b_f ~ log U(1, t_max - 1) (`chrono_`).
 
+    In a layer of dilation d, whose steps are d steps of the series, t_max / d, or 2 if that is less.
     Raises SettingError for a t_max below 2.
 
     >>> chrono(132), chrono(132).text
@@ -223,7 +224,8 @@ class chrono(Init):
         return recurrent_kind(module) in ("lstm", "gru") and bool(module.bias)
 
     def _set(self, module: nn.Module, generator: torch.Generator | None) -> None:
-        chrono_(module, self.t_max, generator)
+        dilation = getattr(module, "dilation", 1)
+        chrono_(module, max(2.0, self.t_max / dilation), generator)
 
 
 INITS: dict[str, type[Init]] = {

@@ -281,15 +281,15 @@ def _on_grid(
 def _ends_of(values: Floats, offsets: Ints) -> tuple[Ints, Ints]:
     """Return the first and the last step of each series at which any channel has a value.
 
-    Where none has, the last is before the first.
+    Where none has, the last is before the first. Some series has one.
     """
     observed = ~np.isnan(values[0])
     for channel in values[1:]:
         observed |= ~np.isnan(channel)
     place = np.flatnonzero(observed)
     bounds = np.searchsorted(place, offsets)
-    padded = np.append(place, offsets[-1])
-    first, last = padded[bounds[:-1]] - offsets[:-1], padded[bounds[1:] - 1] - offsets[:-1]
+    first = place[np.minimum(bounds[:-1], len(place) - 1)] - offsets[:-1]
+    last = place[bounds[1:] - 1] - offsets[:-1]
     return first, np.where(bounds[1:] > bounds[:-1], last, -1)
 
 

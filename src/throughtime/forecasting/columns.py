@@ -5,6 +5,7 @@ Columns of every kind of table pass through Arrow on their way in, so that each 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,16 @@ from throughtime.forecasting.frequency import Stamps
 RowName = Callable[[int], str]
 
 LARGEST = 1e16  # nets compute in single precision, where a sum of larger squares is infinite
+
+_ONE_TYPE = "give the column one type: numbers, text or dates"
+_SMALL = (  # types of which single precision holds every number
+    pa.types.is_float32, pa.types.is_float16, pa.types.is_boolean, pa.types.is_int8,
+    pa.types.is_int16, pa.types.is_uint8, pa.types.is_uint16,
+)  # fmt: skip
+# what other libraries raise for a column that is of no one type
+_FOREIGN = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
+
+_TOO_LATE = np.datetime64("10000-01-01")
 
 _ISO = r"^\d{4}(-\d\d(-\d\d([ T]\d\d:\d\d(:\d\d)?)?)?)?$"
 _UNITS = {4: "Y", 7: "M", 10: "D", 16: "m", 19: "s"}  # by the number of characters
@@ -42,17 +53,28 @@ class DateKind:
     separator: str = "T"
 
     def restore(self, ds: Stamps, backend: str) -> nw.Series[Any]:
-        """Return stamps (integers or `datetime64[us]`) as a column of the kind that came in."""
+        """Return stamps (integers or `datetime64[us]`) as a column of the kind that came in.
+
+        Where that cannot hold one of them, a wider kind does. Raises `DataError` for a date after
+        the year 9999, the last that calendars write.
+        """
+        if ds.dtype.kind == "M" and len(ds) and ds.max() >= _TOO_LATE:
+            raise DataError("dates up to the year 9999", str(ds.max()), "ask for fewer steps ahead")
         if self.dtype.startswith("text"):
             text = ds.astype(f"datetime64[{self.dtype[5:-1]}]").astype(str)
             return series([t.replace("T", self.separator) for t in text.tolist()], backend)
         if self.dtype == "object":
             return series(ds.astype("datetime64[D]").astype(object), backend)
-        column = series(ds.astype(self.dtype), backend)
+        utc = from_wall(ds, self.zone) if self.zone and self.clock == "wall" else ds
+        came = utc.astype(self.dtype)
+        column = series(came if (came.astype(utc.dtype) == utc).all() else utc, backend)
         if not self.zone:
             return column
-        zoned = column.dt.replace_time_zone(self.zone if self.clock == "wall" else "UTC")
-        return zoned.dt.convert_time_zone(self.zone)
+        return column.dt.replace_time_zone("UTC").dt.convert_time_zone(self.zone)
+
+    def local(self, ds: Stamps) -> Stamps:
+        """Return what a clock where the dates came from shows at stamps of theirs."""
+        return to_wall(ds, self.zone) if self.zone and self.clock == "utc" else ds
 
 
 def series(values: Any, backend: Any) -> nw.Series[Any]:
@@ -71,49 +93,66 @@ def arrow(column: nw.Series[Any], row: RowName) -> pa.Array:
         raise _mixed(column, row)
     try:
         array = column.to_arrow()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except _FOREIGN:
         raise _mixed(column, row) from None
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def _mixed(column: nw.Series[Any], row: RowName) -> DataError:
-    """Say which cell is of another type than the first."""
-    cells = [(i, cell) for i, cell in enumerate(column.to_list()) if cell is not None]
-    first = type(cells[0][1])
-    i, cell = next(((i, cell) for i, cell in cells if type(cell) is not first), cells[0])
-    return DataError(
-        f"cells of one type in column {column.name!r}",
-        f"{cell!r} in {row(i)}" + (f" after {first.__name__}" if i else ""),
-        "give the column one type",
-    )
+    """Say which cell is of another type than the first, or that no cell is of a known one."""
+    cells = [(i, cell) for i, cell in enumerate(column.to_list()) if not _is_empty(cell)]
+    kind = type(cells[0][1]) if cells else type(None)
+    strange = [(i, cell) for i, cell in cells if type(cell) is not kind]
+    found = str(column.dtype)
+    if strange:
+        found = f"{_shown(strange[0][1])} in {row(strange[0][0])} after {kind.__name__}"
+    elif cells:
+        found = f"{_shown(cells[0][1])} in {row(cells[0][0])}"
+    return DataError(f"cells of one type in column {column.name!r}", found, _ONE_TYPE)
 
 
-def numbers(column: nw.Series[Any], row: RowName) -> npt.NDArray[np.float64]:
-    """Return a column of numbers as float64 with NaN where a cell is empty.
+def _is_empty(cell: object) -> bool:
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
-    Raises `DataError` naming the first cell that is text, infinite, or so large that a sum of
-    squares would be infinite.
+
+def _shown(cell: object) -> str:
+    """Return a cell in few characters, whatever it is."""
+    text = ascii(cell) if isinstance(cell, str) and not cell.isprintable() else repr(cell)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def numbers(
+    column: nw.Series[Any], row: RowName, *, booleans: bool = False, remedy: str = ""
+) -> npt.NDArray[Any]:
+    """Return a column of numbers with NaN where a cell is empty.
+
+    It is float32 where that holds every number of the column's type, else float64; true and false
+    are 1 and 0 where `booleans` are welcome. Raises `DataError` naming the first cell that is text
+    (with the `remedy`), infinite, or so large that a sum of squares would be infinite.
     """
     name = column.name
     try:
         array = arrow(column, row)
     except DataError:
         array = None
-    is_text = (
-        array is None or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-    )
+    is_text = array is None or _is_text(array.type)
     if is_text:
-        y = _numbers_from_text(name, column.to_list() if array is None else array.to_pylist(), row)
-    elif _is_number(array.type):
-        y = np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+        cells = column.to_list() if array is None else array.to_pylist()
+        y = _numbers_from_text(name, cells, row, booleans, remedy or "correct that cell")
+    elif _is_number(array.type) or (booleans and pa.types.is_boolean(array.type)):
+        small = any(holds(array.type) for holds in _SMALL)
+        y = array.cast(pa.float32() if small else pa.float64(), safe=False)
+        y = y.to_numpy(zero_copy_only=False)
     else:
-        raise DataError(f"numbers in column {name!r}", str(array.type), "pass numbers")
-    large = np.flatnonzero(np.abs(y) > LARGEST)
-    if len(large):
+        raise DataError(f"numbers in column {name!r}", str(array.type), remedy or "pass numbers")
+    with np.errstate(invalid="ignore"):
+        fits = len(y) == 0 or not max(-np.fmin.reduce(y), np.fmax.reduce(y)) > LARGEST
+    if not fits:
+        i = int(np.flatnonzero(np.abs(y) > LARGEST)[0])
         raise DataError(
             f"finite numbers in column {name!r}, none beyond {LARGEST:g}",
-            f"{y[large[0]]} in {row(int(large[0]))}",
+            f"{y[i]} in {row(i)}",
             "correct that cell, or leave it empty",
         )
     return y
@@ -129,44 +168,71 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
-def _numbers_from_text(name: str, cells: list[Any], row: RowName) -> npt.NDArray[np.float64]:
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _numbers_from_text(
+    name: str, cells: list[Any], row: RowName, booleans: bool, remedy: str
+) -> npt.NDArray[np.float64]:
     y = np.full(len(cells), np.nan)
     for i, cell in enumerate(cells):
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
+        if _is_empty(cell) or (isinstance(cell, str) and not cell.strip()):
             continue
         try:
+            if isinstance(cell, bool | np.bool_) and not booleans:
+                raise TypeError
             y[i] = float(cell)
-        except (TypeError, ValueError):
-            raise DataError(
-                f"numbers in column {name!r}", f"{cell!r} in {row(i)}", "correct that cell"
-            ) from None
+        except (TypeError, ValueError, OverflowError):
+            found = f"{_shown(cell)} in {row(i)}"
+            raise DataError(f"numbers in column {name!r}", found, remedy) from None
     return y
 
 
-def dates(column: nw.Series[Any], row: RowName) -> tuple[Stamps, DateKind]:
+def dates(
+    column: nw.Series[Any], row: RowName, like: DateKind | None = None
+) -> tuple[Stamps, DateKind]:
     """Return a column of dates, ISO text or integers as stamps, and how they came in.
 
-    Raises `DataError` naming the first cell that is empty or no date.
+    Dates with a time zone become stamps of the zone and the clock of `like`, where given. Raises
+    `DataError` naming the first cell that is empty or no date, or where only one of the two has
+    a time zone.
     """
     array = arrow(column, row)
     _no_empty_cell(column.name, array, row)
     kind, types = array.type, pa.types
+    zoned = types.is_timestamp(kind) and kind.tz is not None
+    if like is not None and like.dtype.startswith(("datetime", "text", "obj")):
+        _same_zone(column.name, kind.tz if zoned else "", like.zone)
     if types.is_integer(kind):
-        return array.to_numpy().astype(np.int64), DateKind(str(kind.to_pandas_dtype()().dtype))
+        name = str(kind.to_pandas_dtype()().dtype)
+        return _within(column.name, array.to_numpy(), 2**62, row), DateKind(name)
     if types.is_floating(kind):
         return _whole_numbers(column.name, array.to_numpy(), row), DateKind("float64")
-    if types.is_string(kind) or types.is_large_string(kind):
+    if _is_text(kind):
         return _dates_from_text(column.name, array, row)
-    if types.is_timestamp(kind) and kind.tz is not None:
-        return _zoned(array)
+    if zoned:
+        return _zoned(column.name, array, row, like)
     if types.is_timestamp(kind):
-        return _instants(array), DateKind(f"datetime64[{kind.unit}]")
+        return _instants(column.name, array, row), DateKind(f"datetime64[{kind.unit}]")
     if types.is_date(kind):
         as_objects = column.dtype == nw.Object
-        return _instants(array), DateKind("object" if as_objects else "datetime64[D]")
+        kind = DateKind("object" if as_objects else "datetime64[D]")
+        return _instants(column.name, array, row), kind
     raise DataError(
         f"dates, ISO text or integers in column {column.name!r}", str(kind), _ISO_REMEDY
     )
+
+
+def _same_zone(name: str, zone: str, wanted: str) -> None:
+    if bool(zone) != bool(wanted):
+        words = [f"the time zone {z}" if z else "no time zone" for z in (wanted, zone)]
+        raise DataError(
+            f"dates in column {name!r} with {words[0]}, as before",
+            words[1],
+            f"give them the time zone {wanted}" if wanted else "take the time zone off",
+        )
 
 
 def _no_empty_cell(name: str, array: pa.Array, row: RowName) -> None:
@@ -188,20 +254,74 @@ def _whole_numbers(name: str, ds: npt.NDArray[Any], row: RowName) -> Stamps:
             f"{ds[broken[0]]} in {row(int(broken[0]))}",
             _ISO_REMEDY,
         )
-    return ds.astype(np.int64)
+    return _within(name, ds, 2**53, row)
 
 
-def _instants(array: pa.Array) -> Stamps:
-    instants = array.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-    return np.array(instants.to_numpy(zero_copy_only=False).view("datetime64[us]"))
+def _within(name: str, ds: npt.NDArray[Any], most: int, row: RowName) -> Stamps:
+    """Return integers as int64, or refuse one with which differences could not be computed."""
+    if ds.dtype.kind == "f" or ds.dtype.itemsize == 8:
+        large = (ds > most) | (ds < -most if ds.dtype.kind != "u" else False)
+        if large.any():
+            i = int(np.argmax(large))
+            raise DataError(
+                f"whole numbers between -{most} and {most} in column {name!r}",
+                f"{ds[i]} in {row(i)}",
+                "correct that cell, or count from a nearer one",
+            )
+    return ds.astype(np.int64, copy=False)
 
 
-def _zoned(array: pa.Array) -> tuple[Stamps, DateKind]:
-    unit, zone = array.type.unit, array.type.tz
-    wall = _instants(pc.local_timestamp(array))
-    same_time_of_day = len(np.unique(wall - wall.astype("datetime64[D]"))) == 1
-    kind = DateKind(f"datetime64[{unit}]", zone, "wall" if same_time_of_day else "utc")
-    return (wall if same_time_of_day else _instants(array.cast(pa.timestamp(unit, "UTC")))), kind
+def _instants(name: str, array: pa.Array, row: RowName) -> Stamps:
+    """Return dates as `datetime64[us]`, or refuse one in a year that calendars do not write."""
+    ds = array.to_numpy(zero_copy_only=False)
+    if ds.dtype != "datetime64[ns]":  # which hold less
+        first, last = (np.datetime64(day).astype(ds.dtype) for day in ("0001-01-01", "9999-12-31"))
+        outside = (ds < first) | (ds > last)
+        if outside.any():
+            i = int(np.argmax(outside))
+            raise DataError(
+                f"dates between the years 1 and 9999 in column {name!r}",
+                f"{ds[i]} in {row(i)}",
+                "correct that cell",
+            )
+    return np.asarray(ds.astype("datetime64[us]"))
+
+
+def _zoned(
+    name: str, array: pa.Array, row: RowName, like: DateKind | None
+) -> tuple[Stamps, DateKind]:
+    unit, zone = array.type.unit, array.type.tz if like is None else like.zone
+    ds = _instants(name, array, row)
+    try:
+        wall = to_wall(ds, zone)
+    except pa.ArrowException:
+        raise DataError(
+            f"a time zone such as Europe/Paris in column {name!r}", zone, "turn the dates to UTC"
+        ) from None
+    if like is None:
+        same_time_of_day = (
+            wall - wall.astype("datetime64[D]") == wall[0] - wall[0].astype("datetime64[D]")
+        ).all()
+        clock = "wall" if same_time_of_day else "utc"
+    else:
+        clock = like.clock
+    return (wall if clock == "wall" else ds), DateKind(f"datetime64[{unit}]", zone, clock)
+
+
+def to_wall(ds: Stamps, zone: str) -> Stamps:
+    """Return what clocks in a time zone show at instants of UTC."""
+    instants = pa.array(ds, pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    return np.asarray(pc.local_timestamp(instants.cast(pa.timestamp("us", zone))).to_numpy())
+
+
+def from_wall(ds: Stamps, zone: str) -> Stamps:
+    """Return the instants of UTC at which clocks in a time zone show `ds`.
+
+    The earlier one of two, and of an hour that is left out its end.
+    """
+    wall = pa.array(ds, pa.timestamp("us"))
+    zoned = pc.assume_timezone(wall, zone, ambiguous="earliest", nonexistent="latest")
+    return np.asarray(zoned.cast(pa.timestamp("us", "UTC")).to_numpy())
 
 
 def _dates_from_text(name: str, array: pa.Array, row: RowName) -> tuple[Stamps, DateKind]:
@@ -231,7 +351,7 @@ def _no_date(name: str, array: pa.Array, i: int, row: RowName) -> DataError:
     return DataError(f"dates in column {name!r}", f"{array[i].as_py()!r} in {row(i)}", _ISO_REMEDY)
 
 
-def labels(column: nw.Series[Any], row: RowName) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
+def labels(column: nw.Series[Any], row: RowName) -> tuple[npt.NDArray[np.int32], tuple[Any, ...]]:
     """Return each cell's number among the distinct labels, and these in order of appearance.
 
     Integers stay integers; anything else becomes text.
@@ -239,7 +359,10 @@ def labels(column: nw.Series[Any], row: RowName) -> tuple[npt.NDArray[np.int64],
     array = arrow(column, row)
     _no_empty_cell(column.name, array, row)
     if not pa.types.is_integer(array.type):
-        array = array.cast(pa.string())
+        try:
+            array = array.cast(pa.string())
+        except pa.ArrowException:
+            remedy = "name series by text or whole numbers"
+            raise DataError(f"names in column {column.name!r}", str(array.type), remedy) from None
     encoded = array.dictionary_encode()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes, tuple(encoded.dictionary.to_pylist())
+    return encoded.indices.to_numpy(zero_copy_only=False), tuple(encoded.dictionary.to_pylist())

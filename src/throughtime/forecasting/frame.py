@@ -1,34 +1,47 @@
 """From a table of series to a `Panel`, with every cell that does not fit named by its row.
 
-Tables are long: columns `unique_id`, `ds`, `y`, in pandas, polars or pyarrow. A date without a row
-and a row without a value both become NaN.
+Tables are long: columns `unique_id`, `ds`, `y`, in pandas, polars or pyarrow. Row r of series i has
+a place in the panel's buffer, its steps after the first date of its series,
+
+    place[r] = offsets[i] + (ds[r] - starts[i]) / step
+
+and every column goes there: a date without a row and a row without a value both become NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from throughtime._errors import DataError
-from throughtime.forecasting.columns import DateKind, RowName, dates, labels, numbers, series
+from throughtime._errors import DataError, SettingError
+from throughtime.forecasting.columns import DateKind, RowName, dates, labels, numbers
 from throughtime.forecasting.frequency import Frequency, Stamps, show
-from throughtime.forecasting.panel import Floats, Ints, Panel
+from throughtime.forecasting.panel import PIECE, Floats, Ints, Panel
+from throughtime.forecasting.tables import ONE_SERIES, as_table, need_columns
 
 __all__ = ["Panel", "read_frame"]
 
 _MOST_GAPS = 1000  # a row: beyond it one date is a slip, and the grid would fill the memory
 _REMEDY = "rename its columns to 'ds' and 'y' (and 'unique_id' where there are several series)"
+_NO_NUMBER = (
+    "make it numbers, one column of 0 and 1 for each label, "
+    "or give what does not change in time in static_df"
+)
 
 
 def read_frame(
     data: Any,
     freq: str | int | Frequency | None = None,
     *,
+    target: str | Sequence[str] = "y",
+    hist: str | Sequence[str] = (),
+    futr: str | Sequence[str] = (),
+    like: Panel | None = None,
     row_word: str = "row",
     first_row: int = 0,
 ) -> Panel:
@@ -37,8 +50,15 @@ def read_frame(
     `data` is a long table with columns `unique_id` (where there are several series), `ds` and `y`;
     or one series: a pandas or polars Series, a list, a numpy or pyarrow array (dates from a
     pandas DatetimeIndex or PeriodIndex, else positions 0, 1, 2, ...). `ds` holds dates, ISO text
-    or integers. `freq` is the step between dates, found from them where None. Messages call row i
-    of the table `{row_word} {i + first_row}`.
+    or integers. `freq` is the step between dates, found from them where None. `target` names the
+    column of values, or several that are forecast together; `hist` the covariates that are known
+    up to the present, `futr` those known ahead, all of them numbers or true and false. `like` is a
+    panel whose frequency, columns and time zone this one takes over. Messages call row i of the
+    table `{row_word} {i + first_row}`.
+
+    Values, covariates and dates may be missing. A series begins with its first value. It ends with
+    its last date; but with its last value where known covariates go on after it: rows of these and
+    no value are its future (`room`).
 
     Raises `DataError` naming row and column where a cell does not fit, and both steps where `freq`
     is so much shorter than the dates' own that most of the grid would be gaps.
@@ -47,53 +67,106 @@ def read_frame(
     >>> panel = read_frame(pa.table({"ds": ["1949-01", "1949-04", "1949-02"], "y": [1, 4, 2]}))
     >>> panel.frequency.alias, panel.row(0), panel.notes
     ('MS', array([ 1.,  2., nan,  4.]), ('rows sorted by date', '1 missing date filled as gap'))
+    >>> table = pa.table({"ds": [1, 2, 3], "y": [5, 6, None], "promotion": [True, False, True]})
+    >>> panel = read_frame(table, futr="promotion")
+    >>> panel.row(0), panel.values[1], panel.room
+    (array([5., 6.]), array([1., 0., 1.]), array([1]))
     """
     if isinstance(data, Panel):
         return data
-    table = _table(data)
-    rows, kind = _rows(table, lambda i: f"{row_word} {i + first_row}")
-    others = [repr(name) for name in table.columns if name not in ("unique_id", "ds", "y")]
+    if like is not None:
+        freq = like.frequency if freq is None else freq
+        target, hist, futr = like.targets, like.hist, like.futr
+    channels = _channels(target, hist, futr)
+    table = as_table(data)
+    need_columns(table, ["ds", *channels.all], "a table", _REMEDY)
+    used = ("unique_id", "ds", *channels.all)
+    others = [repr(name) for name in table.columns if name not in used]
     notes = [f"ignored: {', '.join(others)}"] if others else []
-    if not rows.is_sorted:
-        rows = rows.sorted()
+
+    def row(i: int) -> str:
+        return f"{row_word} {i + first_row}"
+
+    columns = [
+        numbers(table[name], row)
+        if name in channels.targets
+        else numbers(table[name], row, booleans=True, remedy=_NO_NUMBER)
+        for name in channels.all
+    ]
+    rows, kind = _rows(table, row, None if like is None else like.dates)
+    if rows.was_sorted:
         notes.append("rows sorted by date")
-    rows.check()
-
+    rows.check(columns[: len(channels.targets)])
     frequency = Frequency.infer(rows.ds, rows.offsets) if freq is None else Frequency.parse(freq)
-    panel = _on_grid(rows, frequency)
-    if freq is not None and panel.n_gaps > panel.n_steps / 2:
+    panel = _on_grid(rows, frequency, columns, channels)
+    if freq is not None and panel.n_gaps > panel.lengths.sum() / 2:
         _refuse_finer(frequency, rows, panel)
-    notes += _counted(panel.n_gaps, "missing date filled as gap", "missing dates filled as gaps")
-    notes += _counted(panel.n_missing, "empty value", "empty values")
     backend = table.implementation.name.lower()
-    return replace(panel, notes=tuple(notes), backend=backend, dates=kind)
+    return replace(panel, notes=(*notes, *panel.notes), backend=backend, dates=kind)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class _Channels:
+    """The names of the columns that make the channels of a panel, in their order."""
+
+    targets: tuple[str, ...]
+    hist: tuple[str, ...]
+    futr: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.targets, *self.hist, *self.futr)
+
+
+def _channels(*names: str | Sequence[str]) -> _Channels:
+    targets, hist, futr = ((n,) if isinstance(n, str) else tuple(n) for n in names)
+    channels = _Channels(targets, hist, futr)
+    if not targets:
+        raise SettingError(
+            "target to name a column", "none", "pass target='y' or the column's name"
+        )
+    for i, name in enumerate(channels.all):
+        if not isinstance(name, str):
+            raise SettingError("names of columns", repr(name), "pass text")
+        if name in ("unique_id", "ds") or name in channels.all[:i]:
+            found = f"{name!r} for another use as well"
+            raise SettingError(
+                "each column to be one of target, hist and futr", found, "name it once"
+            )
+    return channels
+
+
+@dataclass(eq=False)
 class _Rows:
-    """The rows of a table, those of a series together: its number, date, value and row number."""
+    """The rows of a table, those of a series together and by date.
+
+    `order` gives each one's number in the table, None where it is the table's order;
+    `was_sorted` says that dates had to be put in order.
+    """
 
     ids: tuple[Any, ...]
-    codes: Ints
+    codes: npt.NDArray[np.int32]
     ds: Stamps
-    y: Floats
-    number: Ints
+    order: Ints | None
     name: RowName
+    was_sorted: bool = False
 
-    def _at(self, order: Ints) -> _Rows:
-        return replace(
-            self,
-            codes=self.codes[order],
-            ds=self.ds[order],
-            y=self.y[order],
-            number=self.number[order],
-        )
+    def __post_init__(self) -> None:
+        if (self.codes[1:] < self.codes[:-1]).any():
+            self._arrange(np.argsort(self.codes, kind="stable"))
+        if (self._same_series & (self.ds[1:] < self.ds[:-1])).any():
+            self.was_sorted = True
+            self._arrange(np.lexsort((self.ds, self.codes)))
 
-    def grouped(self) -> _Rows:
-        return self._at(np.argsort(self.codes, kind="stable"))
+    def _arrange(self, order: Ints) -> None:
+        self.codes, self.ds = self.codes[order], self.ds[order]
+        self.order = order if self.order is None else self.order[order]
 
-    def sorted(self) -> _Rows:
-        return self._at(np.lexsort((self.ds, self.codes)))
+    def arranged(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return column if self.order is None else column[self.order]
+
+    def at(self, i: int) -> str:
+        return self.name(int(i if self.order is None else self.order[i]))
 
     @property
     def offsets(self) -> Ints:
@@ -103,22 +176,21 @@ class _Rows:
     def _same_series(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self.codes[1:] == self.codes[:-1])
 
-    @property
-    def is_sorted(self) -> bool:
-        return not (self._same_series & (self.ds[1:] < self.ds[:-1])).any()
-
-    def check(self) -> None:
+    def check(self, targets: list[Floats]) -> None:
         """Refuse two rows for one date, and a series without a value."""
-        twice = np.flatnonzero(self._same_series & (self.ds[1:] == self.ds[:-1]))
-        if len(twice):
-            i, both = twice[0], [self.name(int(n)) for n in self.number[twice[0] : twice[0] + 2]]
+        twice = self._same_series & (self.ds[1:] == self.ds[:-1])
+        if twice.any():
+            i = int(np.argmax(twice))
             raise DataError(
                 "one row a date in each series",
-                f"{show(self.ds[i])} in both {both[0]} and {both[1]} "
+                f"{show(self.ds[i])} in both {self.at(i)} and {self.at(i + 1)} "
                 f"of series {self.ids[self.codes[i]]!r}",
                 "remove one of them, or name several series in a column 'unique_id'",
             )
-        empty = np.flatnonzero(np.bincount(self.codes, weights=~np.isnan(self.y)) == 0)
+        seen = np.zeros(len(self.ids), dtype=bool)
+        for y in targets:
+            seen[self.codes[self.arranged(~np.isnan(y))]] = True
+        empty = np.flatnonzero(~seen)
         if len(empty):
             names = ", ".join(repr(self.ids[i]) for i in empty[:3])
             names += ", ..." if len(empty) > 3 else ""
@@ -126,62 +198,99 @@ class _Rows:
 
     def positions(self, frequency: Frequency) -> Ints:
         """Return each row's position on the grid that begins with the first date of its series."""
-        starts = self.ds[self.offsets[:-1]][self.codes]
-        k, on_grid = frequency.locate(starts, self.ds)
-        if not on_grid.all():
-            i = int(np.argmin(on_grid))
-            where = f" in {self.name(int(self.number[i]))} of series {self.ids[self.codes[i]]!r}"
-            raise frequency.off_grid(starts[i], self.ds[i], where)
-        if k[self.offsets[1:] - 1].sum() > _MOST_GAPS * len(k) + 100_000:
+        first = self.ds[self.offsets[:-1]]
+        k = np.empty(len(self.ds), dtype=np.int64)
+        for begin in range(0, len(k), PIECE):
+            piece = slice(begin, begin + PIECE)
+            starts = first[self.codes[piece]]
+            k[piece], on_grid = frequency.locate(starts, self.ds[piece])
+            if not on_grid.all():
+                i = int(np.argmin(on_grid))
+                where = f" in {self.at(begin + i)} of series {self.ids[self.codes[begin + i]]!r}"
+                raise frequency.off_grid(starts[i], self.ds[begin + i], where)
+        if k[self.offsets[1:] - 1].astype(float).sum() > _MOST_GAPS * len(k) + 100_000:
             i = int(np.argmax(np.diff(k) * self._same_series))
             raise DataError(
                 f"dates near each other, every {frequency.alias}",
                 f"{k[i + 1] - k[i]} steps between {show(self.ds[i])} and {show(self.ds[i + 1])} "
-                f"in {self.name(int(self.number[i + 1]))}",
+                f"in {self.at(i + 1)}",
                 "correct that date, or pass a longer freq=",
             )
         return k
 
 
-def _rows(table: nw.DataFrame[Any], row: RowName) -> tuple[_Rows, DateKind]:
-    names = table.columns
-    if "ds" not in names or "y" not in names:
-        found = ", ".join(map(repr, names)) or "no columns"
-        raise DataError("a table with columns 'ds' and 'y'", found, _REMEDY)
-    if len(table) == 0:
-        raise DataError("a table with rows", "none", "pass at least a few dates with values")
-    y = numbers(table["y"], row)
-    ds, kind = dates(table["ds"], row)
-    codes, ids = np.zeros(len(y), dtype=np.int64), ("series",)
-    if "unique_id" in names:
+def _rows(table: nw.DataFrame[Any], row: RowName, like: DateKind | None) -> tuple[_Rows, DateKind]:
+    ds, kind = dates(table["ds"], row, like)
+    codes, ids = np.zeros(len(ds), dtype=np.int32), (ONE_SERIES,)
+    if "unique_id" in table.columns:
         codes, ids = labels(table["unique_id"], row)
-    return _Rows(ids, codes, ds, y, np.arange(len(y)), row).grouped(), kind
+    return _Rows(ids, codes, ds, None, row), kind
 
 
-def _on_grid(rows: _Rows, frequency: Frequency) -> Panel:
-    first, last = rows.offsets[:-1], rows.offsets[1:] - 1
-    k = rows.positions(frequency)
-    offsets = np.concatenate([[0], np.cumsum(k[last] + 1)])
-    y = np.full(offsets[-1], np.nan)
-    y[offsets[rows.codes] + k] = rows.y
-    n_gaps, n_missing = len(y) - len(k), int(np.isnan(rows.y).sum())
-    late = _unobserved_before(y, offsets)
+def _on_grid(
+    rows: _Rows, frequency: Frequency, columns: list[Floats], channels: _Channels
+) -> Panel:
+    """Return the columns on the grid, without the steps before the first value of each series."""
+    starts, ends = rows.ds[rows.offsets[:-1]], rows.offsets[1:] - 1
+    place = rows.positions(frequency)
+    offsets = np.concatenate([[0], np.cumsum(place[ends] + 1)])
+    place += offsets[rows.codes]
+
+    kind = np.result_type(*columns)
+    values = np.full((len(columns), offsets[-1]), np.nan, dtype=kind)
+    for c, name in enumerate(channels.all):
+        values[c, place] = rows.arranged(columns[c])
+        if name not in channels.targets and np.isnan(columns[c]).all():
+            raise DataError(f"values in column {name!r}", "none", "leave that column out")
+
+    M = len(channels.targets)
+    first, last = _ends_of(values[:M], offsets)
+    stop, room = np.diff(offsets), np.zeros(len(offsets) - 1, dtype=np.int64)
+    if channels.futr:
+        known = _ends_of(values[M + len(channels.hist) :], offsets)[1]
+        room = np.maximum(known - last, 0)
+        stop = np.where(room > 0, last + 1, stop)
+
+    history = place < (offsets[:-1] + stop)[rows.codes]
+    n_gaps = int(stop.sum()) - int(history.sum())
+    n_empty = [int(np.isnan(rows.arranged(y)[history]).sum()) for y in columns]
+    n_missing, n_ahead = sum(n_empty[:M]), int(len(history) - history.sum())
+    notes = _counted(n_gaps, "missing date filled as gap", "missing dates filled as gaps")
+    notes += _counted(n_missing, "empty value", "empty values")
+    for name, n in zip(channels.all[M:], n_empty[M:], strict=True):
+        notes += _counted(n, f"empty value in {name!r}", f"empty values in {name!r}")
+    one, many = "row after the last value", "rows after the last values"
+    notes += _counted(n_ahead, f"{one} taken as known ahead", f"{many} taken as known ahead")
     return Panel(
         rows.ids,
-        y[None],
-        offsets[:-1] + late,
-        np.diff(offsets) - late,
-        np.asarray(frequency.at(rows.ds[first], late)),
+        values,
+        offsets[:-1] + first,
+        stop - first,
+        np.asarray(frequency.at(starts, first)),
         frequency,
+        room=room,
+        targets=channels.targets,
+        hist=channels.hist,
+        futr=channels.futr,
         n_gaps=n_gaps,
         n_missing=n_missing,
+        notes=tuple(notes),
     )
 
 
-def _unobserved_before(y: Floats, offsets: Ints) -> Ints:
-    """Return how many steps of each series come before its first value."""
-    place = np.flatnonzero(~np.isnan(y))
-    return np.asarray(place[np.searchsorted(place, offsets[:-1])] - offsets[:-1])
+def _ends_of(values: Floats, offsets: Ints) -> tuple[Ints, Ints]:
+    """Return the first and the last step of each series at which any channel has a value.
+
+    Where none has, the last is before the first. Some series has one.
+    """
+    observed = ~np.isnan(values[0])
+    for channel in values[1:]:
+        observed |= ~np.isnan(channel)
+    place = np.flatnonzero(observed)
+    bounds = np.searchsorted(place, offsets)
+    first = place[np.minimum(bounds[:-1], len(place) - 1)] - offsets[:-1]
+    last = place[bounds[1:] - 1] - offsets[:-1]
+    return first, np.where(bounds[1:] > bounds[:-1], last, -1)
 
 
 def _refuse_finer(frequency: Frequency, rows: _Rows, panel: Panel) -> None:
@@ -193,59 +302,11 @@ def _refuse_finer(frequency: Frequency, rows: _Rows, panel: Panel) -> None:
     if own != frequency:
         raise DataError(
             f"dates every {frequency.alias}, as freq={frequency.alias!r} says",
-            f"dates every {own.alias}, so that {panel.n_gaps} of {panel.n_steps} steps are gaps",
+            f"dates every {own.alias}, so that {panel.n_gaps} of {panel.lengths.sum()} steps "
+            "are gaps",
             f"pass freq={own.alias!r}, or no freq",
         )
 
 
 def _counted(n: int, one: str, many: str) -> list[str]:
     return [f"{n} {one if n == 1 else many}"] if n else []
-
-
-def _table(data: Any) -> nw.DataFrame[Any]:
-    """Return any accepted input as a narwhals table with the columns it has."""
-    if nw.dependencies.is_pandas_series(data):
-        return _pandas_series(data)
-    if isinstance(data, (list, tuple, np.ndarray, pa.Array)):
-        data = _one_dimension(data)
-    if isinstance(data, pa.ChunkedArray) or nw.dependencies.is_polars_series(data):
-        backend: Any = nw.from_native(data, series_only=True).implementation
-        positions = series(np.arange(len(data)), backend).to_native()
-        return nw.from_dict({"ds": positions, "y": data}, backend=backend)
-    try:
-        return nw.from_native(data, eager_only=True)
-    except TypeError:
-        lazy = hasattr(data, "collect")
-        raise DataError(
-            "a pandas, polars or pyarrow table, or one series of numbers",
-            type(data).__name__,
-            "call .collect() on it first"
-            if lazy
-            else "pass columns unique_id, ds, y in one of them",
-        ) from None
-
-
-def _one_dimension(data: Any) -> pa.ChunkedArray:
-    values = data if isinstance(data, pa.Array) else np.asarray(data)
-    if isinstance(values, np.ndarray) and values.ndim != 1:
-        raise DataError(
-            "an array of one dimension",
-            f"shape {tuple(values.shape)}",
-            "pass one series, or a table with columns unique_id, ds, y",
-        )
-    try:
-        return pa.chunked_array([values])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise DataError("numbers", str(error), "pass one series of numbers") from None
-
-
-def _pandas_series(data: Any) -> nw.DataFrame[Any]:
-    """Return a pandas Series as a table: dates from its index where that holds dates."""
-    index = data.index
-    if hasattr(index, "to_timestamp"):
-        index = index.to_timestamp()
-    dated = getattr(index.dtype, "kind", "") == "M"
-    table = data.to_frame("y").reset_index(drop=True)
-    table["ds"] = index if dated else np.arange(len(data))
-    table["unique_id"] = "series" if data.name is None else str(data.name)
-    return nw.from_native(table, eager_only=True)

@@ -11,6 +11,7 @@ Stamps are `int64` (positions, or years as numbers) or `datetime64[us]`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -22,6 +23,9 @@ from throughtime._checks import positive_int
 from throughtime._errors import DataError, SettingError
 
 Stamps: TypeAlias = npt.NDArray[Any]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+_PIECE = 2**16  # stamps that are looked at together, where all are
 
 SECOND = 1_000_000  # stamps count microseconds
 HOUR, DAY = 3600 * SECOND, 86400 * SECOND
@@ -210,23 +214,21 @@ class Frequency:
         """
         ds = as_stamps(ds)
         offsets = np.array([0, len(ds)]) if offsets is None else offsets
-        last = np.ones(len(ds), dtype=bool)  # has no neighbour in its own series
-        last[:-1] = False
-        last[offsets[1:] - 1] = True
-        before = np.flatnonzero(~last)
-        if len(before) == 0:
+        goes_on = np.ones(len(ds), dtype=bool)  # has a neighbour in its own series
+        goes_on[offsets[1:] - 1] = False
+        if not goes_on.any():
             raise DataError(
                 "at least two dates in a series, to find the step between them",
                 "one date a series",
                 "pass freq=, such as freq='MS'",
             )
-        pairs = ds[before], ds[before + 1]
+        values, counts = _differences(ds, goes_on)
         if ds.dtype.kind == "i":
-            alias = str(_common_step(pairs[1] - pairs[0]) or "")
+            alias = str(_common_step(values, counts) or "")
         else:
-            alias = _monthly(*pairs) or _fixed(ds, *pairs)
+            alias = _monthly(ds, goes_on, values[0]) or _fixed(ds, goes_on, values, counts)
         if not alias:
-            raise _irregular(pairs[1] - pairs[0])
+            raise _irregular(values, counts, str if ds.dtype.kind == "i" else _words)
         return Frequency(alias)
 
 
@@ -241,13 +243,37 @@ def _parse(alias: str) -> tuple[int, str]:
     return positive_int("freq", int(number or 1)), unit
 
 
-def _monthly(first: Stamps, second: Stamps) -> str:
+def _pairs(ds: Stamps, goes_on: npt.NDArray[np.bool_]) -> Iterator[tuple[Stamps, Stamps]]:
+    """Go over neighbours in time, in pieces that are small beside all of them."""
+    for begin in range(0, len(ds) - 1, _PIECE):
+        piece = ds[begin : begin + _PIECE + 1]
+        inside = goes_on[begin : begin + len(piece) - 1]
+        yield piece[:-1][inside], piece[1:][inside]
+
+
+def _differences(ds: Stamps, goes_on: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Return the differences between neighbours in increasing order, and how often each is met."""
+    found = [
+        np.unique((second - first).astype(np.int64), return_counts=True)
+        for first, second in _pairs(ds, goes_on)
+    ]
+    values, where = np.unique(np.concatenate([v for v, _ in found]), return_inverse=True)
+    counts = np.zeros(len(values), dtype=np.int64)
+    np.add.at(counts, where, np.concatenate([n for _, n in found]))
+    return values, counts
+
+
+def _monthly(ds: Stamps, goes_on: npt.NDArray[np.bool_], smallest: int) -> str:
     """Return the alias where neighbours share their day and time or all are month ends, or ''."""
+    if smallest < 28 * DAY:
+        return ""
+    before = np.flatnonzero(goes_on)
+    first, second = ds[before], ds[before + 1]
     months = second.astype("datetime64[M]") - first.astype("datetime64[M]")
     for edge in ("E", "S"):
         calendar = Frequency(f"M{edge}")
         if calendar.locate(first, second)[1].all():
-            step = _common_step(months.astype(np.int64))
+            step = _common_step(*np.unique(months.astype(np.int64), return_counts=True))
             if not step:
                 return ""
             unit = next(u for u in ("Y", "Q", "M") if step % MONTHS[u + edge] == 0) + edge
@@ -255,14 +281,14 @@ def _monthly(first: Stamps, second: Stamps) -> str:
     return ""
 
 
-def _fixed(ds: Stamps, first: Stamps, second: Stamps) -> str:
+def _fixed(ds: Stamps, goes_on: npt.NDArray[np.bool_], values: Ints, counts: Ints) -> str:
     """Return the alias of the common step in weeks, business days, days or less, or ''."""
-    step = _common_step((second - first).astype(np.int64))
+    step = _common_step(values, counts)
     if step == 0 or step % SECOND != 0:
         return ""
-    if step == DAY and (second - first > np.timedelta64(DAY, "us")).any():
+    if step == DAY and values[-1] > DAY:
         business = Frequency("B")
-        if business.locate(first, second)[1].all():
+        if all(business.locate(*pair)[1].all() for pair in _pairs(ds, goes_on)):
             return business.alias
     if step % (7 * DAY) == 0 and len(days := np.unique(weekday(ds))) == 1:
         return f"{step // (7 * DAY)}W-{WEEKDAYS[days[0]]}"
@@ -270,22 +296,19 @@ def _fixed(ds: Stamps, first: Stamps, second: Stamps) -> str:
     return f"{step // FIXED[unit]}{unit}"
 
 
-def _common_step(differences: npt.NDArray[np.int64]) -> int:
+def _common_step(values: Ints, counts: Ints) -> int:
     """Return the most common difference, or the smallest, that divides all others; 0 for none.
 
     The smallest must also leave a grid with stamps on at least a third of its positions.
     """
-    values, counts = np.unique(differences, return_counts=True)
     common, smallest = int(values[np.argmax(counts)]), int(values[0])
     if common > 0 and (values % common == 0).all():
         return common
-    dense = differences.sum() <= 3 * smallest * len(differences)
+    dense = float(values @ counts.astype(float)) <= 3 * smallest * int(counts.sum())
     return smallest if smallest > 0 and dense and (values % smallest == 0).all() else 0
 
 
-def _irregular(differences: Stamps) -> DataError:
-    words = str if differences.dtype.kind == "i" else _words
-    values, counts = np.unique(differences.astype(np.int64), return_counts=True)
+def _irregular(values: Ints, counts: Ints, words: Callable[[int], str]) -> DataError:
     common = np.argsort(-counts, kind="stable")[:4]
     listed = ", ".join(f"{words(int(values[i]))} ({counts[i]} times)" for i in common)
     return DataError(

@@ -10,6 +10,7 @@ from throughtime.nn.heads import (
     PointHead,
     QuantileHead,
     StudentTHead,
+    ValueHead,
 )
 from throughtime.nn.initialisers import (
     chrono_,
@@ -63,6 +64,7 @@ __all__ = [
     "SequenceToSequence",
     "StudentTHead",
     "SyncedSequence",
+    "ValueHead",
     "accelerate",
     "chrono",
     "chrono_",

@@ -201,6 +201,12 @@ def gammas(shape: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return drawn.to(shape.device)
 
 
+def poissons(rate: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw a number of the Poisson distribution for each rate."""
+    device = rate.device if generator is None else generator.device
+    return torch.poisson(rate.to(device), generator=generator).to(rate.device)
+
+
 def _per_parameter(scale: Scale, params: Tensor) -> Tensor:
     """Give a scale of the values [..., outputs] a last axis, that of the parameters."""
     return torch.as_tensor(scale, dtype=params.dtype, device=params.device).unsqueeze(-1)

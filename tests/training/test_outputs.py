@@ -10,10 +10,10 @@ from throughtime.training import OUTPUTS, output
 def test_head_and_loss_go_together_and_learn(name):
     torch.manual_seed(0)
     head, loss = output(name, hidden_size=4, outputs=2)
-    hidden, y = torch.randn(64, 4), torch.poisson(torch.full((64, 2), 3.0))
-    adam = torch.optim.Adam(head.parameters(), lr=0.05)
+    hidden, y = torch.randn(128, 4), torch.poisson(torch.full((128, 2), 3.0))
+    adam = torch.optim.Adam(head.parameters(), lr=0.1)
     values = []
-    for _ in range(60):
+    for _ in range(150):
         value = loss(head(hidden), y)
         adam.zero_grad()
         value.backward()

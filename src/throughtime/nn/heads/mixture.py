@@ -70,7 +70,8 @@ class MixtureHead(ValueHead):
 
     def _icdf(self, params: Tensor, u: Tensor) -> Tensor:
         _, m, s = params.tensor_split(3, -1)
-        low, high = (m + s * torch.special.ndtri(u).unsqueeze(-1)).aminmax(dim=-1)
+        z: Tensor = torch.special.ndtri(u)
+        low, high = (m + s * z.unsqueeze(-1)).aminmax(dim=-1)
         for _ in range(STEPS):
             y = (low + high) / 2
             enough = self._cdf(params, y) >= u

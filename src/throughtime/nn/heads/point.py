@@ -30,7 +30,8 @@ class PointHead(ValueHead):
         return params[..., 0]
 
     def _cdf(self, params: Tensor, y: Tensor) -> Tensor:
-        return (1 + torch.sign(y - params[..., 0])) / 2
+        d = y - params[..., 0]
+        return torch.where(d.isnan(), d, (1 + torch.sign(d)) / 2)
 
     def _icdf(self, params: Tensor, u: Tensor) -> Tensor:
         return params[..., 0] + torch.zeros_like(u)

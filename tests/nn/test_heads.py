@@ -13,6 +13,8 @@ from throughtime.nn.heads import (
     ClassHead,
     GaussianHead,
     Head,
+    MixtureHead,
+    NegativeBinomialHead,
     PointHead,
     QuantileHead,
     StudentTHead,
@@ -24,6 +26,8 @@ HEADS = [  # head, parameters, feedback features
     (lambda outputs: QuantileHead(H, outputs, levels=(0.05, 0.4, 0.7, 0.9)), 4, 1),
     (lambda outputs: GaussianHead(H, outputs), 2, 1),
     (lambda outputs: StudentTHead(H, outputs), 3, 1),
+    (lambda outputs: NegativeBinomialHead(H, outputs), 2, 1),
+    (lambda outputs: MixtureHead(H, outputs, components=4), 12, 1),
     (lambda outputs: ClassHead(H, 5, outputs), 5, 5),
 ]
 
@@ -86,6 +90,11 @@ def test_scales_and_degrees_of_freedom_stay_in_range_far_out(dtype):
     assert (df > 2).all()
     assert (scale >= 1e-3).all()
     assert loc.min() < 0 < loc.max()
+    assert (NegativeBinomialHead(H, floor=1e-4).to(dtype)(h) >= 0.999e-4).all()
+    mixture = MixtureHead(H, components=2, floor=1e-3).to(dtype)(h)
+    assert mixture.isfinite().all()
+    assert (mixture[..., 4:] >= 0.999e-3).all()
+    torch.testing.assert_close(mixture[..., :2].exp().sum(-1), torch.ones(50, 1, dtype=dtype))
 
 
 @pytest.mark.parametrize("build", [GaussianHead, StudentTHead])
@@ -122,6 +131,9 @@ REFUSALS = [
     (lambda: QuantileHead(H, levels=(0.5, 1)), "every level to be a number above 0 and below 1"),
     (lambda: GaussianHead(H, floor=0), "floor to be a number above 0"),
     (lambda: StudentTHead(H, floor=-1), "floor to be a number above 0"),
+    (lambda: NegativeBinomialHead(H, floor=0), "floor to be a number above 0"),
+    (lambda: MixtureHead(H, components=0), "components to be a whole number of at least 1"),
+    (lambda: MixtureHead(H, floor=0), "floor to be a number above 0"),
     (lambda: ClassHead(H, 1), "classes to be a whole number of at least 2"),
 ]
 

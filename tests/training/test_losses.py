@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Normal, StudentT
+from scipy import stats
+from torch.distributions import (
+    Categorical,
+    MixtureSameFamily,
+    NegativeBinomial,
+    Normal,
+    StudentT,
+)
 from torch.nn import functional as F
 
 from throughtime import DataError, SettingError
@@ -23,10 +30,20 @@ def draw(loss_name: str, shape=(4, 3), seed=0):
         "quantile": lambda: torch.stack([normal(), normal(), normal()], -1),
         "gaussian_nll": lambda: torch.stack([normal(), positive()], -1),
         "student_t_nll": lambda: torch.stack([positive() + 1, normal(), positive()], -1),
+        "negative_binomial_nll": lambda: torch.stack([positive(), positive()], -1),
+        "mixture_nll": lambda: torch.cat(
+            [
+                torch.stack([normal(), normal()], -1).log_softmax(-1),
+                torch.stack([normal(), normal(), positive(), positive()], -1),
+            ],
+            -1,
+        ),
         "cross_entropy": lambda: torch.stack([normal() for _ in range(5)], -1),
     }.get(loss_name, lambda: normal().unsqueeze(-1))()
     if loss_name == "cross_entropy":
         return params, torch.randint(0, 5, shape, generator=g)
+    if loss_name == "negative_binomial_nll":
+        return params, torch.randint(0, 30, shape, generator=g).double()
     return params, normal()
 
 
@@ -36,6 +53,11 @@ def pinball(params, target):
         d = target - params[..., i]
         total += torch.where(d >= 0, q * d, (q - 1) * d).mean()
     return total / len(LEVELS)
+
+
+def mixture(p):
+    ln_w, m, s = p.tensor_split(3, -1)
+    return MixtureSameFamily(Categorical(logits=ln_w), Normal(m, s))
 
 
 ORACLES = {
@@ -54,11 +76,27 @@ ORACLES = {
         losses.student_t_nll,
         lambda p, y: -StudentT(p[..., 0], p[..., 1], p[..., 2]).log_prob(y).mean(),
     ),
+    "negative_binomial_nll": (
+        losses.negative_binomial_nll,
+        lambda p, y: (
+            -NegativeBinomial(1 / p[..., 1], logits=(p[..., 0] * p[..., 1]).log())
+            .log_prob(y)
+            .mean()
+        ),
+    ),
+    "mixture_nll": (losses.mixture_nll, lambda p, y: -mixture(p).log_prob(y).mean()),
     "cross_entropy": (
         losses.cross_entropy,
         lambda p, y: F.cross_entropy(p.flatten(0, -2), y.flatten()),
     ),
 }
+
+
+def normalised(p):
+    """Log weights that sum to one wherever the leaf is moved, as the head gives them."""
+    return torch.cat([p[..., :2].log_softmax(-1), p[..., 2:]], -1)
+
+
 every_loss = pytest.mark.parametrize("name", ORACLES)
 
 
@@ -69,7 +107,7 @@ def test_equals_its_oracle_with_its_gradient(name):
     values, gradients = [], []
     for function in (loss, oracle):
         leaf = params.clone().requires_grad_()
-        value = function(leaf, target)
+        value = function(normalised(leaf) if name == "mixture_nll" else leaf, target)
         value.backward()
         values.append(value)
         gradients.append(leaf.grad)
@@ -92,6 +130,53 @@ def test_mean_runs_over_what_was_observed_and_the_rest_has_no_gradient(name, hid
     torch.testing.assert_close(masked, seen, rtol=1e-12, atol=1e-15)
     if hole.all():
         assert masked == 0
+
+
+finite_losses = [name for name in ORACLES if name != "cross_entropy"]
+
+
+@pytest.mark.parametrize("name", finite_losses)
+def test_gradient_against_finite_differences(name):
+    loss, _ = ORACLES[name]
+    params, target = draw(name)
+    assert torch.autograd.gradcheck(lambda p: loss(p, target), params.requires_grad_())
+
+
+logs = st.floats(math.log(1e-8), math.log(1e6)).map(math.exp)
+
+
+@given(mean=logs, dispersion=logs, y=st.integers(0, 10**6))
+def test_negative_binomial_against_scipy_in_both_precisions(mean, dispersion, y):
+    oracle = -stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean)).logpmf(y)
+    if not math.isfinite(oracle):  # of scipy, where the probability is 0 in its precision
+        return
+    for dtype, digits in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
+        params = torch.tensor([[mean, dispersion]], dtype=dtype, requires_grad=True)
+        value = losses.negative_binomial_nll(params, torch.tensor([y], dtype=dtype))
+        value.backward()
+        assert value.item() == pytest.approx(oracle, rel=digits, abs=digits * (1 + y))
+        assert params.grad.isfinite().all()
+
+
+@given(y=st.integers(0, 50), mean=st.floats(0.1, 50))
+def test_negative_binomial_of_no_dispersion_is_poisson(y, mean):
+    params = torch.tensor([[mean, 1e-9]], dtype=torch.float64)
+    value = losses.negative_binomial_nll(params, torch.tensor([float(y)]).double()).item()
+    assert value == pytest.approx(-stats.poisson(mean).logpmf(y), abs=1e-5)
+
+
+@given(df=st.floats(math.log(2.001), math.log(1e6)).map(math.exp), y=st.floats(-50, 50))
+def test_student_t_against_scipy_in_both_precisions(df, y):
+    for dtype, digits in ((torch.float64, 1e-9), (torch.float32, 2e-6)):
+        params = torch.tensor([[df, 0.5, 2.0]], dtype=dtype)
+        value = losses.student_t_nll(params, torch.tensor([y], dtype=dtype)).item()
+        oracle = -stats.t(params[0, 0].item(), 0.5, 2.0).logpdf(torch.tensor(y, dtype=dtype).item())
+        assert value == pytest.approx(oracle, rel=10 * digits, abs=digits)
+
+
+def test_a_mixture_of_no_three_parts_is_refused():
+    with pytest.raises(DataError, match="a last axis of 3 K"):
+        losses.mixture_nll(torch.zeros(2, 4), torch.zeros(2))
 
 
 def test_a_class_below_zero_is_not_observed():
@@ -125,7 +210,9 @@ def test_members_of_an_ensemble_have_their_own_loss(name):
     assert one_by_one[1] == 0
 
 
-@pytest.mark.parametrize("name", ["mse", "mae", "huber", "quantile", "gaussian_nll"])
+@pytest.mark.parametrize(
+    "name", ["mse", "mae", "huber", "quantile", "gaussian_nll", "negative_binomial_nll"]
+)
 def test_shapes_that_would_broadcast_in_silence_are_refused(name):
     loss, _ = ORACLES[name]
     params, target = draw(name)

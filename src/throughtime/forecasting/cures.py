@@ -11,7 +11,13 @@
     penalties           what is added to the loss: `L1`, `L2`, `Vanishing`, or several
     preprogram          "linear" or "seasonal": before training, imitate that forecast
 
-The first six make the net (`nn.Recurrence`), `clip` and `penalties` go to `TrainingSettings`, and
+Beside them, what else a net is made of:
+
+    bidirectional       read the context both ways, for decoder="direct"
+    dilations           steps before each layer reads its own state, such as (1, 2, 4, 8)
+    skip_connections    add its input to what each layer returns, from the second on
+
+The first six and these make the net (`nn.Recurrence`), `clip` and `penalties` go to `TrainingSettings`, and
 `preprogram` comes between the two (`preprogramming.py`).
 """
 
@@ -25,6 +31,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 from throughtime._checks import one_of, real
 from throughtime._errors import SettingError
 from throughtime.nn.sequences import Nonlinearity
+from throughtime.nn.stacks import Dilations
 from throughtime.nn.starting_points import Inits
 from throughtime.training import Clip, Clipping, TrainingSettings
 from throughtime.training.penalties import Penalty
@@ -37,6 +44,9 @@ OF_THE_NET = (
     "zoneout",
     "state_grad_clip",
     "layer_norm",
+    "bidirectional",
+    "dilations",
+    "skip_connections",
 )
 
 
@@ -49,6 +59,9 @@ class Cures(TypedDict, total=False):
     zoneout: float | tuple[float, float]
     state_grad_clip: float
     layer_norm: bool
+    bidirectional: bool
+    dilations: Dilations | None
+    skip_connections: bool
     clip: Clipping | float | None
     penalties: Penalty | Sequence[Penalty]
     preprogram: Preprogram | None
@@ -59,7 +72,7 @@ def check_names(given: Iterable[str], others: Iterable[str]) -> None:
 
     >>> check_names(["zoneuot"], ["h", "cell"])
     Traceback (most recent call last):
-    throughtime._errors.SettingError: Expected an argument of Forecaster (h, cell, init, nonlinearity, recurrent_dropout, zoneout, state_grad_clip, layer_norm, clip, penalties, preprogram), found 'zoneuot': pass zoneout.
+    throughtime._errors.SettingError: Expected an argument of Forecaster (h, cell, init, nonlinearity, recurrent_dropout, zoneout, state_grad_clip, layer_norm, bidirectional, dilations, skip_connections, clip, penalties, preprogram), found 'zoneuot': pass zoneout.
     """
     known = [*others, *Cures.__annotations__]
     for name in given:

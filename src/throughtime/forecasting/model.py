@@ -50,6 +50,7 @@ from throughtime.forecasting.windows import Windows
 from throughtime.nn import Ensemble, Init, Recurrence
 from throughtime.nn.heads import Head
 from throughtime.nn.sequences import Nonlinearity
+from throughtime.nn.stacks import Dilations
 from throughtime.training import History, Observer, Trainer, TrainingSettings
 from throughtime.training.losses import Loss
 from throughtime.training.outputs import OUTPUTS, output
@@ -87,6 +88,9 @@ class Design:
     zoneout: float | tuple[float, float] = 0.0
     state_grad_clip: float = 0.0
     layer_norm: bool = False
+    bidirectional: bool = False
+    dilations: Dilations | None = None
+    skip_connections: bool = False
     preprogram: Preprogram | None = None
     decoder: str = "direct"
     output: str = "point"
@@ -124,6 +128,12 @@ class Design:
                 "a distribution to draw paths from, for decoder='recursive'",
                 "output='point'",
                 "pass output='student-t', 'gaussian' or another",
+            )
+        if self.bidirectional and self.decoder != "direct":
+            raise SettingError(
+                "bidirectional for decoder='direct' alone, which reads before it answers",
+                f"decoder={self.decoder!r}",
+                "leave bidirectional out",
             )
         self.recurrence  # noqa: B018  (checks its part)
 

@@ -313,10 +313,16 @@ def _made(facts: dict[str, Any]) -> dict[str, Any]:
         made["init"] = read_inits(facts["init"])
     if isinstance(facts.get("zoneout"), list):
         made["zoneout"] = tuple(facts["zoneout"])
+    if isinstance(facts.get("dilations"), list):
+        made["dilations"] = _nested(facts["dilations"])
     if "calendar" in facts:
         _need(_all_of(facts["calendar"], str), "calendar")
         made["calendar"] = tuple(facts["calendar"])
     return made
+
+
+def _nested(values: Any) -> Any:
+    return tuple(map(_nested, values)) if isinstance(values, list) else values
 
 
 def _pack_backtest(backtest: Backtest, fitted: Panel) -> Snapshot:

@@ -242,7 +242,7 @@ class SequenceInput(nn.Module):
         is not read.
         """
         _expect(x, "BT", self.layer.input_size)
-        params: Tensor = self.head(_newest(self.layer, _read(self.layer, x, lengths)))
+        params: Tensor = self.head(newest(self.layer, _read(self.layer, x, lengths)))
         return params
 
 
@@ -431,7 +431,7 @@ def _read(layer: Layer | Stack, x: Tensor, lengths: Tensor | None) -> State:
     return state
 
 
-def _newest(layer: Layer | Stack, state: State) -> Tensor:
+def newest(layer: Layer | Stack, state: State) -> Tensor:
     """What the top layer returns at the newest step, [B, H], or [B, 2 H] for both directions."""
     if isinstance(layer, Stack):
         return layer.newest(state)

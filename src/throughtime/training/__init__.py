@@ -20,6 +20,7 @@ from throughtime.training.observer import (
     Observer,
     Update,
 )
+from throughtime.training.outputs import OUTPUTS, output
 from throughtime.training.penalties import L1, L2
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.truncation import (
@@ -36,6 +37,7 @@ __all__ = [
     "AGC",
     "L1",
     "L2",
+    "OUTPUTS",
     "AutoClip",
     "Checkpoint",
     "Clip",
@@ -64,6 +66,7 @@ __all__ = [
     "ZClip",
     "imitate",
     "losses",
+    "output",
     "reaches",
     "vanishing_penalty",
 ]

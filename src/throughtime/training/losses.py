@@ -9,6 +9,8 @@ with y a target, f a point forecast (or a quantile's), d = y - f:
     quantile       mean over the levels q of max(q d, (q - 1) d)           Koenker and Bassett 1978
     gaussian_nll   ln σ + z²/2 + ln(2π)/2,             z = (y - μ)/σ
     student_t_nll  ln σ + (ν+1)/2 ln(1 + z²/ν) + ln(νπ)/2 + ln Γ(ν/2) - ln Γ((ν+1)/2)
+    negative_binomial_nll  ln Γ(r) - ln Γ(r+y) + ln Γ(y+1) - y ln(αμ) + (y+r) ln(1 + αμ),  r = 1/α
+    mixture_nll    -ln Σ_k exp(ln w_k - ln s_k - z_k²/2) + ln(2π)/2,  z_k = (y - m_k)/s_k
     cross_entropy  ln Σ_k exp(o_k) - o_y
 
 A target that is NaN (a class below 0) is not observed: the mean runs over the others, and no
@@ -30,6 +32,7 @@ from torch import Tensor
 
 from throughtime._checks import real
 from throughtime._errors import DataError, SettingError
+from throughtime.nn.heads.special import log_rising
 
 
 class Loss(Protocol):
@@ -135,8 +138,54 @@ def student_t_nll(params: Tensor, target: Tensor, weights: Tensor | None = None)
     def elements(y: Tensor) -> Tensor:
         z = (y - mu) / sigma
         spread = sigma.log() + (nu * math.pi).log() / 2
-        norm = torch.lgamma(nu / 2) - torch.lgamma((nu + 1) / 2)
-        return spread + norm + (nu + 1) / 2 * torch.log1p(z**2 / nu)
+        return (
+            spread
+            - log_rising(nu / 2, torch.full_like(nu, 0.5))
+            + (nu + 1) / 2 * torch.log1p(z**2 / nu)
+        )
+
+    return _mean(elements, params, target, weights)
+
+
+def negative_binomial_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of -ln NB(y; μ, α), for params (μ, α) > 0 and counts y: variance μ + α μ².
+
+    The counts are raw: where the network works on a size of its own, the params come from
+    `head.rescale(params, size=size)`. Computed in float64, as ln Γ of large counts needs it.
+
+    >>> negative_binomial_nll(torch.tensor([[1.0, 1.0]]), torch.tensor([0.0]))  # geometric: ln 2
+    tensor(0.6931)
+    """
+    mu, alpha = (p.double() for p in _parameters(params, "mean", "dispersion"))
+
+    def elements(y: Tensor) -> Tensor:
+        r, y = 1 / alpha, y.double()
+        ways = log_rising(r, y) - torch.lgamma(y + 1)
+        odds = y * (alpha * mu).log() - (y + r) * torch.log1p(alpha * mu)
+        return -(ways + odds).to(params.dtype)
+
+    return _mean(elements, params, target, weights)
+
+
+def mixture_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of -ln Σ_k w_k N(y; m_k, s_k), for params (K times ln w, K times m, K times s).
+
+    Raises DataError where the last axis is not three parts.
+
+    >>> mixture_nll(torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([0.0]))  # K = 1: the normal
+    tensor(0.9189)
+    """
+    if params.shape[-1] % 3:
+        raise DataError(
+            "a last axis of 3 K: log weights, means, scales",
+            f"params of shape {tuple(params.shape)}",
+            "use the head that goes with this loss",
+        )
+    ln_w, m, s = params.tensor_split(3, -1)
+
+    def elements(y: Tensor) -> Tensor:
+        z = (y.unsqueeze(-1) - m) / s
+        return math.log(2 * math.pi) / 2 - (ln_w - s.log() - z**2 / 2).logsumexp(-1)
 
     return _mean(elements, params, target, weights)
 

@@ -24,7 +24,7 @@ from throughtime.forecasting.decoders.decoder import (
 )
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
-from throughtime.nn.sequences import _newest as newest
+from throughtime.nn.sequences import newest
 
 
 class Direct(Decoder):
@@ -55,7 +55,7 @@ class Direct(Decoder):
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, h, F] and what is static to parameters."""
         _, state = self.layer(self.read(x, numbers, codes))
-        s = newest(state, self.layer.bidirectional)
+        s = newest(self.layer, state)
         if self.ahead is None or ahead is None:
             params: Tensor = self.head(s)
             return params

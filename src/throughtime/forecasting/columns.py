@@ -136,11 +136,11 @@ def numbers(
         array = arrow(column, row)
     except DataError:
         array = None
-    is_text = array is None or _is_text(array.type)
-    if is_text:
+    as_text = array is None or is_text(array.type)
+    if as_text:
         cells = column.to_list() if array is None else array.to_pylist()
         y = _numbers_from_text(name, cells, row, booleans, remedy or "correct that cell")
-    elif _is_number(array.type) or (booleans and pa.types.is_boolean(array.type)):
+    elif is_number(array.type) or (booleans and pa.types.is_boolean(array.type)):
         small = any(holds(array.type) for holds in _SMALL)
         y = array.cast(pa.float32() if small else pa.float64(), safe=False)
         y = y.to_numpy(zero_copy_only=False)
@@ -158,7 +158,8 @@ def numbers(
     return y
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Say whether an Arrow type is of numbers, or of empty cells only."""
     types = pa.types
     return bool(
         types.is_integer(kind)
@@ -168,7 +169,8 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Say whether an Arrow type is of text."""
     types = pa.types
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
@@ -210,7 +212,7 @@ def dates(
         return _within(column.name, array.to_numpy(), 2**62, row), DateKind(name)
     if types.is_floating(kind):
         return _whole_numbers(column.name, array.to_numpy(), row), DateKind("float64")
-    if _is_text(kind):
+    if is_text(kind):
         return _dates_from_text(column.name, array, row)
     if zoned:
         return _zoned(column.name, array, row, like)

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from throughtime._errors import DataError, SettingError
 from throughtime.forecasting.columns import DateKind, RowName, dates, labels, numbers
 from throughtime.forecasting.frequency import Frequency, Stamps, show
-from throughtime.forecasting.panel import PIECE, Floats, Ints, Panel
+from throughtime.forecasting.panel import PIECE, Floats, Ints, Panel, Static
+from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.tables import ONE_SERIES, as_table, need_columns
 
 __all__ = ["Panel", "read_frame"]
@@ -41,6 +42,7 @@ def read_frame(
     target: str | Sequence[str] = "y",
     hist: str | Sequence[str] = (),
     futr: str | Sequence[str] = (),
+    static_df: Any = None,
     like: Panel | None = None,
     row_word: str = "row",
     first_row: int = 0,
@@ -52,8 +54,10 @@ def read_frame(
     pandas DatetimeIndex or PeriodIndex, else positions 0, 1, 2, ...). `ds` holds dates, ISO text
     or integers. `freq` is the step between dates, found from them where None. `target` names the
     column of values, or several that are forecast together; `hist` the covariates that are known
-    up to the present, `futr` those known ahead, all of them numbers or true and false. `like` is a
-    panel whose frequency, columns and time zone this one takes over. Messages call row i of the
+    up to the present, `futr` those known ahead, all of them numbers or true and false. `static_df` has a
+    column `unique_id` and what is known of each series and does not change, numbers and labels.
+    `like` is a panel whose frequency, columns, time zone and labels this one takes over, and
+    where there is no `static_df`, what was known of its series. Messages call row i of the
     table `{row_word} {i + first_row}`.
 
     Values, covariates and dates may be missing. A series begins with its first value. It ends with
@@ -101,8 +105,32 @@ def read_frame(
     panel = _on_grid(rows, frequency, columns, channels)
     if freq is not None and panel.n_gaps > panel.lengths.sum() / 2:
         _refuse_finer(frequency, rows, panel)
-    backend = table.implementation.name.lower()
-    return replace(panel, notes=(*notes, *panel.notes), backend=backend, dates=kind)
+    if static_df is not None and "unique_id" not in table.columns:
+        raise DataError(
+            "a table with a column 'unique_id', as static_df is about several series",
+            "one series",
+            "name the series in a column 'unique_id', or leave out static_df",
+        )
+    return replace(
+        panel,
+        static=_static(panel, static_df, like),
+        notes=(*notes, *panel.notes),
+        backend=table.implementation.name.lower(),
+        dates=kind,
+    )
+
+
+def _static(panel: Panel, static_df: Any, like: Panel | None) -> Static:
+    before = None if like is None else like.static
+    if static_df is None:
+        if like is None or not before or not before.names:
+            return panel.static
+        return known_static(before, like.ids, panel.ids)
+    if before is not None and not before.names:
+        raise DataError(
+            "no static_df, as the panel before had none", "one", "leave it out, or fit with it"
+        )
+    return read_static(static_df, panel.ids, before)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,11 @@ class Static:
     category_names: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of everything that is known."""
+        return (*self.number_names, *self.category_names)
+
     @classmethod
     def none(cls, n_series: int) -> Static:
         """Return nothing about so many series."""

@@ -174,7 +174,7 @@ def _sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
     total = np.zeros(len(panel))
     for rows, y, offsets in panel.pieces():
         each = of(y.astype(np.float64, copy=False), np.repeat(rows, np.diff(offsets)))
-        np.add.at(total, rows, np.add.reduceat(each, offsets[:-1], dtype=np.float64))
+        total[rows] += np.add.reduceat(each, offsets[:-1], dtype=np.float64)
     return total
 
 

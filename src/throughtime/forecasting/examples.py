@@ -37,6 +37,7 @@ from throughtime.forecasting.windows import Windows
 Floats = npt.NDArray[Any]
 Residual = Literal["level", "last", "season"]
 RESIDUALS: tuple[Residual, ...] = get_args(Residual)
+_BLOCK = 2**10  # windows that are looked at together, where many are
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +199,10 @@ def choose_residual(examples: ScaledWindows, calendar_season: bool) -> Residual:
     n = len(examples)
     index = torch.from_numpy(np.unique(np.linspace(0, n - 1, 10_000).astype(np.int64)))
     candidates = RESIDUALS if calendar_season else RESIDUALS[:2]
-    errors = {
-        residual: replace(examples, residual=residual)[index][1].abs().nanmean().item()
-        for residual in candidates
-    }
-    return min(candidates, key=errors.__getitem__)
+
+    def error(residual: Residual) -> float:
+        by_it = replace(examples, residual=residual)
+        r = torch.cat([by_it[some][1] for some in index.split(_BLOCK)])
+        return r.abs().nanmean().item()
+
+    return min(candidates, key=error)

@@ -49,10 +49,13 @@ from throughtime.forecasting.windows import Windows
 from throughtime.nn import Ensemble, Init, PointHead, Recurrence, SequenceInput
 from throughtime.nn.sequences import Nonlinearity
 from throughtime.training import History, Observer, Trainer, TrainingSettings, losses
+from throughtime.training.examples import Some
 
 Floats = npt.NDArray[np.float64]
 
 SMALL = 2**16  # numbers that the nets handle in one time step
+STATES = 2**22  # numbers that the nets make on the way to the forecasts of a block of series
+MOST_VALIDATED = 2**12  # windows, at each look
 LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
 
 
@@ -156,13 +159,21 @@ class Model:
     explained: float | None = None
 
     def forecast(self, panel: Panel) -> Floats:
-        """Return the next h values [rows, h] after the end of every series."""
-        kinds = [made.mean(axis=0) for made in self.paths(panel).values()]
-        return np.asarray(np.mean(kinds, axis=0))
+        """Return the next h values [rows, h] after the end of every series, some at a time."""
+        design, made = self.design, []
+        may_be_negative = panel.is_negative
+        states = design.members * design.hidden_size * design.context_length
+        for block in panel.blocks(max(1, STATES // states)):
+            kinds = [each.mean(axis=0) for each in self.paths(block, may_be_negative).values()]
+            made.append(np.mean(kinds, axis=0))
+        return np.concatenate(made)
 
     @np.errstate(over="ignore")  # the limits hold what overflows, too
-    def paths(self, panel: Panel) -> dict[str, Floats]:
-        """Return the forecasts [scales, rows, h] that are combined, by their kind."""
+    def paths(self, panel: Panel, may_be_negative: bool | None = None) -> dict[str, Floats]:
+        """Return the forecasts [scales, rows, h] that are combined, by their kind.
+
+        They are not below 0 unless they `may_be_negative`; None asks whether the panel is.
+        """
         parts = self.design.examples(panel).parts
         newest = [part.newest() for part in parts]
         members, K = self.design.members, len(parts)
@@ -182,7 +193,8 @@ class Model:
         made = {"linear": np.stack(linear), "recurrent": np.stack(recurrent)}
         if self.design.has_cycle:
             made["seasonal"] = _last_two_seasons(panel, self.design)[None]
-        low, high = _limits(panel, self.design.context_length)
+        negative = panel.is_negative if may_be_negative is None else may_be_negative
+        low, high = _limits(panel, self.design.context_length, negative)
         return {kind: np.clip(values, low, high) for kind, values in made.items()}
 
     def reach(self, panel: Panel) -> LagProfile:
@@ -219,8 +231,8 @@ def count_updates(
 ) -> tuple[int, History]:
     """Return how many updates are enough, found by early stopping on the latest fifth.
 
-    The windows whose targets lie in the last fifth of every series validate, the earlier ones are
-    learned from; the number at which the validation loss was least is what later fits will make.
+    The windows whose targets lie in the last fifth of every series validate (4,096 of them at most,
+    spread evenly), the earlier ones are learned from; the number at which the validation loss was least is what later fits will make.
     """
     examples = design.examples(panel)
     n_validation = max(1, int(panel.lengths.max()) // 5)
@@ -235,7 +247,7 @@ def count_updates(
     with threads(design):
         _preprogrammed(network, design, linear, train, observers)
         trainer = Trainer(network, losses.mae, design.training, observers)
-        history = whole(trainer.fit(train, validation, name=name))
+        history = whole(trainer.fit(train, Some(validation, MOST_VALIDATED), name=name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history
 
@@ -255,14 +267,16 @@ def _preprogrammed(
 
 def _last_two_seasons(panel: Panel, design: Design) -> Floats:
     """Return the mean of the last two seasons [rows, h]; the last alone where there is no other."""
-    m, again = design.season_length, SeasonalNaive(design.season_length)
-    made = []
-    for y in map(panel.row, range(len(panel))):
-        last = again.forecast(y, design.h)
-        before = y[:-m]
-        second = last if np.isnan(before).all() else again.forecast(before, design.h)
-        made.append((last + second) / 2)
-    return np.stack(made)
+    m, h, again = design.season_length, design.h, SeasonalNaive(design.season_length)
+    newest = Windows(panel, 2 * m, 1).newest().flatten(0, 1).double().numpy()
+    k = np.arange(h) % m
+    made = (newest[:, m + k] + newest[:, k]) / 2
+    for r in np.flatnonzero(np.isnan(newest).any(axis=1)).tolist():
+        y = panel.row(r)
+        last, before = again.forecast(y, h), y[:-m]
+        second = last if np.isnan(before).all() else again.forecast(before, h)
+        made[r] = (last + second) / 2
+    return made
 
 
 def whole(history: History) -> History:
@@ -285,11 +299,11 @@ def threads(design: Design) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _limits(panel: Panel, context_length: int) -> tuple[Floats, Floats]:
+def _limits(panel: Panel, context_length: int, negative: bool) -> tuple[Floats, Floats]:
     """Return the range [rows, 1] of each row's newest window, widened by itself on either side.
 
-    The range of the whole series, where that window has no value. An unstable autoregression, or a logarithm taken back, may not run off. Not below 0 where no
-    value is.
+    The range of the whole series, where that window has no value. An unstable autoregression, or
+    a logarithm taken back, may not run off. Not below 0 unless values may be `negative`.
     """
     w = Windows(panel, context_length, 1).newest().flatten(0, 1).numpy()
     low, high = (
@@ -298,7 +312,7 @@ def _limits(panel: Panel, context_length: int) -> tuple[Floats, Floats]:
             (extreme.reduce(w, axis=1), panel.extreme(extreme)) for extreme in (np.fmin, np.fmax)
         )
     )
-    lowest = -np.inf if panel.is_negative else 0.0
+    lowest = -np.inf if negative else 0.0
     return np.maximum(2 * low - high, lowest), 2 * high - low
 
 

@@ -261,4 +261,3 @@ class Panel:
         }
         backend: Any = self.backend
         return nw.from_dict(made, backend=backend).to_native()
-

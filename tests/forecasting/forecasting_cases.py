@@ -9,7 +9,7 @@ import pyarrow as pa
 
 import throughtime as tt
 from throughtime.forecasting import Panel, read_frame
-from throughtime.forecasting.model import Design
+from throughtime.forecasting.design import Design
 from throughtime.training import Clip, TrainingSettings
 
 NAN = float("nan")

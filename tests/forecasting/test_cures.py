@@ -16,7 +16,8 @@ from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting import Panel
 from throughtime.forecasting import model as model_module
 from throughtime.forecasting.cures import OF_THE_NET, Cures
-from throughtime.forecasting.model import Design, count_updates, fit
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.preprogramming import _teacher
 from throughtime.forecasting.storage import FORMAT
 from throughtime.nn import chrono, forget_bias, identity, orthogonal

@@ -13,7 +13,9 @@ from forecasting_cases import CELLS, NAN, TRAINING, design, panel, wave
 from throughtime import SettingError
 from throughtime.diagnostics import lag_profile
 from throughtime.forecasting import model as model_module
-from throughtime.forecasting.model import Design, Model, count_updates, fit
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.fitting import count_updates, fit
+from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.training import losses
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.frequency import Frequency as Frequency
     from throughtime.forecasting.intervals import Calibration as Calibration
     from throughtime.forecasting.panel import Panel as Panel
+    from throughtime.forecasting.parquet import read_parquet as read_parquet
     from throughtime.forecasting.seasons import panel_season_length as panel_season_length
     from throughtime.forecasting.seasons import season_length as season_length
     from throughtime.forecasting.windows import Windows as Windows
@@ -32,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy(
         "metrics": "throughtime.forecasting.metrics",
         "panel_season_length": "throughtime.forecasting.seasons",
         "read_frame": "throughtime.forecasting.frame",
+        "read_parquet": "throughtime.forecasting.parquet",
         "season_length": "throughtime.forecasting.seasons",
     },
 )

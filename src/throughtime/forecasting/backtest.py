@@ -209,7 +209,7 @@ def series_sizes(panel: Panel, transform: Transform) -> Floats:
         steps = np.abs(np.diff(transform.forward(y.astype(np.float64, copy=False)), append=np.nan))
         steps[offsets[1:] - 1] = np.nan  # from one row into the next is no step
         observed = ~np.isnan(steps)
-        np.add.at(total, rows, np.add.reduceat(np.where(observed, steps, 0.0), offsets[:-1]))
-        np.add.at(count, rows, np.add.reduceat(observed, offsets[:-1], dtype=np.int64))
+        total[rows] += np.add.reduceat(np.where(observed, steps, 0.0), offsets[:-1])
+        count[rows] += np.add.reduceat(observed, offsets[:-1], dtype=np.int64)
     sizes = total / np.maximum(count, 1)
     return np.where(sizes > 0, sizes, 1.0)

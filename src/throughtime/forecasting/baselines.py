@@ -21,6 +21,7 @@ from throughtime._errors import DataError
 
 Floats = npt.NDArray[np.float64]
 
+LONGEST = 2**14  # steps that an autoregression is fitted to, the newest: memory is bounded
 _MOST_LAGS = 200  # a season longer than this is left to the seasonal naive forecast
 
 
@@ -66,16 +67,18 @@ class SeasonalNaive:
 
     def forecast(self, y: npt.ArrayLike, h: int) -> Floats:
         """Return the next `h` values of the series `y`; `DataError` if none was observed."""
-        y = np.asarray(y, dtype=np.float64)
-        m = min(self.season, len(y) + h)  # nothing to repeat of a longer one
-        observed = np.flatnonzero(~np.isnan(y))
-        if len(observed) == 0:
+        y = np.asarray(y)
+        m, n = min(self.season, len(y) + h), len(y)  # nothing to repeat of a longer one
+        latest = np.full(m, -1)
+        looked_at = 0
+        while (latest < 0).any() and looked_at < n:  # from the end, ever further
+            stop, looked_at = n - looked_at, min(n, 4 * looked_at + 2 * m)
+            observed = n - looked_at + np.flatnonzero(~np.isnan(y[n - looked_at : stop]))
+            np.maximum.at(latest, (observed - n) % m, observed)  # the first forecast has phase 0
+        if (latest < 0).all():
             raise DataError("a value in the series", "none", "leave this series out")
-        latest = np.full(m, observed[-1])
-        phase = (observed - len(y)) % m  # the first forecast has phase 0
-        np.maximum.at(found := np.full(m, -1), phase, observed)
-        latest = np.where(found < 0, latest, found)
-        return np.asarray(y[latest[np.arange(h) % m]])
+        latest = np.where(latest < 0, latest.max(), latest)
+        return np.asarray(y[latest[np.arange(h) % m]], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class LinearAutoregression:
     """Autoregression with intercept by least squares, its order by Akaike's criterion.
 
     With `order` None, p minimises n log(RSS_p / n) + 2 p over 0 <= p <= P, on the n rows that have
-    all P lags, P = max(10 log10 T, season + 1). Rows with a gap are left out of the fit, and either
+    all P lags, P = max(10 log10 T, season + 1), T being at most the newest 16,384 steps. Rows with a gap are left out of the fit, and either
     order is lowered until there are 3 rows a coefficient. Gaps are then filled by the model from
     the left. Forecasts stay within the observed range widened by its own width on either side.
 
@@ -103,8 +106,10 @@ class LinearAutoregression:
 
     def forecast(self, y: npt.ArrayLike, h: int) -> Floats:
         """Return the next `h` values of the series `y`; `DataError` if none was observed."""
-        y = np.asarray(y, dtype=np.float64)
         fallback = SeasonalNaive(self.season).forecast(y, h)
+        y = np.asarray(np.asarray(y)[-LONGEST:], dtype=np.float64)
+        if np.isnan(y).all():
+            return fallback
         mean, spread = float(np.nanmean(y)), float(np.nanstd(y))
         if spread <= 1e-12 * abs(mean):
             return fallback

@@ -19,7 +19,8 @@ import torch
 from throughtime._errors import DivergedError
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, Watch, diagnose
 from throughtime.forecasting.cures import OF_THE_NET, trained_with
-from throughtime.forecasting.model import Design, threads, whole
+from throughtime.forecasting.design import Design, threads
+from throughtime.forecasting.fitting import whole
 from throughtime.forecasting.panel import Panel
 from throughtime.nn import Ensemble
 from throughtime.training import Observer, Trainer
@@ -27,6 +28,7 @@ from throughtime.training import Observer, Trainer
 PILOT_UPDATES = 50
 MOST_WINDOWS = 64
 MOST_SERIES = 20
+MOST_STEPS = 2**14
 
 
 def examined(
@@ -95,8 +97,11 @@ def _changed(design: Design, arguments: dict[str, Any]) -> Design:
 
 
 def _series(panel: Panel) -> npt.NDArray[np.float64]:
-    """Return (at most 20) series side by side, aligned at their ends, NaN where one has not begun."""
+    """Return (at most 20) series side by side, aligned at their ends, NaN where one has not begun.
+
+    Of each its newest 16,384 steps at most.
+    """
     chosen = np.unique(np.linspace(0, len(panel) - 1, MOST_SERIES).astype(np.int64))
-    rows = [panel.row(i) for i in chosen.tolist()]
+    rows = [panel.row(i)[-MOST_STEPS:] for i in chosen.tolist()]
     longest = max(map(len, rows))
     return np.stack([np.pad(y, (longest - len(y), 0), constant_values=np.nan) for y in rows])

@@ -37,6 +37,7 @@ from throughtime.forecasting.transforms import Scale, Transform, mean_and_deviat
 from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[Any]
+_BLOCK = 2**10  # windows that are looked at together, where many are
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,7 @@ def _sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
     total = np.zeros(len(panel))
     for rows, y, offsets in panel.pieces():
         each = of(y.astype(np.float64, copy=False), np.repeat(rows, np.diff(offsets)))
-        np.add.at(total, rows, np.add.reduceat(each, offsets[:-1], dtype=np.float64))
+        total[rows] += np.add.reduceat(each, offsets[:-1], dtype=np.float64)
     return total
 
 
@@ -205,11 +206,13 @@ def choose_residual(panel: Panel, transform: Transform, L: int, h: int, m: int) 
     """
     examples = ScaledWindows.of(panel, transform, L, h)
     index = torch.from_numpy(np.unique(np.linspace(0, len(examples) - 1, 10_000).astype(np.int64)))
-    window, _ = examples.window(*examples.windows.places(index), h)
-    z, target = window.z[..., :L], window.truth[..., L:]
     calendar = panel.frequency.season_length == m > 1 and m <= L
-    errors = {
-        residual: (target - Base(residual, m).ahead(z, h)).abs().nanmean().item()
-        for residual in (RESIDUALS if calendar else RESIDUALS[:2])
-    }
-    return min(errors, key=errors.__getitem__)
+    candidates = RESIDUALS if calendar else RESIDUALS[:2]
+    errors: dict[Residual, list[Tensor]] = {residual: [] for residual in candidates}
+    for some in index.split(_BLOCK):
+        window, _ = examples.window(*examples.windows.places(some), h)
+        for residual, each in errors.items():
+            error = window.truth[..., L:] - Base(residual, m).ahead(window.z[..., :L], h)
+            each.append(error.abs())
+    means = {residual: torch.cat(each).nanmean().item() for residual, each in errors.items()}
+    return min(means, key=means.__getitem__)

@@ -17,6 +17,8 @@ from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
 from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.calendar import checked_names, choose
+from throughtime.forecasting.covariates import need_future, with_future
 from throughtime.forecasting.cures import (
     OF_THE_NET,
     Cures,
@@ -24,17 +26,22 @@ from throughtime.forecasting.cures import (
     checked_preprogram,
     trained_with,
 )
+from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
 from throughtime.forecasting.doctor import examined, treat
 from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.model import Design, Model, count_updates, fit
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.fitting import count_updates, fit
+from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
+from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.nn import Recurrence
 from throughtime.training import Clip, History, Observer, TrainingSettings
+from throughtime.training.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,6 +66,12 @@ TRAINING = TrainingSettings(
 
 class Forecaster:
     """Forecasts every series of a table `h` steps ahead.
+
+    `target` names the column of values, or several that are forecast together; `hist` the covariates
+    that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
+    ("hour", "day_of_week", ...; True chooses what varies within the frequency). `decoder` says how
+    the nets answer (`decoders/`) and `output` what: a "point", "quantiles" or a distribution
+    (`training.outputs`).
 
     `cell` is the recurrence, "rnn", "lstm" or "gru"; `hidden_size`, `num_layers`, `dropout` make
     each of the `members` nets. `context_length` (the look-back), `season_length`, `freq` and
@@ -94,6 +107,12 @@ class Forecaster:
         h: int,
         *,
         cell: CellName = "lstm",
+        decoder: str = "direct",
+        output: str | None = None,
+        target: str | Sequence[str] = "y",
+        hist: str | Sequence[str] = (),
+        futr: str | Sequence[str] = (),
+        calendar: bool | Sequence[str] = False,
         context_length: int | None = None,
         season_length: int | None = None,
         freq: str | int | Frequency | None = None,
@@ -120,6 +139,9 @@ class Forecaster:
                 positive_int(name, value)
         self.n_windows = positive_int("n_windows", n_windows, at_least=0)
         self.freq = None if freq is None else Frequency.parse(freq)
+        self.columns = {"target": target, "hist": hist, "futr": futr}
+        one_of("decoder", decoder, DECODERS)
+        one_of("output", output, [None, *OUTPUTS])
         given: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
         net = Recurrence(cell, hidden_size, num_layers, dropout, **given)
         parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
@@ -133,6 +155,9 @@ class Forecaster:
                 trained_with(training, cures), seed=positive_int("seed", seed, at_least=0)
             ),
             "preprogram": checked_preprogram(cures.get("preprogram")),
+            "decoder": decoder,
+            "output": output or ("student-t" if decoder == "recursive" else "point"),
+            "calendar": calendar if isinstance(calendar, bool) else checked_names(calendar),
         }
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
@@ -200,17 +225,20 @@ class Forecaster:
         self,
         data: Any,
         *,
+        static_df: Any = None,
         level: Sequence[float] = (80, 95),
         observers: Sequence[Observer] = (),
     ) -> Forecaster:
         """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
 
+        `static_df` says of every series what does not change, in numbers or categories: a table with
+        `unique_id` and a column for each.
         First the rolling origins, each fitted anew on what was known there, then everything.
         `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
         Raises `DataError` naming what does not fit, `DivergedError` where training breaks down;
         either leaves the forecaster as it was.
         """
-        panel = self._read(data)
+        panel = self._read(data, static_df)
         before = self.treatment
         try:
             if self.n_windows:
@@ -240,16 +268,32 @@ class Forecaster:
         panel = fitted if data is None else self._read(data)
         return examined(model.design, model.network, panel, self.log, step)
 
-    def predict(self, data: Any = None, *, level: Sequence[float] = (80, 95)) -> Any:
+    def predict(
+        self,
+        data: Any = None,
+        *,
+        futr_df: Any = None,
+        static_df: Any = None,
+        level: Sequence[float] = (80, 95),
+    ) -> Any:
         """Return the next h values of every series, with intervals at `level` percent.
 
         A table of the kind that `fit` saw: `unique_id`, `ds`, the model's column (`LSTM`), and
-        `LSTM-lo-80`, `LSTM-hi-80` for each level. With `data`, series go on from the end of that
-        table with the weights as they are. Raises `NotFittedError` before `fit`, or where
-        intervals are asked for and no rolling origins were made.
+        `LSTM-lo-80`, `LSTM-hi-80` for each level; with several targets `load-LSTM` and so on.
+        `futr_df` has the covariates known ahead, for the h steps after every series. With `data`,
+        series go on from the end of that table with the weights as they are. Raises
+        `NotFittedError` before `fit`, or where intervals are asked for and no rolling origins were
+        made; `DataError` naming the first date for which a covariate is missing.
         """
         fitted, model = self._need_fit()
-        panel = fitted if data is None else read_frame(data, fitted.frequency)
+        panel = fitted if data is None else read_frame(data, like=fitted)
+        if static_df is not None:
+            panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
+        elif data is not None:
+            panel = replace(panel, static=known_static(fitted.static, fitted.ids, panel.ids))
+        if futr_df is not None:
+            panel = with_future(panel, futr_df, self.h)
+        need_future(panel, self.h)
         point = model.forecast(panel)
         ids, ds = panel.future(self.h)
         columns: dict[str, Any] = {"unique_id": ids, "ds": ds, self.name: point.reshape(-1)}
@@ -304,8 +348,11 @@ class Forecaster:
         self.log = None
         self.history, self.pilot = history, pilot
 
-    def _read(self, data: Any) -> Panel:
-        return checked_panel(read_frame(data, self.freq), self.h)
+    def _read(self, data: Any, static_df: Any = None) -> Panel:
+        panel = read_frame(data, self.freq, **self.columns)
+        if static_df is not None:
+            panel = replace(panel, static=read_static(static_df, panel.ids))
+        return checked_panel(panel, self.h)
 
     def _need_fit(self) -> tuple[Panel, Model]:
         if self._fitted is None:
@@ -386,6 +433,8 @@ class Forecaster:
             given["season_length"] = panel_season_length(panel)
         if given["transforms"] is None:
             given["transforms"] = choose_transforms(whole)
+        if isinstance(given["calendar"], bool):
+            given["calendar"] = choose(panel.frequency) if given["calendar"] else ()
         season = given["season_length"]
         if given["context_length"] is None:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)

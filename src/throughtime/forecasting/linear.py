@@ -29,7 +29,8 @@ from throughtime.forecasting.windows import Windows
 Floats = npt.NDArray[np.float64]
 
 LEAST_WEIGHT = 0.01  # relative to the best order; what weighs less is left out
-_MOST_WINDOWS = 50_000
+_MOST_NUMBERS = 2**20  # in the design; its windows are spread evenly
+_BLOCK = 2**10  # windows that are cut together
 
 
 def fit_linear_map(
@@ -82,16 +83,19 @@ def _design(
 ) -> tuple[Floats, Floats]:
     """Return lags [n, p], newest first, and targets [n], in units of each series' deviation."""
     windows = Windows(panel, context_length, 1)
-    chosen = np.unique(np.linspace(0, len(windows) - 1, _MOST_WINDOWS).astype(np.int64))
-    index = torch.from_numpy(chosen)
-    context, target = (transform.forward(each.double()) for each in windows[index])
-    w = torch.cat([carry_on(context), target], dim=-1).numpy()
-    series, m = np.nonzero(~np.isnan(w).any(axis=-1))
-    row = windows.places(index)[0].numpy()[series] * len(panel.targets) + m
-    w = w[series, m]
-    mean, size = (moment[row, None] for moment in moments(panel, transform))
-    z = (w - mean) / np.where(size > 0, size, 1.0)
-    x = np.diff(z, axis=1) if differences else z
+    most = max(1, _MOST_NUMBERS // (context_length * len(panel.targets)))
+    chosen = np.unique(np.linspace(0, len(windows) - 1, most).astype(np.int64))
+    mean, deviation = moments(panel, transform)
+    made = []
+    for index in torch.from_numpy(chosen).split(_BLOCK):
+        context, target = (transform.forward(each.double()) for each in windows[index])
+        w = torch.cat([carry_on(context), target], dim=-1).numpy()
+        series, m = np.nonzero(~np.isnan(w).any(axis=-1))
+        row = windows.places(index)[0].numpy()[series] * len(panel.targets) + m
+        size = deviation[row, None]
+        z = (w[series, m] - mean[row, None]) / np.where(size > 0, size, 1.0)
+        made.append(np.diff(z, axis=1) if differences else z)
+    x = np.concatenate(made)
     return x[:, -2::-1], x[:, -1]
 
 

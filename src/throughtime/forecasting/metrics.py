@@ -13,6 +13,8 @@ from throughtime._checks import positive_int, real
 
 Floats = npt.NDArray[np.float64]
 
+_PIECE = 2**16
+
 
 def _mean(values: npt.ArrayLike) -> float:
     values = np.asarray(values, dtype=np.float64)
@@ -62,8 +64,13 @@ def naive_scale(train: npt.ArrayLike, season: int = 1) -> float:
     >>> naive_scale([1, 2, 4])
     1.5
     """
-    train = np.asarray(train, dtype=np.float64)
-    return mae(train[positive_int("season", season) :], train[: -season or None])
+    train, m, total, count = np.asarray(train), positive_int("season", season), 0.0, 0
+    for start in range(m, len(train), _PIECE):  # a long series is not held again
+        y = train[start : start + _PIECE]
+        steps = np.abs(_difference(y, train[start - m :][: len(y)]))
+        observed = steps[~np.isnan(steps)]
+        total, count = total + float(observed.sum()), count + len(observed)
+    return total / count if count else float("nan")
 
 
 def mase(y: npt.ArrayLike, forecast: npt.ArrayLike, train: npt.ArrayLike, season: int = 1) -> float:

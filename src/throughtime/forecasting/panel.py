@@ -28,7 +28,7 @@ from throughtime.forecasting.frequency import Frequency, Stamps
 Floats = npt.NDArray[Any]  # float64, or float32 where the table was
 Ints = npt.NDArray[np.int64]
 
-PIECE = 2**18  # numbers that are looked at together, where all are
+PIECE = 2**16  # numbers that are looked at together, where all are
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,27 +150,37 @@ class Panel:
         Each piece is (rows [n], y, offsets [n + 1]): its values y hold a part of row `rows[j]` in
         `y[offsets[j]:offsets[j + 1]]`, never an empty one. A long row comes in several pieces.
         """
-        for m in range(len(self.targets)):
-            parts: list[Floats] = []
-            rows: list[int] = []
-            held = 0
-            for i, (begin, length) in enumerate(zip(self.begins, self.lengths, strict=True)):
-                for start in range(begin, begin + length, PIECE):
-                    parts.append(self.values[m, start : min(start + PIECE, begin + length)])
-                    rows.append(i * len(self.targets) + m)
-                    held += len(parts[-1])
-                    if held >= PIECE:
-                        yield _piece(rows, parts)
-                        parts, rows, held = [], [], 0
-            if parts:
-                yield _piece(rows, parts)
+        M, S = len(self.targets), len(self.ids)
+        total = np.cumsum(self.lengths)
+        for m in range(M):
+            i = 0
+            while i < S:
+                before = total[i] - self.lengths[i]
+                end = max(i + 1, int(np.searchsorted(total, before + PIECE, side="right")))
+                rows, n = np.arange(i, end) * M + m, total[i:end] - before
+                if end > i + 1 or n[0] <= PIECE:
+                    offsets = np.concatenate([[0], n])
+                    yield rows, self._between(m, i, end, offsets), offsets
+                else:
+                    whole = self.row(int(rows[0]))
+                    for start in range(0, len(whole), PIECE):
+                        y = whole[start : start + PIECE]
+                        yield rows, y, np.array([0, len(y)])
+                i = end
+
+    def _between(self, m: int, i: int, end: int, offsets: Ints) -> Floats:
+        """Return channel m of the series i ... end - 1, one after the other."""
+        begins, lengths = self.begins[i:end], self.lengths[i:end]
+        if (begins[1:] == begins[:-1] + lengths[:-1]).all():
+            return self.values[m, begins[0] : begins[-1] + lengths[-1]]
+        place = np.repeat(begins - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return self.values[m, place]
 
     def extreme(self, of: np.ufunc) -> Floats:
         """Return the least (`of=np.fmin`) or greatest (`np.fmax`) value of every row; NaN for none."""
         found = np.full(len(self), np.nan)
         for rows, y, offsets in self.pieces():
-            for_each = of.reduceat(y, offsets[:-1])
-            of.at(found, rows, for_each)
+            found[rows] = of(found[rows], of.reduceat(y, offsets[:-1]))
         return found
 
     @property
@@ -181,7 +191,7 @@ class Panel:
     @property
     def n_observed(self) -> int:
         """The number of observed values in all rows together."""
-        return sum(int((~np.isnan(y)).sum()) for _, y, _ in self.pieces())
+        return sum(len(y) - int(np.isnan(y).sum()) for _, y, _ in self.pieces())
 
     def take(self, index: Ints) -> Panel:
         """Return some of the series, in the order of `index`; the buffer is shared."""
@@ -201,6 +211,25 @@ class Panel:
         """Return the panel with channel c as its only one, as a target."""
         name = (*self.targets, *self.hist, *self.futr)[c]
         return replace(self, values=self.values[c : c + 1], targets=(name,), hist=(), futr=())
+
+    def spread(self, most: int) -> Panel:
+        """Return (at most) so many of the series, spread evenly; the buffer is shared."""
+        n = len(self.ids)
+        return self.take(np.linspace(0, n - 1, min(most, n)).astype(np.int64))
+
+    def blocks(self, size: int) -> Iterator[Panel]:
+        """Go over all series, so many at a time; the buffer is shared."""
+        for start in range(0, len(self.ids), size):
+            yield self.take(np.arange(start, min(start + size, len(self.ids))))
+
+    def compact(self) -> Panel:
+        """Return the panel on a buffer of its own, which holds nothing else."""
+        kept = self.lengths + self.room
+        ends = np.cumsum(kept)
+        if ends[-1] == self.values.shape[1]:
+            return self
+        place = np.repeat(self.begins - ends + kept, kept) + np.arange(ends[-1])
+        return replace(self, values=self.values[:, place], begins=ends - kept)
 
     def cut(self, k: int) -> Panel:
         """Return the panel without the last `k` steps of every series; the buffer is shared.
@@ -242,8 +271,3 @@ class Panel:
         }
         backend: Any = self.backend
         return nw.from_dict(made, backend=backend).to_native()
-
-
-def _piece(rows: list[int], parts: list[Floats]) -> tuple[Ints, Floats, Ints]:
-    y = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return np.array(rows), y, np.concatenate([[0], np.cumsum([len(part) for part in parts])])

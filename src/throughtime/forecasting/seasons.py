@@ -12,6 +12,7 @@ from throughtime._correlation import Floats, autocorrelation, bartlett
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.panel import Panel
 
+LONGEST = 2**16  # steps of a series that are looked at, its newest: memory is bounded, seasons last
 _FALSE_ALARMS = 0.1  # the chance to find a season in white noise, over all lags together
 
 
@@ -19,8 +20,8 @@ def season_length(y: npt.ArrayLike, frequency: Frequency | None = None) -> int:
     """Return the season of a series in steps, 1 for none.
 
     That of the calendar where `frequency` has one; else the lag, of at most a third of the series,
-    of the highest peak in the autocorrelation of the series without its linear trend, if that is
-    significant.
+    of the highest peak in the autocorrelation of the series (at most its newest 65,536 steps)
+    without its linear trend, if that is significant.
 
     >>> season_length(np.tile([0.0, 1.0, 5.0, 2.0], 8))
     4
@@ -29,7 +30,7 @@ def season_length(y: npt.ArrayLike, frequency: Frequency | None = None) -> int:
     """
     if frequency is not None and frequency.season_length > 1:
         return frequency.season_length
-    x = _without_gaps(np.asarray(y, dtype=np.float64))
+    x = _without_gaps(np.asarray(np.asarray(y)[-LONGEST:], dtype=np.float64))
     longest = len(x) // 3
     if longest < 3 or np.ptp(x) <= 1e-12 * np.abs(x).max():
         return 1

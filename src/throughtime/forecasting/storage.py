@@ -33,7 +33,8 @@ from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.columns import DateKind
 from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.model import Design, Model
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel, Static
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.nn import read_inits

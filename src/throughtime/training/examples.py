@@ -8,10 +8,14 @@ from typing import Protocol, Union
 import torch
 from torch import Tensor
 
+from throughtime._checks import positive_int
 from throughtime._errors import DataError
 
 Inputs = Union[Tensor, tuple[Tensor, ...]]  # noqa: UP007  (evaluated, Python 3.10)
 """What a model is called with: one tensor, or a tuple of them."""
+
+LARGEST_EPOCH = 2**16  # examples; of more, any one is drawn
+LARGEST_DRAW = 2**12  # indices that are drawn at once, then
 
 
 class Examples(Protocol):
@@ -59,12 +63,36 @@ class TensorExamples:
         return self.inputs[index], self.targets[index]
 
 
+@dataclass(frozen=True)
+class Some:
+    """At most `most` of some examples, spread evenly over them; all where there are no more.
+
+    >>> every = TensorExamples(torch.arange(9.0), torch.arange(9.0))
+    >>> len(Some(every, 3)), Some(every, 3)[torch.tensor([0, 1, 2])][0].tolist()
+    (3, [0.0, 4.0, 8.0])
+    """
+
+    examples: Examples
+    most: int
+
+    def __post_init__(self) -> None:
+        positive_int("most", self.most)
+
+    def __len__(self) -> int:
+        return min(self.most, len(self.examples))
+
+    def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
+        last = max(len(self) - 1, 1)
+        return self.examples[index * (len(self.examples) - 1) // last]
+
+
 class Shuffle:
     """Batches of indices from shuffled epochs, for each member of an ensemble its own.
 
     An epoch is a permutation; a batch that its end leaves short is filled from the next one, so
-    that all batches are of one size and every example is drawn equally often. Without a
-    `batch_size` below `count` each batch is everything, in order. Draws come from `generator` only.
+    that all batches are of one size and every example is drawn equally often. Of more than
+    `LARGEST_EPOCH` examples, each draw is of any one of them. Without a `batch_size` below `count`
+    each batch is everything, in order. Draws come from `generator` only.
 
     >>> shuffle = Shuffle(5, 2, None, torch.Generator().manual_seed(0))
     >>> epochs = torch.cat([shuffle.draw() for _ in range(5)])
@@ -93,4 +121,9 @@ class Shuffle:
 
     def _epoch(self) -> Tensor:
         rows = range(self.members or 1)
+        if self.count > LARGEST_EPOCH:
+            # A permutation would hold 8 bytes an example for every member. Few trainings come to
+            # its end, and until then draws with replacement hardly differ from it.
+            size = max(LARGEST_DRAW, self.batch_size)
+            return torch.randint(self.count, (len(rows), size), generator=self.generator)
         return torch.stack([torch.randperm(self.count, generator=self.generator) for _ in rows])

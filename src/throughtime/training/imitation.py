@@ -3,7 +3,7 @@
 With f_θ the net and g the teacher, a function of the inputs alone,
 
     θ <- argmin E ℓ(f_θ(x), g(x))                              g in place of the targets
-    explained = 1 - Σ (f_θ(x) - g(x))² / Σ (g(x) - mean g)²    over all examples, f_θ's point forecast
+    explained = 1 - Σ (f_θ(x) - g(x))² / Σ (g(x) - mean g)²    over the examples, f_θ's point forecast
 
 Training then goes on from a net that forecasts at least as well as the teacher does, instead of from
 random weights; what the teacher says has no noise and no gaps, so imitation is quick and cannot
@@ -30,13 +30,15 @@ from throughtime._checks import positive_int
 from throughtime._errors import DataError
 from throughtime.training import losses
 from throughtime.training.context import mode
-from throughtime.training.examples import Examples, Inputs
+from throughtime.training.examples import Examples, Inputs, Some
 from throughtime.training.loop import Trainer
 from throughtime.training.losses import Loss
 from throughtime.training.observer import History, Observer
 from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.sources import EVALUATION_BATCH, device_of
+
+MOST_MEASURED = 2**14  # examples on which a net is held against its teacher
 
 Teacher = Callable[..., Tensor]
 """`teacher(inputs)`, or `teacher(*inputs)` where there are several; see `imitate`."""
@@ -82,7 +84,7 @@ def imitate(
     """
     taught = TaughtExamples(examples, teacher)
     history = Trainer(model, loss, settings, observers).fit(taught, name="imitation")
-    return Imitation(history, explained(model, taught, point))
+    return Imitation(history, explained(model, Some(taught, MOST_MEASURED), point))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ Januschowski (2020), "DeepAR".
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,9 +38,7 @@ class Recursive(Decoder):
         T = window.z.shape[-1] - 1
         before = window.z[..., :T]
         r = window.truth[..., 1:] - base.next(before)
-        x = window.steps(sizes, 0, T)
-        if sizes.futr:  # of the step that is said
-            x = torch.cat([x[..., : -sizes.futr], window.futr[..., 1:].transpose(-1, -2)], dim=-1)
+        x = _shifted(window.steps(sizes, 0, T), window, sizes, 1, T + 1)
         none = x.new_zeros(*x.shape[:-2], 0, 0)
         return window.inputs(sizes, x, none), r.transpose(-1, -2)
 
@@ -54,3 +54,47 @@ class Recursive(Decoder):
         params: Tensor = self.head(s)
         return params
 
+
+    @torch.no_grad()
+    def paths(
+        self,
+        window: Window,
+        base: Base,
+        n: int,
+        h: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Draw n paths [n, B, M, h] from the end of windows whose covariates go on for h steps.
+
+        On the scale of the windows.
+        """
+        L, B = window.L, len(window.z)
+        steps = _shifted(window.steps(self.sizes, 0, L), window, self.sizes, 1, L + 1)
+        s, state = self.layer(self.read(steps, window.numbers, window.codes))
+        state, params = _copies(state, n), self.head(s[:, -1]).repeat(n, 1, 1)
+        z = torch.cat([window.z[..., :L], torch.zeros(B, self.sizes.targets, h)], dim=-1)
+        z, static = z.repeat(n, 1, 1), (window.numbers.repeat(n, 1), window.codes.repeat(n, 1))
+        for k in range(L, L + h):
+            r = self.head.sample(params, generator)[0]
+            z[..., k] = base.ahead(z[..., :k], 1)[..., 0] + r
+            if k + 1 < L + h:
+                x = [z[..., k], torch.ones_like(z[..., k])][: 1 + self.sizes.mask]
+                x.append(window.futr[..., k + 1].repeat(n, 1))
+                step = self.read(torch.cat(x, dim=-1)[:, None], *static)
+                s, state = self.layer(step, state)
+                params = self.head(s[:, 0])
+        return z[..., L:].unflatten(0, (n, B))
+
+
+def _shifted(x: Tensor, window: Window, sizes: Sizes, start: int, stop: int) -> Tensor:
+    """Return steps [..., T, I] that read what is known ahead of steps `start` to `stop` instead."""
+    if not sizes.futr:
+        return x
+    return torch.cat([x[..., : -sizes.futr], window.futr[..., start:stop].mT], dim=-1)
+
+
+def _copies(state: Any, n: int) -> Any:
+    """Return n copies of every state, batches side by side along the second axis."""
+    if isinstance(state, Tensor):
+        return state.repeat(1, n, *[1] * (state.dim() - 2))
+    return type(state)(_copies(part, n) for part in state)

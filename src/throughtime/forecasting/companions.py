@@ -1,0 +1,75 @@
+"""What goes beside the nets: forecasts in closed form, and the limits of any forecast.
+
+    linear_k      f_k^-1( mean + deviation A_k (w - mean) / deviation )     `linear.py`
+    seasonal      the mean of the last two seasons                          for a cycle about a level
+
+w is the window of the transformed series, mean and deviation those of its series, f_k the scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from throughtime.forecasting.baselines import SeasonalNaive
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.examples import ScaledWindows
+from throughtime.forecasting.linear import fit_linear_map
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.transforms import TRANSFORMS
+from throughtime.forecasting.windows import Windows
+
+Floats = npt.NDArray[np.float64]
+
+
+def fit_linear(panel: Panel, design: Design) -> Floats:
+    """Return the linear maps A_k [K, h, L]."""
+    L, h, m = design.context_length, design.h, design.season_length
+    scales = [TRANSFORMS[name] for name in design.transforms]
+    return np.stack([fit_linear_map(panel, f_k, L, h, design.residual, m) for f_k in scales])
+
+
+def linear(maps: Floats, parts: Sequence[ScaledWindows]) -> Floats:
+    """Return the forecasts [K, rows, h] of the maps A_k [K, h, L] for every series."""
+    made = []
+    for A_k, part in zip(maps, parts, strict=True):
+        window, scale = part.newest()
+        whole = part.row_scale()
+        z = whole.apply(scale.invert(window.z)).double()
+        ahead = whole.invert(z @ torch.from_numpy(A_k.T))
+        made.append(part.transform.inverse(ahead.flatten(0, 1).numpy()))
+    return np.stack(made)
+
+
+def last_two_seasons(panel: Panel, h: int, season_length: int) -> Floats:
+    """Return the mean of the last two seasons [rows, h]; the last alone where there is no other."""
+    m, again = season_length, SeasonalNaive(season_length)
+    newest = Windows(panel, 2 * m, 1).newest().flatten(0, 1).double().numpy()
+    k = np.arange(h) % m
+    made = (newest[:, m + k] + newest[:, k]) / 2
+    for r in np.flatnonzero(np.isnan(newest).any(axis=1)).tolist():
+        y = panel.row(r)
+        last, before = again.forecast(y, h), y[:-m]
+        second = last if np.isnan(before).all() else again.forecast(before, h)
+        made[r] = (last + second) / 2
+    return made
+
+
+def limits(panel: Panel, context_length: int, negative: bool) -> tuple[Floats, Floats]:
+    """Return the range [rows, 1] of each row's newest window, widened by itself on either side.
+
+    The range of the whole series, where that window has no value. An unstable autoregression, or
+    a logarithm taken back, may not run off. Not below 0 unless values may be `negative`.
+    """
+    w = Windows(panel, context_length, 1).newest().flatten(0, 1).numpy()
+    low, high = (
+        np.where(np.isnan(newest), whole, newest)[:, None]
+        for newest, whole in (
+            (extreme.reduce(w, axis=1), panel.extreme(extreme)) for extreme in (np.fmin, np.fmax)
+        )
+    )
+    lowest = -np.inf if negative else 0.0
+    return np.maximum(2 * low - high, lowest), 2 * high - low

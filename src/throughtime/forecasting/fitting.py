@@ -1,0 +1,86 @@
+"""From a design and a panel to a model: how many updates, and the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from throughtime.forecasting.channels import Channels
+from throughtime.forecasting.companions import fit_linear
+from throughtime.forecasting.design import Design, threads
+from throughtime.forecasting.examples import SpreadExamples
+from throughtime.forecasting.model import Model
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.preprogramming import preprogram
+from throughtime.nn import Ensemble
+from throughtime.training import History, Observer, Trainer
+from throughtime.training.examples import Some
+
+Floats = npt.NDArray[np.float64]
+
+MOST_VALIDATED = 2**12  # windows, at each look
+LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
+
+
+def fit(
+    panel: Panel, design: Design, updates: int, observers: Sequence[Observer], name: str
+) -> tuple[Model, History]:
+    """Fit all paths to everything in the panel, the nets with a given number of updates."""
+    training = replace(design.training, max_updates=updates, patience=None)
+    channels = Channels.of(panel, design.calendar)
+    linear, network = fit_linear(panel, design), design.network(channels.sizes)
+    examples = design.examples(panel, channels)
+    with threads(design):
+        explained = _preprogrammed(network, design, linear, examples, observers)
+        trainer = Trainer(network, design.loss, training, observers)
+        history = whole(trainer.fit(examples, name=name))
+    return Model(design, linear, network.eval(), channels, explained), history
+
+
+def count_updates(
+    panel: Panel, design: Design, observers: Sequence[Observer], name: str
+) -> tuple[int, History]:
+    """Return how many updates are enough, found by early stopping on the latest fifth.
+
+    The windows whose targets lie in the last fifth of every series validate (4,096 of them at most,
+    spread evenly), the earlier ones are learned from; the number at which the validation loss was least is what later fits will make.
+    """
+    examples = design.examples(panel)
+    n_validation = max(1, int(panel.lengths.max()) // 5)
+    train, validation = examples.split(n_validation)
+    if len(validation) == 0:
+        history = History()
+        history.reason = "too few rows for a validation part"
+        return max(1, design.training.max_updates // 4), history
+    network, linear = design.network(train.parts[0].channels.sizes), None
+    if design.preprogram == "linear":  # of what is known before the validation part
+        linear = fit_linear(panel.cut(n_validation + design.h - 1), design)
+    with threads(design):
+        _preprogrammed(network, design, linear, train, observers)
+        trainer = Trainer(network, design.loss, design.training, observers)
+        history = whole(trainer.fit(train, Some(validation, MOST_VALIDATED), name=name))
+    least = min(LEAST_UPDATES, design.training.max_updates)
+    return max(history.best_index or 0, least), history
+
+
+def _preprogrammed(
+    network: Ensemble,
+    design: Design,
+    linear: Floats | None,
+    examples: SpreadExamples,
+    observers: Sequence[Observer],
+) -> float | None:
+    if design.preprogram is None:
+        return None
+    plain = replace(design.training, patience=None, penalties=())
+    return preprogram(network, design.preprogram, linear, examples, plain, observers)
+
+
+def whole(history: History) -> History:
+    """Return a history that was not broken off; training alone would end as if it were done."""
+    if history.reason == "interrupted":
+        raise KeyboardInterrupt
+    return history

@@ -1,0 +1,115 @@
+"""What the trained nets say of the end of every series, in the units of the series.
+
+Member e on scale k reads the newest window and says parameters of z (`decoders/`, `nn.heads`), which
+are rescaled to u = location + size z and go back through the scale, y = f_k^-1(u). A scale is
+monotone, so that a quantile of u becomes that of y. Quantiles of several members are averaged, level
+by level (Vincent 1912; Ratcliff 1979): the average of forecasts that are alike is like them, where
+their mixture would be wider than each. Paths are pooled: each member draws its share of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from throughtime.forecasting.channels import Channels
+from throughtime.forecasting.decoders import DECODERS, Recursive
+from throughtime.forecasting.decoders.decoder import Inputs, Window
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.transforms import Scale
+from throughtime.nn import Ensemble
+from throughtime.nn.heads import ValueHead
+
+Floats = npt.NDArray[np.float64]
+
+PATHS = 200  # drawn for a forecast that is made of paths
+
+
+@dataclass(frozen=True, eq=False)
+class Nets:
+    """The trained nets, and what they read beside the targets."""
+
+    design: Design
+    network: Ensemble
+    channels: Channels
+
+    def examples(self, panel: Panel) -> SpreadExamples:
+        """Return the windows of a panel that has the channels of the fitted one."""
+        return self.design.examples(self.channels.check(panel), self.channels)
+
+    def points(self, parts: Sequence[ScaledWindows], h: int) -> Floats:
+        """Return a point forecast [scales, rows, h]."""
+        if self.design.decoder == "recursive":
+            return np.median(self.paths(parts, h), axis=0)[None]
+
+        def mean(head: ValueHead, params: Tensor) -> Tensor:
+            return head.point(params).mean(dim=0, keepdim=True)
+
+        return np.stack([_y(part, scale.invert(z))[0] for part, scale, z in self._say(parts, mean)])
+
+    def quantiles(self, parts: Sequence[ScaledWindows], h: int, levels: Sequence[float]) -> Floats:
+        """Return the quantiles [rows, h, Q] at rising levels inside (0, 1)."""
+        if self.design.decoder == "recursive":
+            return np.moveaxis(np.quantile(self.paths(parts, h), levels, axis=0), 0, -1)
+        q = torch.tensor(levels, dtype=torch.float64)
+
+        def each(head: ValueHead, params: Tensor) -> Tensor:
+            return head.quantile(params, q).movedim(-1, 1).mean(dim=0)  # [Q, B, M, h]
+
+        made = [_y(part, scale.invert(z)) for part, scale, z in self._say(parts, each)]
+        return np.moveaxis(np.mean(made, axis=0), 0, -1)
+
+    def paths(
+        self, parts: Sequence[ScaledWindows], h: int, n: int = PATHS, seed: int | None = None
+    ) -> Floats:
+        """Draw n paths [n, rows, h] of `decoder="recursive"`, which members share."""
+        design = self.design
+        generator = torch.Generator().manual_seed(design.training.seed if seed is None else seed)
+        drawn = []
+        for e in range(design.members):
+            share = n // design.members + (e < n % design.members)
+            part, net = parts[e % len(parts)], self.network.member(e).eval()
+            assert isinstance(net, Recursive)
+            window, scale = part.newest(ahead=h)
+            z = net.paths(window, design.base, share, h, generator)
+            drawn.append(_y(part, scale.invert(z)))
+        return np.concatenate(drawn)
+
+    def _say(
+        self, parts: Sequence[ScaledWindows], say: Callable[[ValueHead, Tensor], Tensor]
+    ) -> Iterator[tuple[ScaledWindows, Scale, Tensor]]:
+        """Yield for each scale what its members say [..., S, M, h] of z, `say` having joined them."""
+        members, K, h = self.design.members, len(parts), self.design.h
+        newest = [part.newest(ahead=h) for part in parts]
+        inputs = [self._inputs(window) for window, _ in newest]
+        params_E = self._called(stacked([inputs[e % K] for e in range(members)]))
+        head: Any = self.network.template.head
+        for k, (part, (window, scale)) in enumerate(zip(parts, newest, strict=True)):
+            if k < members:
+                r = say(head, params_E[k::K])
+                yield part, scale, r + self.design.base.ahead(window.z[..., : window.L], h)
+
+    def _inputs(self, window: Window) -> Inputs:
+        decoder = DECODERS[self.design.decoder]
+        return decoder.lay_out(window, self.channels.sizes, self.design.base)[0]
+
+    def _called(self, inputs: Inputs) -> Tensor:
+        """Return the parameters [E, S, M, h, P] that the nets say of the newest windows."""
+        with torch.no_grad():
+            params_E: Tensor = self.network(*((inputs,) if isinstance(inputs, Tensor) else inputs))
+        newest = params_E[:, :, -1] if self.design.decoder == "synced" else params_E
+        return newest.unflatten(2, (-1, self.design.h))
+
+
+@np.errstate(over="ignore")  # the limits of a forecast hold what overflows, too
+def _y(part: ScaledWindows, u: Tensor) -> Floats:
+    """Return u [..., S, M, h] in the units of the series, [..., rows, h]."""
+    return np.asarray(part.transform.inverse(u.flatten(-3, -2).double().numpy()))

@@ -1,0 +1,649 @@
+"""Scores of the forecasts in a table, by model and by series, horizon, origin or what one likes.
+
+A row is one place: series s, origin r (its `cutoff`), step k. Its losses l_srk are those of
+`metrics`, and a group g of rows is scored
+
+    averages        mean_s mean_r mean_k l_srk        mae, smape, pinball, coverage, interval_score
+    scaled          l_srk / c_sr first, then the same             mase, msis
+    roots           of the average of squares, taken last         rmse, rmsse
+    ratios          of averages, taken last                       owa
+    ratio of sums   2 sum mean_q l_srkq / sum |y_srk|             scaled_crps
+
+each mean over what of g exists: steps first, then origins, then series, so that every series
+counts the same however many of its steps and origins are in the table. c_sr is the mean error (its
+square for rmsse) of the seasonal naive forecast within what was known of series s at origin r.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+
+from throughtime._checks import positive_int, real
+from throughtime._errors import DataError, SettingError
+from throughtime.forecasting import metrics as losses
+from throughtime.forecasting.columns import dates, labels, numbers, series
+from throughtime.forecasting.frame import read_frame
+from throughtime.forecasting.frequency import Frequency, Stamps, show
+from throughtime.forecasting.panel import Floats, Ints, Panel
+from throughtime.forecasting.seasons import panel_season_length
+
+METRICS = (
+    "mae", "rmse", "smape", "mase", "rmsse", "owa",
+    "pinball", "scaled_crps", "coverage", "interval_score", "msis",
+)  # fmt: skip
+_SCALED = ("mase", "rmsse", "owa", "msis")
+_OF_QUANTILES = ("pinball", "scaled_crps", "coverage", "interval_score", "msis")
+_OF_INTERVALS = ("coverage", "interval_score", "msis")
+
+_END = re.compile(r"(.+)-(lo|hi|q)-(\d*\.?\d+)|(.+)-median")
+
+
+def evaluate(
+    data: Any,
+    train: Any = None,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    by: str | Sequence[str] = (),
+    models: str | Sequence[str] | None = None,
+    level: float | Sequence[float] | None = None,
+    season_length: int | None = None,
+    baseline: str = "SeasonalNaive",
+    target: str = "y",
+    freq: str | int | Frequency | None = None,
+) -> Any:
+    """Score the forecasts in a table; returns a row a group and model, a column a metric.
+
+    `data` (pandas, polars or pyarrow; the same kind comes back) is long, as `cross_validation`
+    returns it: `unique_id`, `ds`, `cutoff` (without it, one origin before the first date of each
+    series), `y`, and the models: `LSTM` is a point forecast, `LSTM-lo-80` and `LSTM-hi-80` are its
+    quantiles 0.1 and 0.9, and so are `LSTM-q-0.1` and `LSTM-q-0.9`; `LSTM-median` is the quantile
+    0.5. Quantiles q and 1 - q are the ends of an interval, however they are called. Every other
+    column is taken for a model, unless `models` names them or `by` takes it.
+
+    - `by`: `"unique_id"`, `"cutoff"`, `"horizon"` (1 to h, the steps from the cutoff; missing rows
+      count), another column, or several; one group without.
+    - `metrics`: names among `METRICS`; all that the table allows without.
+    - `level`: judge only these intervals in per cent, and only their ends as quantiles.
+    - `train`: the past (a table `unique_id, ds, y`, or a `Panel`), for mase, rmsse, msis and owa;
+      rows after a cutoff do not count at it.
+    - `season_length`: of the naive forecast that scales them; without, as the forecaster finds it
+      (`panel_season_length`). M4 has 1 yearly and weekly, 24 hourly.
+    - `baseline`: the model that owa compares with, over the places that both forecast; M4's is
+      Naive2.
+    - `freq`: the step between dates, found from them where None.
+
+    Means go over steps, then origins, then series; roots and ratios come last (see the module). So
+    rmse over several series is not the mean of theirs: ask `by="unique_id"` and average for that.
+    scaled_crps is 2 sum mean_q pinball_q / sum |y| over the group, GluonTS's
+    `mean_weighted_sum_quantile_loss`; smape is in per cent, 200 |y - f| / (|y| + |f|), coverage in
+    fractions. NaN in `y` or a forecast leaves that place out, NaN at one quantile leaves it out of
+    all that is made of quantiles, and a series whose naive error is 0 or unknown is left out of
+    what is scaled: `n` counts the values that point forecasts were scored on, `n_quantiles` and
+    `n_scaled` those that stayed for the others.
+
+    Raises `DataError` for what is missing in or wrong with a table, `SettingError` for an argument.
+
+    >>> import pyarrow as pa
+    >>> past = pa.table({"ds": [1, 2, 3], "y": [1.0, 2.0, 4.0]})
+    >>> made = {"y": [5.0, 6.0], "LSTM": [4.0, 4.0], "Naive": [4.0, 4.0]}
+    >>> table = evaluate(pa.table({"ds": [4, 5]} | made), past, baseline="Naive", season_length=1)
+    >>> table.select(["model", "mae", "mase", "owa", "n"]).to_pylist()[0]
+    {'model': 'LSTM', 'mae': 1.5, 'mase': 1.0, 'owa': 1.0, 'n': 2}
+    """
+    table = _table(data, target)
+    by = (by,) if isinstance(by, str) else tuple(by)
+    columns = _Columns.of(table, target, by, models, level)
+    panel = None if train is None else _panel(train, target, freq)
+    chosen = _chosen(metrics, columns, panel is not None, baseline)
+
+    places = _Places.of(table, panel)
+    horizon = places.horizon(panel, freq) if "horizon" in by else None
+    groups = _groups(table, by, places, horizon)
+    scales = None
+    if panel is not None and set(chosen) & set(_SCALED):
+        season = panel_season_length(panel) if season_length is None else season_length
+        scales = _scales(places, panel, positive_int("season_length", season))
+    scorer = _Scorer(table, columns.numbers(table, target), groups, scales, chosen, columns)
+    scored = [scorer.scores(model, baseline) for model in columns.models]
+    return _like(table, by, groups, horizon, columns.models, scored)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The models of a table: their points, and their quantiles as columns by q."""
+
+    models: tuple[str, ...]
+    points: frozenset[str]
+    quantiles: Mapping[str, Mapping[float, str]]
+
+    @classmethod
+    def of(
+        cls,
+        table: nw.DataFrame[Any],
+        target: str,
+        by: Sequence[str],
+        models: str | Sequence[str] | None,
+        level: float | Sequence[float] | None,
+    ) -> _Columns:
+        others = {"unique_id", "ds", "cutoff", "horizon", target, *by}
+        found: dict[str, dict[float, str]] = {}
+        points = set()
+        for name in table.columns:
+            if name in others:
+                continue
+            model, quantile = _named(name)
+            known = found.setdefault(model, {})
+            if quantile is None:
+                points.add(name)
+            elif known.setdefault(quantile, name) != name:
+                raise DataError(
+                    f"one column for the quantile {quantile:g} of {model!r}",
+                    f"{known[quantile]!r} and {name!r}",
+                    "leave one of them out",
+                )
+        if not found:
+            raise DataError(
+                "a column of forecasts, such as 'LSTM'",
+                ", ".join(map(repr, table.columns)),
+                "add the forecasts beside the values",
+            )
+        kept = tuple(found) if models is None else _among("models", models, found)
+        levels = None if level is None else _levels(level, [found[model] for model in kept])
+        ends = None if levels is None else {q for lv in levels for q in _ends(lv)}
+        quantiles = {
+            model: {q: named[q] for q in sorted(named) if ends is None or q in ends}
+            for model, named in found.items()
+        }
+        return cls(kept, frozenset(points), quantiles)
+
+    @property
+    def all_quantiles(self) -> list[float]:
+        return sorted({q for model in self.models for q in self.quantiles[model]})
+
+    @property
+    def levels(self) -> list[float]:
+        """The levels, in per cent, of which some model has both ends."""
+        return sorted({lv for model in self.models for lv in _intervals(self.quantiles[model])})
+
+    def numbers(self, table: nw.DataFrame[Any], name: str) -> Floats:
+        """Return a column of values or forecasts; `DataError` for text in it."""
+        try:
+            return numbers(table[name], _row)
+        except DataError as error:
+            raise DataError(
+                error.expected,
+                error.found,
+                f"{error.remedy}, or name the columns to score with models=",
+            ) from None
+
+
+def _named(name: str) -> tuple[str, float | None]:
+    """Return the model that a column belongs to, and its quantile, None for the point forecast.
+
+    >>> _named("LSTM"), _named("LSTM-hi-80"), _named("LSTM-q-0.25")
+    (('LSTM', None), ('LSTM', 0.9), ('LSTM', 0.25))
+    """
+    parts = _END.fullmatch(name)
+    if parts is None:
+        return name, None
+    model, end, number, with_median = parts.groups()
+    if with_median:
+        return with_median, 0.5
+    if end == "q":
+        if not 0 < float(number) < 1:
+            raise DataError("a quantile between 0 and 1", f"a column {name!r}", "rename it")
+        return model, round(float(number), 10)
+    if not 0 < float(number) < 100:
+        raise DataError("a level between 0 and 100", f"a column {name!r}", "rename it")
+    return model, _ends(float(number))[end == "hi"]
+
+
+def _ends(level: float) -> tuple[float, float]:
+    """Return the two quantiles between which `level` per cent lie."""
+    return round((100 - level) / 200, 10), round((100 + level) / 200, 10)
+
+
+def _intervals(quantiles: Iterable[float]) -> dict[float, tuple[float, float]]:
+    """Return the levels in per cent of which both ends are there, with these."""
+    there = set(quantiles)
+    levels = [round(100 - 200 * q, 8) for q in sorted(there, reverse=True) if q < 0.5]
+    return {level: _ends(level) for level in levels if _ends(level)[1] in there}
+
+
+def _levels(
+    level: float | Sequence[float], quantiles: Sequence[Mapping[float, str]]
+) -> tuple[float, ...]:
+    asked = tuple(level) if isinstance(level, Iterable) else (level,)
+    there = sorted({each for model in quantiles for each in _intervals(model)})
+    for each in asked:
+        if real("level", each, above=0, below=100) not in there:
+            raise SettingError(
+                f"a level that the table has ({', '.join(f'{lv:g}' for lv in there) or 'none'})",
+                repr(each),
+                f"add the columns MODEL-lo-{each:g} and MODEL-hi-{each:g}, or leave it out",
+            )
+    return asked
+
+
+def _among(name: str, given: str | Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Return `given` as a tuple; refuse what is not known, with what is spelt like it."""
+    names, known = ((given,) if isinstance(given, str) else tuple(given)), list(known)
+    for each in names:
+        if each not in known:
+            close = difflib.get_close_matches(str(each).lower(), known, n=1) or (
+                difflib.get_close_matches(str(each), known, n=1)
+            )
+            raise SettingError(
+                f"{name} among {', '.join(known)}",
+                repr(each),
+                f"did you mean {close[0]!r}?" if close else "choose among them",
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _chosen(
+    metrics: str | Sequence[str] | None, columns: _Columns, has_train: bool, baseline: str
+) -> tuple[str, ...]:
+    """Return the metrics to compute: those asked for, or all that the tables allow."""
+    lacking = {
+        "no past": () if has_train else _SCALED,
+        "no quantiles": () if columns.all_quantiles else _OF_QUANTILES,
+        "no intervals": () if columns.levels else _OF_INTERVALS,
+        "no baseline": () if baseline in columns.points else ("owa",),
+    }
+    if metrics is None:
+        return tuple(m for m in METRICS if not any(m in without for without in lacking.values()))
+    chosen = _among("metrics", metrics, METRICS)
+    for metric in chosen:
+        if metric in lacking["no past"]:
+            raise SettingError(
+                f"the past of the series, which {metric} is scaled by",
+                "none",
+                "pass train= with a table unique_id, ds, y",
+            )
+        if metric in lacking["no quantiles"] or metric in lacking["no intervals"]:
+            raise DataError(
+                f"columns such as MODEL-lo-80 and MODEL-hi-80 for {metric}",
+                f"the models {', '.join(columns.models)} without any",
+                "forecast with level=[80]",
+            )
+        if metric in lacking["no baseline"]:
+            _among("baseline", baseline, sorted(columns.points))
+    return chosen
+
+
+def _table(data: Any, target: str) -> nw.DataFrame[Any]:
+    try:
+        table: nw.DataFrame[Any] = nw.from_native(data, eager_only=True)
+    except TypeError:
+        raise DataError(
+            "a pandas, polars or pyarrow table of forecasts",
+            type(data).__name__,
+            "call .collect() on it first"
+            if hasattr(data, "collect")
+            else "pass what cross_validation returns",
+        ) from None
+    missing = [name for name in ("ds", target) if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"a table with columns 'ds' and {target!r}",
+            ", ".join(map(repr, table.columns)) or "no columns",
+            f"add {' and '.join(map(repr, missing))}",
+        )
+    if len(table) == 0:
+        raise DataError("a table with rows", "none", "pass forecasts and values")
+    return table
+
+
+def _panel(train: Any, target: str, freq: str | int | Frequency | None) -> Panel:
+    if target != "y" and not isinstance(train, Panel):
+        past = _table(train, target)
+        kept = [name for name in ("unique_id", "ds", target) if name in past.columns]
+        train = past.select(kept).rename({target: "y"}).to_native()
+    return read_frame(train, freq)
+
+
+def _row(i: int) -> str:
+    return f"row {i}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where each row lies: its series, its origin among all (series, cutoff), its date.
+
+    `first` is a row of each origin; `until` its cutoff, or the first date where there is none.
+    """
+
+    ids: tuple[Any, ...]
+    series: Ints
+    ds: Stamps
+    origin: Ints
+    first: Ints
+    until: Stamps
+    has_cutoff: bool
+
+    @classmethod
+    def of(cls, table: nw.DataFrame[Any], panel: Panel | None) -> _Places:
+        """Read ids, dates and cutoffs of a table; `DataError` where they do not fit together."""
+        has_cutoff = "cutoff" in table.columns
+        codes, ids = np.zeros(len(table), dtype=np.int64), ("series",)
+        if "unique_id" in table.columns:
+            codes, ids = labels(table["unique_id"], _row)
+        ds, *cutoffs = _stamps(table, ["ds", "cutoff"] if has_cutoff else ["ds"], panel)
+        if not has_cutoff:
+            order = np.lexsort((ds, codes))
+            _, at = np.unique(codes[order], return_index=True)
+            return cls(ids, codes, ds, codes, order[at], ds[order[at]], False)
+        [cutoff] = cutoffs
+        early = np.flatnonzero(ds <= cutoff)
+        if len(early):
+            raise DataError(
+                "dates after the cutoff of their row",
+                f"{show(ds[early[0]])} with cutoff {show(cutoff[early[0]])} in {_row(early[0])}",
+                "make cutoff the last date that the forecast knew",
+            )
+        origins, number = np.unique(cutoff, return_inverse=True)
+        _, first, origin = np.unique(
+            codes * len(origins) + number, return_index=True, return_inverse=True
+        )
+        return cls(ids, codes, ds, origin, first, cutoff[first], True)
+
+    def horizon(self, panel: Panel | None, freq: str | int | Frequency | None) -> Ints:
+        """Return how many steps after its cutoff each row lies, 1 for the next."""
+        until = self.until[self.origin]
+        if not self.has_cutoff and (self.ds == until).all():
+            return np.ones(len(self.ds), dtype=np.int64)
+        if freq is not None:
+            step = Frequency.parse(freq)
+        else:
+            step = self._frequency() if panel is None else panel.frequency
+        k, on_grid = step.locate(until, self.ds)
+        if not on_grid.all():
+            i = int(np.argmin(on_grid))
+            raise step.off_grid(until[i], self.ds[i], f" in {_row(i)}")
+        return k + (not self.has_cutoff)
+
+    def _frequency(self) -> Frequency:
+        """Return the step between the dates of the origins, their cutoffs among them."""
+        origin, ds = self.origin, self.ds
+        if self.has_cutoff:
+            origin = np.concatenate([origin, np.arange(len(self.first))])
+            ds = np.concatenate([ds, self.until])
+        order = np.lexsort((ds, origin))
+        return Frequency.infer(ds[order], np.concatenate([[0], np.cumsum(np.bincount(origin))]))
+
+    def known(self, panel: Panel) -> tuple[Ints, Ints]:
+        """Return each origin's series in `panel` (-1 for none) and how many steps it knew."""
+        at = {unique_id: i for i, unique_id in enumerate(panel.ids)}
+        s = np.array([at.get(unique_id, -1) for unique_id in self.ids])[self.series[self.first]]
+        starts, until = panel.starts[s], self.until
+        k = panel.frequency.locate(starts, until)[0]
+        reached = panel.frequency.at(starts, k)
+        past = reached <= until if self.has_cutoff else reached < until
+        return s, np.clip(k + past, 0, panel.lengths[s])
+
+
+def _stamps(table: nw.DataFrame[Any], names: Sequence[str], panel: Panel | None) -> list[Stamps]:
+    """Return columns of dates as stamps, all of them and those of `panel` by the same clock."""
+    columns = [table[name] for name in names]
+    read = [dates(column, _row) for column in columns]
+    clocks = {kind.clock for _, kind in read} | ({panel.dates.clock} if panel else set())
+    if len(clocks) > 1:  # zoned, and only some share their time of day: all in UTC
+        read = [
+            dates(column.dt.convert_time_zone("UTC").dt.replace_time_zone(None), _row)
+            if kind.zone
+            else (ds, kind)
+            for column, (ds, kind) in zip(columns, read, strict=True)
+        ]
+    found = [ds for ds, _ in read]
+    kinds = {ds.dtype.kind for ds in (*found, *([panel.starts] if panel else []))}
+    if len(kinds) > 1:
+        raise DataError(
+            f"dates of one kind in {', '.join(names)} and train",
+            "both dates and integers",
+            "give them all one type",
+        )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    """Which group each row belongs to, and the cells within: row -> origin -> series -> group.
+
+    `rows` is a row of each group, in the groups' order.
+    """
+
+    rows: Ints
+    owners: tuple[Ints, Ints, Ints]
+    of_row: Ints
+
+    def mean(self, values: Floats) -> Floats:
+        """Return the mean of each group over steps, then origins, then series."""
+        for owner in self.owners:
+            there = ~np.isnan(values)
+            total, count = _sums(owner, there, values), _sums(owner, there)
+            values = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        return values
+
+    def sum(self, values: Floats) -> Floats:
+        """Return the sum of each group over all its rows."""
+        return _sums(self.of_row, ~np.isnan(values), values)
+
+    def count(self, values: Floats) -> Ints:
+        """Return how many values of each group there are."""
+        return _sums(self.of_row, ~np.isnan(values)).astype(np.int64)
+
+
+def _sums(owner: Ints, there: npt.NDArray[np.bool_], values: Floats | None = None) -> Floats:
+    weights = None if values is None else values[there]
+    return np.bincount(owner[there], weights, minlength=owner.max() + 1).astype(np.float64)
+
+
+def _groups(
+    table: nw.DataFrame[Any], by: Sequence[str], places: _Places, horizon: Ints | None
+) -> _Groups:
+    codes = np.zeros(len(table), dtype=np.int64)
+    whole = codes  # the groups without the horizon, in which a date may be there once
+    for name in by:
+        if name == "horizon" and horizon is not None:
+            codes = _crossed(codes, horizon)
+            continue
+        if name not in table.columns:
+            _among("by", name, ["horizon", *table.columns])
+        own = places.series if name == "unique_id" else _codes(table, name, places)
+        codes, whole = _crossed(codes, own), _crossed(whole, own)
+    _one_row_a_date(_crossed(whole, places.origin), places)
+    _, rows, group = np.unique(codes, return_index=True, return_inverse=True)
+    _, at, in_series = np.unique(
+        _crossed(group, places.series), return_index=True, return_inverse=True
+    )
+    _, cell_at, cell = np.unique(
+        _crossed(in_series, places.origin), return_index=True, return_inverse=True
+    )
+    return _Groups(rows, (cell, in_series[cell_at], group[at]), group)
+
+
+def _codes(table: nw.DataFrame[Any], name: str, places: _Places) -> Ints:
+    if name == "cutoff":
+        return np.unique(places.until, return_inverse=True)[1][places.origin]
+    return labels(table[name], _row)[0]
+
+
+def _crossed(codes: Ints, others: Ints) -> Ints:
+    """Return a number for each pair, in the order of the pairs."""
+    pairs = codes * (others.max() + 1) + others
+    return np.unique(pairs, return_inverse=True)[1]
+
+
+def _one_row_a_date(origin: Ints, places: _Places) -> None:
+    order = np.lexsort((places.ds, origin))
+    same = np.diff(origin[order]) == 0
+    same &= places.ds[order][1:] == places.ds[order][:-1]
+    if same.any():
+        i, j = order[np.argmax(same) + np.arange(2)]
+        raise DataError(
+            "one row a date for each series and cutoff",
+            f"{show(places.ds[i])} of series {places.ids[places.series[i]]!r} "
+            f"in both {_row(i)} and {_row(j)}",
+            "remove one, or name series and origins in columns unique_id and cutoff",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scales:
+    """Errors of the seasonal naive forecast in the past of each row; NaN where 0 or unknown."""
+
+    absolute: Floats
+    squared: Floats
+
+
+def _scales(places: _Places, panel: Panel, season: int) -> _Scales:
+    """Return mean |y_t - y_{t-m}| and mean (y_t - y_{t-m})^2 over what each row's origin knew."""
+    s, known = places.known(panel)
+    if not ((s >= 0) & (known > 0)).any():
+        lacking = "rows before the cutoffs" if (s >= 0).any() else "the series of the table"
+        raise DataError(
+            f"{lacking} in train",
+            f"series such as {panel.ids[0]!r} from {show(panel.starts[0])}",
+            "pass the values that the forecasts were made from, dates and names as in the table",
+        )
+    start, n = panel.offsets[s], np.where(s >= 0, known - season, 0)
+    ahead, behind = panel.y[season:], panel.y[:-season]
+
+    def mean_past(loss: Floats) -> Floats:
+        means = np.full(len(s), np.nan)
+        if (some := n > 0).any():
+            there = np.append(~np.isnan(loss), False)
+            edges = np.stack([start[some], (start + n)[some]], axis=1).ravel()
+            total = np.add.reduceat(np.where(there, np.append(loss, 0.0), 0.0), edges)[::2]
+            count = np.add.reduceat(there.astype(np.int64), edges)[::2]
+            means[some] = losses.ratio(total, count)
+        return np.where(means > 0, means, np.nan)[places.origin]
+
+    return _Scales(
+        mean_past(losses.absolute_error(ahead, behind)),
+        mean_past(losses.squared_error(ahead, behind)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scorer:
+    """The metrics of one model after the other, each an array [groups]."""
+
+    table: nw.DataFrame[Any]
+    y: Floats
+    groups: _Groups
+    scales: _Scales | None
+    chosen: tuple[str, ...]
+    columns: _Columns
+
+    def scores(self, model: str, baseline: str) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of the answer for one model, in their order."""
+        point = self._point(model)
+        found = self._of_points(point)
+        if "owa" in self.chosen:
+            found["owa"] = self._owa(point, self._point(baseline))
+        counts = {"n": self.groups.count(self.y - point)}
+        if set(self.chosen) & set(_OF_QUANTILES):
+            found_too, counts["n_quantiles"] = self._of_quantiles(model)
+            found |= found_too
+        if self.scales is not None:
+            counts["n_scaled"] = self.groups.count((self.y - point) / self.scales.absolute)
+        nothing = np.full(len(self.groups.rows), np.nan)
+        return {name: found.get(name, nothing) for name in self.names} | counts
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics with the quantile or level that they are of: `mae`, `coverage-80`."""
+        names = []
+        for metric in self.chosen:
+            if metric == "pinball":
+                names += [f"pinball-{q:g}" for q in self.columns.all_quantiles]
+            elif metric in _OF_INTERVALS:
+                names += [f"{metric}-{level:g}" for level in self.columns.levels]
+            else:
+                names.append(metric)
+        return names
+
+    def _point(self, model: str) -> Floats:
+        if model not in self.columns.points:
+            return np.full(len(self.y), np.nan)
+        return self.columns.numbers(self.table, model)
+
+    def _of_points(self, f: Floats) -> dict[str, Floats]:
+        mean, y = self.groups.mean, self.y
+        found = {
+            "mae": mean(losses.absolute_error(y, f)),
+            "rmse": np.sqrt(mean(losses.squared_error(y, f))),
+            "smape": mean(losses.symmetric_error(y, f)),
+        }
+        if self.scales is not None:
+            found["mase"] = mean(losses.absolute_error(y, f) / self.scales.absolute)
+            found["rmsse"] = np.sqrt(mean(losses.squared_error(y, f) / self.scales.squared))
+        return found
+
+    def _owa(self, f: Floats, reference: Floats) -> Floats:
+        """Return M4's overall weighted average over the places that both forecast."""
+        assert self.scales is not None
+        mean, scale, parts = self.groups.mean, self.scales.absolute, []
+        y = np.where(np.isnan(f) | np.isnan(reference), np.nan, self.y)
+        for each in (f, reference):
+            parts.append(mean(losses.symmetric_error(y, each)))
+            parts.append(mean(losses.absolute_error(y, each) / scale))
+        return losses.owa(*parts)
+
+    def _of_quantiles(self, model: str) -> tuple[dict[str, Floats], Ints]:
+        """Return what is made of quantiles, over the places that have all of them."""
+        mean, named = self.groups.mean, self.columns.quantiles[model]
+        at = {q: self.columns.numbers(self.table, name) for q, name in named.items()}
+        if not at:
+            return {}, np.zeros(len(self.groups.rows), dtype=np.int64)
+        y = np.where(np.any([np.isnan(f) for f in at.values()], axis=0), np.nan, self.y)
+        found, total = {}, np.zeros(len(y))
+        for q, f in at.items():
+            loss = losses.quantile_loss(y, f, q)
+            found[f"pinball-{q:g}"] = mean(loss)
+            total += loss
+        size = self.groups.sum(np.abs(y))
+        found["scaled_crps"] = losses.ratio(2 * self.groups.sum(total / len(at)), size)
+        for level, (lo, hi) in _intervals(at).items():
+            score = losses.interval_loss(y, at[lo], at[hi], level)
+            found[f"coverage-{level:g}"] = mean(losses.inside(y, at[lo], at[hi]))
+            found[f"interval_score-{level:g}"] = mean(score)
+            if self.scales is not None:
+                found[f"msis-{level:g}"] = mean(score / self.scales.absolute)
+        return found, self.groups.count(y)
+
+
+def _like(
+    table: nw.DataFrame[Any],
+    by: Sequence[str],
+    groups: _Groups,
+    horizon: Ints | None,
+    models: Sequence[str],
+    scored: Sequence[Mapping[str, npt.NDArray[Any]]],
+) -> Any:
+    """Return the scores as a table of the kind that came in, the models of a group together."""
+    rows = np.repeat(groups.rows, len(models))
+    backend = table.implementation
+    made: dict[str, nw.Series[Any]] = {}
+    for name in by:
+        if name == "horizon" and horizon is not None:
+            made[name] = series(horizon[rows], backend)
+        else:
+            column = table[name]
+            made[name] = nw.maybe_reset_index(column[rows.tolist()])
+    made["model"] = series(list(models) * len(groups.rows), backend)
+    for name in scored[0]:
+        made[name] = series(np.stack([each[name] for each in scored], axis=1).ravel(), backend)
+    return nw.from_dict(
+        {name: column.to_native() for name, column in made.items()}, backend=backend
+    ).to_native()

@@ -25,11 +25,12 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from throughtime._checks import positive_int, real
 from throughtime._errors import DataError, SettingError
 from throughtime.forecasting import metrics as losses
-from throughtime.forecasting.columns import dates, labels, numbers, series
+from throughtime.forecasting.columns import arrow, dates, labels, numbers, series
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency, Stamps, show
 from throughtime.forecasting.panel import Floats, Ints, Panel
@@ -99,7 +100,8 @@ def evaluate(
     {'model': 'LSTM', 'mae': 1.5, 'mase': 1.0, 'owa': 1.0, 'n': 2}
     """
     table = _table(data, target)
-    by = (by,) if isinstance(by, str) else tuple(by)
+    own = {"model", "n", "n_quantiles", "n_scaled", *METRICS}  # columns of the answer
+    by = _among("by", by, ["horizon", *(name for name in table.columns if name not in own)])
     columns = _Columns.of(table, target, by, models, level)
     panel = None if train is None else _panel(train, target, freq)
     chosen = _chosen(metrics, columns, panel is not None, baseline)
@@ -393,17 +395,11 @@ class _Places:
 
 def _stamps(table: nw.DataFrame[Any], names: Sequence[str], panel: Panel | None) -> list[Stamps]:
     """Return columns of dates as stamps, all of them and those of `panel` by the same clock."""
-    columns = [table[name] for name in names]
-    read = [dates(column, _row) for column in columns]
-    clocks = {kind.clock for _, kind in read} | ({panel.dates.clock} if panel else set())
-    if len(clocks) > 1:  # zoned, and only some share their time of day: all in UTC
-        read = [
-            dates(column.dt.convert_time_zone("UTC").dt.replace_time_zone(None), _row)
-            if kind.zone
-            else (ds, kind)
-            for column, (ds, kind) in zip(columns, read, strict=True)
-        ]
+    read = [dates(table[name], _row) for name in names]
     found = [ds for ds, _ in read]
+    clocks = {kind.clock for _, kind in read} | ({panel.dates.clock} if panel else set())
+    if len(clocks) > 1 and all(kind.zone for _, kind in read):
+        found = [_in_utc(table[name]) for name in names]  # only some share their time of day
     kinds = {ds.dtype.kind for ds in (*found, *([panel.starts] if panel else []))}
     if len(kinds) > 1:
         raise DataError(
@@ -412,6 +408,11 @@ def _stamps(table: nw.DataFrame[Any], names: Sequence[str], panel: Panel | None)
             "give them all one type",
         )
     return found
+
+
+def _in_utc(zoned: nw.Series[Any]) -> Stamps:
+    instants = arrow(zoned, _row).cast(pa.timestamp("us"), safe=False)
+    return np.asarray(instants.to_numpy(zero_copy_only=False), dtype="datetime64[us]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -456,8 +457,6 @@ def _groups(
         if name == "horizon" and horizon is not None:
             codes = _crossed(codes, horizon)
             continue
-        if name not in table.columns:
-            _among("by", name, ["horizon", *table.columns])
         own = places.series if name == "unique_id" else _codes(table, name, places)
         codes, whole = _crossed(codes, own), _crossed(whole, own)
     _one_row_a_date(_crossed(whole, places.origin), places)

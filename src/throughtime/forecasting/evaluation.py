@@ -16,24 +16,28 @@ square for rmsse) of the seasonal naive forecast within what was known of series
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from throughtime._checks import positive_int, real
+from throughtime._checks import positive_int
 from throughtime._errors import DataError, SettingError
 from throughtime.forecasting import metrics as losses
-from throughtime.forecasting.columns import arrow, dates, labels, numbers, series
+from throughtime.forecasting.columns import labels, series
+from throughtime.forecasting.forecast_columns import (
+    ForecastColumns,
+    among,
+    intervals_of,
+    row_name,
+)
 from throughtime.forecasting.frame import read_frame
-from throughtime.forecasting.frequency import Frequency, Stamps, show
+from throughtime.forecasting.frequency import Frequency, show
 from throughtime.forecasting.panel import Floats, Ints, Panel
+from throughtime.forecasting.places import Places, Scales, naive_scales
 from throughtime.forecasting.seasons import panel_season_length
 
 METRICS = (
@@ -43,8 +47,6 @@ METRICS = (
 _SCALED = ("mase", "rmsse", "owa", "msis")
 _OF_QUANTILES = ("pinball", "scaled_crps", "coverage", "interval_score", "msis")
 _OF_INTERVALS = ("coverage", "interval_score", "msis")
-
-_END = re.compile(r"(.+)-(lo|hi|q)-(\d*\.?\d+)|(.+)-median")
 
 
 def evaluate(
@@ -101,158 +103,25 @@ def evaluate(
     """
     table = _table(data, target)
     own = {"model", "n", "n_quantiles", "n_scaled", *METRICS}  # columns of the answer
-    by = _among("by", by, ["horizon", *(name for name in table.columns if name not in own)])
-    columns = _Columns.of(table, target, by, models, level)
+    by = among("by", by, ["horizon", *(name for name in table.columns if name not in own)])
+    columns = ForecastColumns.of(table, target, by, models, level)
     panel = None if train is None else _panel(train, target, freq)
     chosen = _chosen(metrics, columns, panel is not None, baseline)
 
-    places = _Places.of(table, panel)
+    places = Places.of(table, panel)
     horizon = places.horizon(panel, freq) if "horizon" in by else None
     groups = _groups(table, by, places, horizon)
     scales = None
     if panel is not None and set(chosen) & set(_SCALED):
         season = panel_season_length(panel) if season_length is None else season_length
-        scales = _scales(places, panel, positive_int("season_length", season))
+        scales = naive_scales(places, panel, positive_int("season_length", season))
     scorer = _Scorer(table, columns.numbers(table, target), groups, scales, chosen, columns)
     scored = [scorer.scores(model, baseline) for model in columns.models]
     return _like(table, by, groups, horizon, columns.models, scored)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """The models of a table: their points, and their quantiles as columns by q."""
-
-    models: tuple[str, ...]
-    points: frozenset[str]
-    quantiles: Mapping[str, Mapping[float, str]]
-
-    @classmethod
-    def of(
-        cls,
-        table: nw.DataFrame[Any],
-        target: str,
-        by: Sequence[str],
-        models: str | Sequence[str] | None,
-        level: float | Sequence[float] | None,
-    ) -> _Columns:
-        others = {"unique_id", "ds", "cutoff", "horizon", target, *by}
-        found: dict[str, dict[float, str]] = {}
-        points = set()
-        for name in table.columns:
-            if name in others:
-                continue
-            model, quantile = _named(name)
-            known = found.setdefault(model, {})
-            if quantile is None:
-                points.add(name)
-            elif known.setdefault(quantile, name) != name:
-                raise DataError(
-                    f"one column for the quantile {quantile:g} of {model!r}",
-                    f"{known[quantile]!r} and {name!r}",
-                    "leave one of them out",
-                )
-        if not found:
-            raise DataError(
-                "a column of forecasts, such as 'LSTM'",
-                ", ".join(map(repr, table.columns)),
-                "add the forecasts beside the values",
-            )
-        kept = tuple(found) if models is None else _among("models", models, found)
-        levels = None if level is None else _levels(level, [found[model] for model in kept])
-        ends = None if levels is None else {q for lv in levels for q in _ends(lv)}
-        quantiles = {
-            model: {q: named[q] for q in sorted(named) if ends is None or q in ends}
-            for model, named in found.items()
-        }
-        return cls(kept, frozenset(points), quantiles)
-
-    @property
-    def all_quantiles(self) -> list[float]:
-        return sorted({q for model in self.models for q in self.quantiles[model]})
-
-    @property
-    def levels(self) -> list[float]:
-        """The levels, in per cent, of which some model has both ends."""
-        return sorted({lv for model in self.models for lv in _intervals(self.quantiles[model])})
-
-    def numbers(self, table: nw.DataFrame[Any], name: str) -> Floats:
-        """Return a column of values or forecasts; `DataError` for text in it."""
-        try:
-            return numbers(table[name], _row)
-        except DataError as error:
-            raise DataError(
-                error.expected,
-                error.found,
-                f"{error.remedy}, or name the columns to score with models=",
-            ) from None
-
-
-def _named(name: str) -> tuple[str, float | None]:
-    """Return the model that a column belongs to, and its quantile, None for the point forecast.
-
-    >>> _named("LSTM"), _named("LSTM-hi-80"), _named("LSTM-q-0.25")
-    (('LSTM', None), ('LSTM', 0.9), ('LSTM', 0.25))
-    """
-    parts = _END.fullmatch(name)
-    if parts is None:
-        return name, None
-    model, end, number, with_median = parts.groups()
-    if with_median:
-        return with_median, 0.5
-    if end == "q":
-        if not 0 < float(number) < 1:
-            raise DataError("a quantile between 0 and 1", f"a column {name!r}", "rename it")
-        return model, round(float(number), 10)
-    if not 0 < float(number) < 100:
-        raise DataError("a level between 0 and 100", f"a column {name!r}", "rename it")
-    return model, _ends(float(number))[end == "hi"]
-
-
-def _ends(level: float) -> tuple[float, float]:
-    """Return the two quantiles between which `level` per cent lie."""
-    return round((100 - level) / 200, 10), round((100 + level) / 200, 10)
-
-
-def _intervals(quantiles: Iterable[float]) -> dict[float, tuple[float, float]]:
-    """Return the levels in per cent of which both ends are there, with these."""
-    there = set(quantiles)
-    levels = [round(100 - 200 * q, 8) for q in sorted(there, reverse=True) if q < 0.5]
-    return {level: _ends(level) for level in levels if _ends(level)[1] in there}
-
-
-def _levels(
-    level: float | Sequence[float], quantiles: Sequence[Mapping[float, str]]
-) -> tuple[float, ...]:
-    asked = tuple(level) if isinstance(level, Iterable) else (level,)
-    there = sorted({each for model in quantiles for each in _intervals(model)})
-    for each in asked:
-        if real("level", each, above=0, below=100) not in there:
-            raise SettingError(
-                f"a level that the table has ({', '.join(f'{lv:g}' for lv in there) or 'none'})",
-                repr(each),
-                f"add the columns MODEL-lo-{each:g} and MODEL-hi-{each:g}, or leave it out",
-            )
-    return asked
-
-
-def _among(name: str, given: str | Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
-    """Return `given` as a tuple; refuse what is not known, with what is spelt like it."""
-    names, known = ((given,) if isinstance(given, str) else tuple(given)), list(known)
-    for each in names:
-        if each not in known:
-            close = difflib.get_close_matches(str(each).lower(), known, n=1) or (
-                difflib.get_close_matches(str(each), known, n=1)
-            )
-            raise SettingError(
-                f"{name} among {', '.join(known)}",
-                repr(each),
-                f"did you mean {close[0]!r}?" if close else "choose among them",
-            )
-    return tuple(dict.fromkeys(names))
-
-
 def _chosen(
-    metrics: str | Sequence[str] | None, columns: _Columns, has_train: bool, baseline: str
+    metrics: str | Sequence[str] | None, columns: ForecastColumns, has_train: bool, baseline: str
 ) -> tuple[str, ...]:
     """Return the metrics to compute: those asked for, or all that the tables allow."""
     lacking = {
@@ -263,7 +132,7 @@ def _chosen(
     }
     if metrics is None:
         return tuple(m for m in METRICS if not any(m in without for without in lacking.values()))
-    chosen = _among("metrics", metrics, METRICS)
+    chosen = among("metrics", metrics, METRICS)
     for metric in chosen:
         if metric in lacking["no past"]:
             raise SettingError(
@@ -278,7 +147,7 @@ def _chosen(
                 "forecast with level=[80]",
             )
         if metric in lacking["no baseline"]:
-            _among("baseline", baseline, sorted(columns.points))
+            among("baseline", baseline, sorted(columns.points))
     return chosen
 
 
@@ -311,108 +180,6 @@ def _panel(train: Any, target: str, freq: str | int | Frequency | None) -> Panel
         kept = [name for name in ("unique_id", "ds", target) if name in past.columns]
         train = past.select(kept).rename({target: "y"}).to_native()
     return read_frame(train, freq)
-
-
-def _row(i: int) -> str:
-    return f"row {i}"
-
-
-@dataclass(frozen=True, eq=False)
-class _Places:
-    """Where each row lies: its series, its origin among all (series, cutoff), its date.
-
-    `first` is a row of each origin; `until` its cutoff, or the first date where there is none.
-    """
-
-    ids: tuple[Any, ...]
-    series: Ints
-    ds: Stamps
-    origin: Ints
-    first: Ints
-    until: Stamps
-    has_cutoff: bool
-
-    @classmethod
-    def of(cls, table: nw.DataFrame[Any], panel: Panel | None) -> _Places:
-        """Read ids, dates and cutoffs of a table; `DataError` where they do not fit together."""
-        has_cutoff = "cutoff" in table.columns
-        codes, ids = np.zeros(len(table), dtype=np.int64), ("series",)
-        if "unique_id" in table.columns:
-            codes, ids = labels(table["unique_id"], _row)
-        ds, *cutoffs = _stamps(table, ["ds", "cutoff"] if has_cutoff else ["ds"], panel)
-        if not has_cutoff:
-            order = np.lexsort((ds, codes))
-            _, at = np.unique(codes[order], return_index=True)
-            return cls(ids, codes, ds, codes, order[at], ds[order[at]], False)
-        [cutoff] = cutoffs
-        early = np.flatnonzero(ds <= cutoff)
-        if len(early):
-            raise DataError(
-                "dates after the cutoff of their row",
-                f"{show(ds[early[0]])} with cutoff {show(cutoff[early[0]])} in {_row(early[0])}",
-                "make cutoff the last date that the forecast knew",
-            )
-        origins, number = np.unique(cutoff, return_inverse=True)
-        _, first, origin = np.unique(
-            codes * len(origins) + number, return_index=True, return_inverse=True
-        )
-        return cls(ids, codes, ds, origin, first, cutoff[first], True)
-
-    def horizon(self, panel: Panel | None, freq: str | int | Frequency | None) -> Ints:
-        """Return how many steps after its cutoff each row lies, 1 for the next."""
-        until = self.until[self.origin]
-        if not self.has_cutoff and (self.ds == until).all():
-            return np.ones(len(self.ds), dtype=np.int64)
-        if freq is not None:
-            step = Frequency.parse(freq)
-        else:
-            step = self._frequency() if panel is None else panel.frequency
-        k, on_grid = step.locate(until, self.ds)
-        if not on_grid.all():
-            i = int(np.argmin(on_grid))
-            raise step.off_grid(until[i], self.ds[i], f" in {_row(i)}")
-        return k + (not self.has_cutoff)
-
-    def _frequency(self) -> Frequency:
-        """Return the step between the dates of the origins, their cutoffs among them."""
-        origin, ds = self.origin, self.ds
-        if self.has_cutoff:
-            origin = np.concatenate([origin, np.arange(len(self.first))])
-            ds = np.concatenate([ds, self.until])
-        order = np.lexsort((ds, origin))
-        return Frequency.infer(ds[order], np.concatenate([[0], np.cumsum(np.bincount(origin))]))
-
-    def known(self, panel: Panel) -> tuple[Ints, Ints]:
-        """Return each origin's series in `panel` (-1 for none) and how many steps it knew."""
-        at = {unique_id: i for i, unique_id in enumerate(panel.ids)}
-        s = np.array([at.get(unique_id, -1) for unique_id in self.ids])[self.series[self.first]]
-        starts, until = panel.starts[s], self.until
-        k = panel.frequency.locate(starts, until)[0]
-        reached = panel.frequency.at(starts, k)
-        past = reached <= until if self.has_cutoff else reached < until
-        return s, np.clip(k + past, 0, panel.lengths[s])
-
-
-def _stamps(table: nw.DataFrame[Any], names: Sequence[str], panel: Panel | None) -> list[Stamps]:
-    """Return columns of dates as stamps, all of them and those of `panel` by the same clock."""
-    read = [dates(table[name], _row) for name in names]
-    found = [ds for ds, _ in read]
-    clocks = {kind.clock for _, kind in read} | ({panel.dates.clock} if panel else set())
-    if len(clocks) > 1 and all(kind.zone for _, kind in read):
-        found = [_in_utc(table[name]) for name in names]  # only some share their time of day
-    kinds = {ds.dtype.kind for ds in (*found, *([panel.starts] if panel else []))}
-    if len(kinds) > 1:
-        raise DataError(
-            f"dates of one kind in {', '.join(names)} and train",
-            "both dates and integers",
-            "give them all one type",
-        )
-    return found
-
-
-def _in_utc(zoned: nw.Series[Any]) -> Stamps:
-    instants = arrow(zoned, _row).cast(pa.timestamp("us"), safe=False)
-    return np.asarray(instants.to_numpy(zero_copy_only=False), dtype="datetime64[us]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -449,7 +216,7 @@ def _sums(owner: Ints, there: npt.NDArray[np.bool_], values: Floats | None = Non
 
 
 def _groups(
-    table: nw.DataFrame[Any], by: Sequence[str], places: _Places, horizon: Ints | None
+    table: nw.DataFrame[Any], by: Sequence[str], places: Places, horizon: Ints | None
 ) -> _Groups:
     codes = np.zeros(len(table), dtype=np.int64)
     whole = codes  # the groups without the horizon, in which a date may be there once
@@ -470,10 +237,10 @@ def _groups(
     return _Groups(rows, (cell, in_series[cell_at], group[at]), group)
 
 
-def _codes(table: nw.DataFrame[Any], name: str, places: _Places) -> Ints:
+def _codes(table: nw.DataFrame[Any], name: str, places: Places) -> Ints:
     if name == "cutoff":
         return np.unique(places.until, return_inverse=True)[1][places.origin]
-    return labels(table[name], _row)[0]
+    return labels(table[name], row_name)[0]
 
 
 def _crossed(codes: Ints, others: Ints) -> Ints:
@@ -482,7 +249,7 @@ def _crossed(codes: Ints, others: Ints) -> Ints:
     return np.unique(pairs, return_inverse=True)[1]
 
 
-def _one_row_a_date(origin: Ints, places: _Places) -> None:
+def _one_row_a_date(origin: Ints, places: Places) -> None:
     order = np.lexsort((places.ds, origin))
     same = np.diff(origin[order]) == 0
     same &= places.ds[order][1:] == places.ds[order][:-1]
@@ -491,46 +258,9 @@ def _one_row_a_date(origin: Ints, places: _Places) -> None:
         raise DataError(
             "one row a date for each series and cutoff",
             f"{show(places.ds[i])} of series {places.ids[places.series[i]]!r} "
-            f"in both {_row(i)} and {_row(j)}",
+            f"in both {row_name(i)} and {row_name(j)}",
             "remove one, or name series and origins in columns unique_id and cutoff",
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Scales:
-    """Errors of the seasonal naive forecast in the past of each row; NaN where 0 or unknown."""
-
-    absolute: Floats
-    squared: Floats
-
-
-def _scales(places: _Places, panel: Panel, season: int) -> _Scales:
-    """Return mean |y_t - y_{t-m}| and mean (y_t - y_{t-m})^2 over what each row's origin knew."""
-    s, known = places.known(panel)
-    if not ((s >= 0) & (known > 0)).any():
-        lacking = "rows before the cutoffs" if (s >= 0).any() else "the series of the table"
-        raise DataError(
-            f"{lacking} in train",
-            f"series such as {panel.ids[0]!r} from {show(panel.starts[0])}",
-            "pass the values that the forecasts were made from, dates and names as in the table",
-        )
-    start, n = panel.offsets[s], np.where(s >= 0, known - season, 0)
-    ahead, behind = panel.y[season:], panel.y[:-season]
-
-    def mean_past(loss: Floats) -> Floats:
-        means = np.full(len(s), np.nan)
-        if (some := n > 0).any():
-            there = np.append(~np.isnan(loss), False)
-            edges = np.stack([start[some], (start + n)[some]], axis=1).ravel()
-            total = np.add.reduceat(np.where(there, np.append(loss, 0.0), 0.0), edges)[::2]
-            count = np.add.reduceat(there.astype(np.int64), edges)[::2]
-            means[some] = losses.ratio(total, count)
-        return np.where(means > 0, means, np.nan)[places.origin]
-
-    return _Scales(
-        mean_past(losses.absolute_error(ahead, behind)),
-        mean_past(losses.squared_error(ahead, behind)),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -540,9 +270,9 @@ class _Scorer:
     table: nw.DataFrame[Any]
     y: Floats
     groups: _Groups
-    scales: _Scales | None
+    scales: Scales | None
     chosen: tuple[str, ...]
-    columns: _Columns
+    columns: ForecastColumns
 
     def scores(self, model: str, baseline: str) -> dict[str, npt.NDArray[Any]]:
         """Return the columns of the answer for one model, in their order."""
@@ -613,7 +343,7 @@ class _Scorer:
             total += loss
         size = self.groups.sum(np.abs(y))
         found["scaled_crps"] = losses.ratio(2 * self.groups.sum(total / len(at)), size)
-        for level, (lo, hi) in _intervals(at).items():
+        for level, (lo, hi) in intervals_of(at).items():
             score = losses.interval_loss(y, at[lo], at[hi], level)
             found[f"coverage-{level:g}"] = mean(losses.inside(y, at[lo], at[hi]))
             found[f"interval_score-{level:g}"] = mean(score)

@@ -330,6 +330,14 @@ def test_quantiles_may_be_called_by_level_or_by_themselves() -> None:
     assert median["pinball-0.5"] == pytest.approx((table["y"] - table["A-lo-80"]).abs().mean() / 2)
 
 
+def test_a_place_without_one_quantile_is_left_out_of_all() -> None:
+    table = pd.DataFrame({"ds": [1, 2], "y": 1.0, "M-lo-80": [0.0, NAN], "M-hi-80": [2.0, 100.0]})
+    found = scores(table).loc["M"]
+    assert found["n_quantiles"] == found["coverage-80"] == 1
+    assert found["pinball-0.9"] == pytest.approx(0.1)
+    assert found["scaled_crps"] == pytest.approx(0.2)
+
+
 def test_level_chooses_the_intervals_and_their_ends() -> None:
     _, table = tables(1)
     only = table.drop(columns=[name for name in table if "-50" in name])
@@ -406,6 +414,7 @@ PAST = pd.DataFrame({"ds": [-1, 0], "y": [1.0, 2.0]})
         ({"metrics": "mase"}, r"the past .* mase is scaled by, found none: pass train="),
         ({"metrics": "owa", "train": PAST}, r"baseline among M, found 'SeasonalNaive'"),
         ({"models": "N"}, r"models among M, found 'N'"),
+        ({"models": []}, r"models to score, found none: choose among M"),
         ({"by": "unique_ids"}, r"by among horizon, ds"),
         ({"by": "unique_id"}, r"by among horizon, ds"),
         ({"by": "model", "data": GOOD.assign(model=1)}, r"by among horizon, .*, found 'model'"),

@@ -71,8 +71,8 @@ def evaluate(
     0.5. Quantiles q and 1 - q are the ends of an interval, however they are called. Every other
     column is taken for a model, unless `models` names them or `by` takes it.
 
-    - `by`: `"unique_id"`, `"cutoff"`, `"horizon"` (1 to h, the steps from the cutoff; missing rows
-      count), another column, or several; one group without.
+    - `by`: `"unique_id"`, `"cutoff"`, `"horizon"` (1 to h, the steps from the cutoff, missing
+      dates among them), another column, or several; one group without.
     - `metrics`: names among `METRICS`; all that the table allows without.
     - `level`: judge only these intervals in per cent, and only their ends as quantiles.
     - `train`: the past (a table `unique_id, ds, y`, or a `Panel`), for mase, rmsse, msis and owa;
@@ -86,11 +86,13 @@ def evaluate(
     Means go over steps, then origins, then series; roots and ratios come last (see the module). So
     rmse over several series is not the mean of theirs: ask `by="unique_id"` and average for that.
     scaled_crps is 2 sum mean_q pinball_q / sum |y| over the group, GluonTS's
-    `mean_weighted_sum_quantile_loss`; smape is in per cent, 200 |y - f| / (|y| + |f|), coverage in
-    fractions. NaN in `y` or a forecast leaves that place out, NaN at one quantile leaves it out of
-    all that is made of quantiles, and a series whose naive error is 0 or unknown is left out of
-    what is scaled: `n` counts the values that point forecasts were scored on, `n_quantiles` and
-    `n_scaled` those that stayed for the others.
+    `mean_weighted_sum_quantile_loss`, and compares models with the same quantiles; smape is in per
+    cent, 200 |y - f| / (|y| + |f|), coverage in fractions.
+
+    NaN in `y` or a forecast leaves that place out, NaN at one quantile leaves it out of all that is
+    made of quantiles, and a series whose naive error is 0 or unknown is left out of what is scaled:
+    `n` counts the values that point forecasts were scored on, `n_quantiles` and `n_scaled` those
+    that stayed for the others.
 
     Raises `DataError` for what is missing in or wrong with a table, `SettingError` for an argument.
 

@@ -71,6 +71,8 @@ class ForecastColumns:
                 "add the forecasts beside the values",
             )
         kept = tuple(found) if models is None else among("models", models, found)
+        if not kept:
+            raise SettingError("models to score", "none", f"choose among {', '.join(found)}")
         levels = None if level is None else _levels(level, [found[model] for model in kept])
         ends = None if levels is None else {q for lv in levels for q in _ends(lv)}
         quantiles = {

@@ -285,6 +285,11 @@ def test_one_date_without_a_cutoff_is_the_first_step() -> None:
     assert scores(table, by="horizon")["mae"].to_dict() == {(1, "M"): 1.5}
 
 
+def test_one_date_an_origin_is_counted_from_its_cutoff() -> None:
+    table = pa.table({"ds": [4, 10], "cutoff": [2, 6], "y": [0.0, 0.0], "M": [1.0, 2.0]})
+    assert scores(table, by="horizon")["mae"].to_dict() == {(1, "M"): 1, (2, "M"): 2}
+
+
 def test_zoned_dates_are_compared_by_one_clock() -> None:
     """One date at noon in New York is kept by the wall clock, the hours before it in UTC."""
     hours = pd.date_range("2024-01-01 08:00", periods=4, freq="h", tz="America/New_York")

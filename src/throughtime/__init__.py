@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.diagnostics.diagnosis import Diagnosis as Diagnosis
     from throughtime.diagnostics.diagnosis import diagnose as diagnose
     from throughtime.forecasting.backtest import Backtest as Backtest
+    from throughtime.forecasting.evaluation import evaluate as evaluate
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
     from throughtime.forecasting.storage import load as load
     from throughtime.nn.acceleration import accelerate as accelerate
@@ -40,6 +41,7 @@ __getattr__, __dir__, __all__ = lazy(
         "Backtest": "throughtime.forecasting.backtest",
         "Diagnosis": "throughtime.diagnostics.diagnosis",
         "diagnose": "throughtime.diagnostics.diagnosis",
+        "evaluate": "throughtime.forecasting.evaluation",
         "Forecaster": "throughtime.forecasting.forecaster",
         "accelerate": "throughtime.nn.acceleration",
         "load": "throughtime.forecasting.storage",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import utilsforecast.losses as oracle
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from throughtime import SettingError
@@ -17,6 +17,7 @@ numbers = st.floats(-1e3, 1e3).map(lambda v: round(v, 3))
 rows = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_metrics_equal_utilsforecast(table: list[tuple[float, ...]]) -> None:
     y, f, a, b = np.array(table).T
@@ -30,6 +31,7 @@ def test_metrics_equal_utilsforecast(table: list[tuple[float, ...]]) -> None:
         "smape": metrics.smape(y, f) / 200,
         "coverage": metrics.coverage(y, lower, upper),
         "quantile_loss": metrics.pinball(y, f, 0.9),
+        "winkler_score": metrics.interval_score(y, lower, upper, 80),
     }
     theirs = {
         "mae": oracle.mae(frame, ["m"]),
@@ -37,27 +39,56 @@ def test_metrics_equal_utilsforecast(table: list[tuple[float, ...]]) -> None:
         "smape": oracle.smape(frame, ["m"]),
         "coverage": oracle.coverage(frame, ["m"], level=80),
         "quantile_loss": oracle.quantile_loss(frame, {"m": "q"}, q=0.9),
+        "winkler_score": oracle.winkler_score(frame, ["m"], level=80),
     }
+    if np.abs(y).sum() > 0:
+        ours["scaled_crps"] = metrics.scaled_crps(y, {0.1: lower, 0.9: upper})
+        ends = {"m": ["m-lo-80", "m-hi-80"]}
+        theirs["scaled_crps"] = oracle.scaled_crps(frame, ends, np.array([0.1, 0.9]))
     for name, value in ours.items():
-        assert value == pytest.approx(float(theirs[name]["m"].iloc[0]), abs=1e-9), name
+        assert value == pytest.approx(float(theirs[name]["m"].iloc[0]), rel=1e-9, abs=1e-9), name
 
 
+@settings(deadline=None)
 @given(
     train=st.lists(numbers, min_size=5, max_size=30),
     season=st.integers(1, 4),
     pairs=st.lists(st.tuples(numbers, numbers), min_size=1, max_size=6),
 )
-def test_mase_equals_utilsforecast(
+def test_scaled_errors_equal_utilsforecast(
     train: list[float], season: int, pairs: list[tuple[float, float]]
 ) -> None:
     y, f = np.array(pairs).T
     if metrics.naive_scale(train, season) < 1e-6:
         return
-    theirs = oracle.mase(
-        pd.DataFrame({"unique_id": "s", "y": y, "m": f}), ["m"], season,
-        pd.DataFrame({"unique_id": "s", "y": train}),
-    )  # fmt: skip
-    assert metrics.mase(y, f, train, season) == pytest.approx(float(theirs["m"].iloc[0]))
+    table = pd.DataFrame({"unique_id": "s", "y": y, "m": f})
+    past = pd.DataFrame({"unique_id": "s", "y": train})
+    for name in ("mase", "rmsse"):
+        theirs = getattr(oracle, name)(table, ["m"], season, past)["m"].iloc[0]
+        ours = getattr(metrics, name)(y, f, train, season)
+        assert ours == pytest.approx(float(theirs)), name
+
+
+def test_msis_is_the_interval_score_in_units_of_the_naive_error() -> None:
+    """As M4 defines it; `test_evaluation` has GluonTS's numbers."""
+    y, lower, upper, train = [3.0, 9.0, 5.0], [4.0, 4.0, 4.0], [8.0, 8.0, 8.0], [1.0, 5.0, 2.0, 9.0]
+    outside = 2 / 0.05 * (1 + 1) / 3
+    assert metrics.msis(y, lower, upper, 95, train, 2) == pytest.approx((4 + outside) / 2.5)
+    assert np.isnan(metrics.msis(y, lower, upper, 95, [1.0, 1.0]))
+
+
+def test_owa_is_the_mean_of_two_ratios() -> None:
+    found = metrics.owa([12.0, 12.0], [3.0, 3.0], [16.0, 0.0], [4.0, 4.0])
+    np.testing.assert_array_equal(found, [0.75, NAN])
+
+
+def test_a_place_without_a_quantile_is_left_out_of_the_scaled_crps() -> None:
+    assert metrics.scaled_crps([4, 6, 100], {0.5: [3, 8, 9], 0.9: [4, 6, NAN]}) == pytest.approx(
+        0.15
+    )
+    assert np.isnan(metrics.scaled_crps([0], {0.5: [3]}))
+    with pytest.raises(SettingError, match="at least one quantile"):
+        metrics.scaled_crps([1], {})
 
 
 @given(rows, st.sampled_from([50, 80, 95]))

@@ -17,7 +17,7 @@ from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
 from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
-from throughtime.forecasting.calendar import checked_names, choose
+from throughtime.forecasting.calendar import checked_calendar
 from throughtime.forecasting.covariates import need_future, with_future
 from throughtime.forecasting.cures import (
     OF_THE_NET,
@@ -122,6 +122,7 @@ class Forecaster:
         members: int = 6,
         transform: str | None = None,
         residual: str | None = None,
+        companions: bool | None = None,
         n_windows: int = 8,
         training: TrainingSettings = TRAINING,
         seed: int = 0,
@@ -157,7 +158,8 @@ class Forecaster:
             "preprogram": checked_preprogram(cures.get("preprogram")),
             "decoder": decoder,
             "output": output or ("student-t" if decoder == "recursive" else "point"),
-            "calendar": calendar if isinstance(calendar, bool) else checked_names(calendar),
+            "calendar": calendar,
+            "companions": companions,
         }
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
@@ -433,8 +435,7 @@ class Forecaster:
             given["season_length"] = panel_season_length(panel)
         if given["transforms"] is None:
             given["transforms"] = choose_transforms(whole)
-        if isinstance(given["calendar"], bool):
-            given["calendar"] = choose(panel.frequency) if given["calendar"] else ()
+        given["calendar"] = checked_calendar(given["calendar"], panel.frequency)
         season = given["season_length"]
         if given["context_length"] is None:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
@@ -443,6 +444,9 @@ class Forecaster:
             first = TRANSFORMS[given["transforms"][0]]
             L = given["context_length"]
             given["residual"] = choose_residual(panel, first, L, self.h, season)
+        if given["companions"] is None:  # which know nothing of covariates, and no other horizon
+            reads_more = panel.hist or panel.futr or given["decoder"] == "recursive"
+            given["companions"] = not reads_more
         return Design(h=self.h, **given)
 
 

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from throughtime._checks import positive_int, real
+from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, GradientLog, Watch, diagnose
@@ -62,7 +62,6 @@ OF_THE_NET = (
     "hidden_size",
     "num_layers",
     "dropout",
-    "bidirectional",
     "nonlinearity",
     "recurrent_dropout",
     "zoneout",
@@ -80,6 +79,7 @@ class SequenceEstimator(ABC):
     """Settings, training and files; a subclass says what it reads and what it answers."""
 
     shape: ClassVar[type[SequenceInput] | type[SyncedSequence]]
+    reads_both_ways: ClassVar[bool]  # where `bidirectional` is None
     estimator_type: ClassVar[str | None] = None
 
     def __init__(
@@ -89,7 +89,7 @@ class SequenceEstimator(ABC):
         hidden_size: int = 32,
         num_layers: int = 1,
         dropout: float = 0.0,
-        bidirectional: bool = False,
+        bidirectional: bool | None = None,
         members: int = 5,
         class_weight: ClassWeight = None,
         init: Inits = (),
@@ -214,8 +214,8 @@ class SequenceEstimator(ABC):
     ) -> None:
         """Fit the nets, and take over what came of it when all went well."""
         training = self._checked_training()
-        recurrence = Recurrence(**{name: getattr(self, name) for name in OF_THE_NET})
         members = positive_int("members", self.members)
+        size = self._recurrence().output_size  # which checks the settings of the nets
         features, targets = Features.of(sequences), self._targets(sequences, codes)
         padded = features.inputs(sequences)
         loss = _loss(self._weights(targets, classes))
@@ -224,11 +224,11 @@ class SequenceEstimator(ABC):
             return MemberExamples(padded, targets, rows)
 
         def nets() -> Ensemble:
-            return self._network(recurrence, features, len(classes))
+            return self._network(features, len(classes))
 
         generator = torch.Generator().manual_seed(training.seed)
         learn, held = leave_one_fold_out(strata, members, generator)
-        with threads(members * (training.batch_size or len(codes)) * recurrence.output_size):
+        with threads(members * (training.batch_size or len(codes)) * size):
             pilot, updates = History(reason="too few sequences for a validation part"), 0
             if held.numel():
                 trainer = Trainer(nets(), loss, training)
@@ -266,7 +266,14 @@ class SequenceEstimator(ABC):
             changes["penalties"] = tuple(self.penalties if several else [self.penalties])
         return replace(self.training, **changes)
 
-    def _network(self, recurrence: Recurrence, features: Features, K: int) -> Ensemble:
+    def _recurrence(self) -> Recurrence:
+        both_ways = self.reads_both_ways if self.bidirectional is None else self.bidirectional
+        one_of("bidirectional", both_ways, [False, True])
+        given = {name: getattr(self, name) for name in OF_THE_NET}
+        return Recurrence(bidirectional=both_ways, **given)
+
+    def _network(self, features: Features, K: int) -> Ensemble:
+        recurrence = self._recurrence()
         size = recurrence.output_size
         return Ensemble(
             lambda: self.shape(features.size, recurrence, ClassHead(size, K)),

@@ -35,6 +35,7 @@ class SequenceClassifier(SequenceEstimator):
     """
 
     shape = SequenceInput
+    reads_both_ways = True
     estimator_type = _estimator_type = "classifier"
 
     def fit(self, X: Any, y: Any) -> Self:

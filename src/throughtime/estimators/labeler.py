@@ -45,6 +45,7 @@ class SequenceLabeler(SequenceEstimator):
     """
 
     shape = Steps
+    reads_both_ways = False
 
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from sequences X, [n, T], [n, T, features] or a list, and labels of their steps.

@@ -13,9 +13,7 @@ QUICK = TrainingSettings(max_updates=40, batch_size=32, learning_rate=0.02, eval
 
 
 def classifier(**settings: Any) -> tt.SequenceClassifier:
-    return tt.SequenceClassifier(
-        **{"hidden_size": 6, "members": 2, "training": QUICK, **settings}
-    )
+    return tt.SequenceClassifier(**{"hidden_size": 6, "members": 2, "training": QUICK, **settings})
 
 
 def labeler(**settings: Any) -> tt.SequenceLabeler:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 
 import numpy as np
@@ -57,9 +56,7 @@ def test_padding_changes_nothing_that_is_learned():
     one = classifier().fit(X, y)
     longer = [*X, np.zeros((30, 2))]  # pads the others further
     two = classifier().fit(X, y)
-    np.testing.assert_allclose(
-        one.predict_proba(longer)[:12], two.predict_proba(X), atol=1e-6
-    )
+    np.testing.assert_allclose(one.predict_proba(longer)[:12], two.predict_proba(X), atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
@@ -72,7 +69,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
 
 @pytest.mark.parametrize(
     "pair",
-    [("a", "b"), (7, -2), (0.5, 1.5), (True, False), (("x", 1), ("y", 2)), (date(2024, 1, 1), "new")],
+    [
+        ("a", "b"),
+        (7, -2),
+        (0.5, 1.5),
+        (True, False),
+        (("x", 1), ("y", 2)),
+        (date(2024, 1, 1), "new"),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("kind", [list, np.array], ids=["list", "array"])
@@ -162,7 +166,7 @@ def test_sequences_that_do_not_fit_are_refused_in_a_sentence(name):
 
 BAD_LABELS = {
     "NaN": ([0.0, np.nan], "nan for sequence 1"),
-    "None": (["a", None], "one class|a' alone|None for sequence 1"),
+    "None": (["a", None], "None for sequence 1"),
     "one class": ([1, 1], "1 alone"),
     "too few": ([1], "found 1"),
     "a matrix": (np.ones((2, 3)), r"shape \(2, 3\)"),
@@ -176,11 +180,6 @@ def test_labels_that_do_not_fit_are_refused_in_a_sentence(name):
     y, words = BAD_LABELS[name]
     with pytest.raises(DataError, match=words):
         classifier().fit([[0.0], [1.0]], y)
-
-
-def test_a_missing_label_is_named():
-    with pytest.raises(DataError, match="None for sequence 1"):
-        classifier().fit([[0.0], [1.0], [2.0]], ["a", None, "b"])
 
 
 def test_other_features_than_in_fit_are_refused(fitted):
@@ -224,7 +223,13 @@ def test_settings_out_of_range_are_refused_by_fit_which_leaves_things_as_they_we
 
 
 def test_cures_reach_the_nets_and_the_training():
-    settings = dict(cell="lstm", init="forget_bias:3", zoneout=(0.1, 0.0), clip=0.5, penalties=L2(1e-3))
+    settings = {
+        "cell": "lstm",
+        "init": "forget_bias:3",
+        "zoneout": (0.1, 0.0),
+        "clip": 0.5,
+        "penalties": L2(1e-3),
+    }
     model = classifier(**settings, training=TrainingSettings(max_updates=4)).fit(X, Y)
     net = model.network_.member(0).layer
     assert net.zoneout == (0.1, 0.0)
@@ -237,7 +242,7 @@ def test_cures_reach_the_nets_and_the_training():
 @pytest.mark.parametrize("rows", [list(X), ragged(40, features=1)], ids=["even", "ragged"])
 def test_the_doctor_looks_at_the_first_net(rows):
     diagnosis = classifier(bidirectional=False).fit(rows, Y).diagnose(rows, Y, step="hour")
-    assert diagnosis.measures.name == "the GRU"
+    assert diagnosis.measures.model == "the GRU"
     assert diagnosis.findings
     [layer] = diagnosis.layers
     assert layer.steps == max(map(len, rows))
@@ -247,7 +252,7 @@ def test_the_doctor_looks_at_the_first_net(rows):
 def test_a_loaded_classifier_is_the_saved_one(tmp_path, labels):
     rows = ragged(40, features=1)
     rows[0][0] = np.nan
-    settings = dict(init="orthogonal", clip=Clip(norm=0.5), penalties=L2(1e-4), zoneout=0.1)
+    settings = {"init": "orthogonal", "clip": Clip(norm=0.5), "penalties": L2(1e-4), "zoneout": 0.1}
     weight = {np.asarray(labels).tolist()[0]: 2.0}
     model = classifier(**settings, class_weight=weight).fit(rows, labels)
     model.save(tmp_path / "model")
@@ -262,7 +267,6 @@ def test_a_loaded_classifier_is_the_saved_one(tmp_path, labels):
 
 
 def test_files_of_something_else_are_refused(tmp_path, fitted):
-    from safetensors import safe_open
     from safetensors.torch import save_file
 
     from throughtime import _archive
@@ -273,9 +277,11 @@ def test_files_of_something_else_are_refused(tmp_path, fitted):
     with pytest.raises(ModelFileError, match="not a SequenceLabeler"):
         tt.SequenceLabeler.load(path)
     whole = _archive.read(path, FORMAT)
-    for name, value in (("hidden_size", 7), ("cell", "lstm"), ("members", 10**9), ("clip", 3)):
+    for name, value in (("hidden_size", 7), ("cell", "lstm"), ("members", 10**9)):
         settings = {**whole.facts["settings"], name: value}
-        _archive.write(path, FORMAT, _archive.Snapshot(whole.tensors, whole.facts | {"settings": settings}))
+        _archive.write(
+            path, FORMAT, _archive.Snapshot(whole.tensors, whole.facts | {"settings": settings})
+        )
         with pytest.raises(ModelFileError, match="contents that do not fit"):
             tt.SequenceClassifier.load(path)
     save_file({"a": torch.zeros(1)}, path)

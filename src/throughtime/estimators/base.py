@@ -86,7 +86,7 @@ class SequenceEstimator(ABC):
         self,
         *,
         cell: CellName = "gru",
-        hidden_size: int = 32,
+        hidden_size: int = 64,
         num_layers: int = 1,
         dropout: float = 0.0,
         bidirectional: bool | None = None,
@@ -169,12 +169,17 @@ class SequenceEstimator(ABC):
         padded = self.features_.inputs(some)
         inputs = padded.x if padded.lengths is None else (padded.x, padded.lengths)
         targets = self._targets(some, [codes[i] for i in chosen])
+        last = torch.arange(len(some)), torch.tensor(some.lengths) - 1
+
+        def newest(steps: Tensor) -> Tensor:
+            return steps[last] if targets.dim() == 3 else steps
+
         return diagnose(
             self.network_.member(0),
             inputs,
-            targets,
+            newest(targets),
             losses.cross_entropy,
-            output=lambda params: params,
+            output=newest,
             log=self.log_,
             name=f"the {self.cell.upper()}",
             step=step,
@@ -238,7 +243,9 @@ class SequenceEstimator(ABC):
             watch, network = Watch(every=max(1, updates // LOOKS)), nets()
             last = replace(training, max_updates=updates, patience=None)
             rows = everything(len(codes), members)
-            history = _whole(Trainer(network, loss, last, [watch]).fit(part(rows), name="final fit"))
+            history = _whole(
+                Trainer(network, loss, last, [watch]).fit(part(rows), name="final fit")
+            )
         self._take(classes, features, network, (history, pilot, watch.log))
 
     def _take(

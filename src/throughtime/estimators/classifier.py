@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from throughtime._errors import DataError
 from throughtime.estimators.base import Floats, SequenceEstimator
-from throughtime.estimators.labels import NOT_OBSERVED, Array, as_list, classes_of, codes_of
+from throughtime.estimators.labels import Array, as_list, classes_of, codes_of, is_missing
 from throughtime.estimators.sequences import Sequences, read_sequences, same_number
 from throughtime.nn import SequenceInput
 
@@ -46,16 +46,16 @@ class SequenceClassifier(SequenceEstimator):
         """
         sequences, labels = read_sequences(X), _labels(y)
         same_number(len(sequences), labels)
+        for i, label in enumerate(labels):
+            if is_missing(label):
+                raise DataError(
+                    "a label for every sequence",
+                    f"{label} for sequence {i} (counted from 0)",
+                    "leave that sequence out",
+                )
         plain = isinstance(y, np.ndarray) and y.dtype != object
         classes = classes_of(labels, y.dtype if plain else None)
         codes = codes_of(labels, classes)
-        if NOT_OBSERVED in codes:
-            i = codes.index(NOT_OBSERVED)
-            raise DataError(
-                "a label for every sequence",
-                f"{labels[i]} for sequence {i} (counted from 0)",
-                "leave that sequence out",
-            )
         self._learn(sequences, codes, codes, classes)
         return self
 
@@ -68,7 +68,8 @@ class SequenceClassifier(SequenceEstimator):
 
     def predict(self, X: Any) -> Array:
         """Return the likeliest class of every sequence, [n] labels; raises as `predict_proba`."""
-        chosen: Array = self.classes_[self.predict_proba(X).argmax(axis=-1)]
+        p = self.predict_proba(X)
+        chosen: Array = self.classes_[p.argmax(axis=-1)]
         return chosen
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -18,7 +18,13 @@ from typing_extensions import Self
 
 from throughtime._errors import DataError
 from throughtime.estimators.base import Floats, SequenceEstimator
-from throughtime.estimators.labels import NOT_OBSERVED, Array, as_list, classes_of, codes_of
+from throughtime.estimators.labels import (
+    NOT_OBSERVED,
+    as_list,
+    classes_of,
+    codes_of,
+    is_missing,
+)
 from throughtime.estimators.sequences import Sequences, read_sequences, same_number
 from throughtime.nn import SyncedSequence
 
@@ -89,7 +95,7 @@ class SequenceLabeler(SequenceEstimator):
         """
         sequences = self._read(X)
         labels = [label for row in _labels(sequences, y) for label in row]
-        known = ~np.asarray([label is None or label != label for label in labels])
+        known = ~np.asarray([is_missing(label) for label in labels])
         if not known.any():
             raise DataError("a label that is known", "none", "pass some in y")
         chosen = np.concatenate([p.argmax(axis=-1) for p in self._rows(sequences)])

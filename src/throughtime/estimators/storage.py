@@ -113,7 +113,7 @@ def _made(settings: dict[str, Any]) -> dict[str, Any]:
     made["clip"] = given.clip if "clip" in kept else None
     made["penalties"] = given.penalties if "penalties" in kept else ()
     if isinstance(made["class_weight"], list):
-        made["class_weight"] = {label: weight for label, weight in made["class_weight"]}
+        made["class_weight"] = dict(made["class_weight"])
     if isinstance(made["zoneout"], list):
         made["zoneout"] = tuple(made["zoneout"])
     return made

@@ -246,7 +246,9 @@ class SyncedSequence(nn.Module):
                 "no state for bidirectional layers", "one", "pass whole sequences, without state"
             )
         if state is not None and lengths is not None:
-            raise SettingError("a state or lengths", "both", "pass chunks of one length with a state")
+            raise SettingError(
+                "a state or lengths", "both", "pass chunks of one length with a state"
+            )
         hidden, state = _read(self.layer, x, lengths, state)
         return self.head(hidden), state
 

@@ -10,6 +10,18 @@ The loss is the cross-entropy of the labels that are observed, so rare classes c
 come, and probabilities are those of the data. With class_weight="balanced" a label of class k weighs
 n / (K n_k), as if all K classes were equally frequent; a dict gives weights by label.
 
+The settings of both, each a keyword:
+
+    cell, hidden_size, num_layers, dropout   what the nets are made of (`nn.Recurrence`)
+    bidirectional                            read both ways; where None, the classifier does
+    init, nonlinearity, recurrent_dropout, zoneout, state_grad_clip, layer_norm
+                                             cures for gradients that vanish or explode, as there
+    members                                  E, how many nets
+    class_weight                             None, "balanced" or a dict, see above
+    training                                 TrainingSettings; max_updates is the most
+    clip, penalties                          in place of those in `training`, where given
+    seed                                     of folds, weights and batches: the same bits every time
+
 The estimators follow scikit-learn's conventions, and do not need it: the constructor keeps what it is
 given, `fit` checks it, what was learned has names that end in an underscore.
 """
@@ -22,13 +34,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
@@ -42,6 +53,9 @@ from throughtime.nn.sequences import Nonlinearity
 from throughtime.nn.starting_points import Inits
 from throughtime.training import Clip, Clipping, History, Trainer, TrainingSettings, losses
 from throughtime.training.penalties import Penalty
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Floats = npt.NDArray[np.float64]
 ClassWeight = Literal["balanced"] | Mapping[Any, float] | None

@@ -8,18 +8,20 @@ p is the mean over the members; see `base.py` for how they learn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from throughtime._errors import DataError
 from throughtime.estimators.base import Floats, SequenceEstimator
 from throughtime.estimators.labels import Array, as_list, classes_of, codes_of, is_missing
 from throughtime.estimators.sequences import Sequences, read_sequences, same_number
 from throughtime.nn import SequenceInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class SequenceClassifier(SequenceEstimator):

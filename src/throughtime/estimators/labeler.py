@@ -9,12 +9,11 @@ unless the nets are bidirectional.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from throughtime._errors import DataError
 from throughtime.estimators.base import Floats, SequenceEstimator
@@ -27,6 +26,9 @@ from throughtime.estimators.labels import (
 )
 from throughtime.estimators.sequences import Sequences, read_sequences, same_number
 from throughtime.nn import SyncedSequence
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Steps(SyncedSequence):
@@ -119,7 +121,7 @@ def _labels(sequences: Sequences, y: Any) -> list[list[Any]]:
     """Return a label, or None, for every step of every sequence."""
     if getattr(y, "ndim", 1) == 3 and y.shape[2] == 1:
         y = np.asarray(y)[..., 0]
-    rows = [as_list(row) for row in (y if getattr(y, "dtype", None) == object else as_list(y))]
+    rows = [as_list(row) for row in as_list(y)]
     same_number(len(sequences), rows)
     for i, (row, T) in enumerate(zip(rows, sequences.lengths, strict=True)):
         if len(row) != T:

@@ -7,6 +7,7 @@ A label that is None or NaN is a missing one, NOT_OBSERVED; losses leave it out.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,8 @@ def as_list(labels: Any) -> list[Any]:
     >>> as_list(np.array([3, 1]))
     [3, 1]
     """
-    if hasattr(labels, "tolist"):  # numpy's arrays, tensors, columns of tables
-        labels = labels.tolist()
-    elif hasattr(labels, "to_list"):
-        labels = labels.to_list()
+    for name in ("to_pylist", "to_numpy", "tolist"):  # columns of tables, tables, arrays, tensors
+        labels = getattr(labels, name)() if hasattr(labels, name) else labels
     if isinstance(labels, (str, bytes, dict)) or not isinstance(labels, Iterable):
         raise DataError("labels in a list or array", repr(labels), "pass one for every sequence")
     return [each.item() if isinstance(each, np.generic) else each for each in labels]
@@ -57,10 +56,8 @@ def classes_of(labels: Iterable[Any], dtype: np.dtype[Any] | None = None) -> Arr
     if len(found) < 2:
         alone = f"{found[0]!r} alone" if found else "none"
         raise DataError("labels of two classes or more", alone, "pass examples of every class")
-    try:
+    with suppress(TypeError):  # labels without an order between them
         found.sort()
-    except TypeError:  # labels without an order between them
-        pass
     kinds = {type(label) for label in found}
     plain = dtype is None and len(kinds) == 1 and kinds <= {str, int, float, bool}
     made = np.empty(len(found), dtype=object)

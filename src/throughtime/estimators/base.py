@@ -283,8 +283,8 @@ class SequenceEstimator(ABC):
             is_norm = not isinstance(self.clip, Clipping)
             changes["clip"] = Clip(norm=real("clip", self.clip, above=0)) if is_norm else self.clip
         if self.penalties != ():
-            several = isinstance(self.penalties, (tuple, list))
-            changes["penalties"] = tuple(self.penalties if several else [self.penalties])
+            given: Any = self.penalties
+            changes["penalties"] = tuple(given) if isinstance(given, Sequence) else (given,)
         return replace(self.training, **changes)
 
     def _recurrence(self) -> Recurrence:

@@ -62,7 +62,7 @@ def leave_one_fold_out(
     """
     n, of_class = len(strata), torch.tensor(strata)
     dealt = []
-    for k in of_class.unique():
+    for k in sorted(set(strata)):
         members_of_class = (of_class == k).nonzero().squeeze(1)
         if len(members_of_class) > 1:
             order = torch.randperm(len(members_of_class), generator=generator)

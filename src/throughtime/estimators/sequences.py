@@ -48,7 +48,7 @@ class Sequences:
     @property
     def features(self) -> int:
         """I, alike in all sequences."""
-        return self.rows[0].shape[1]
+        return int(self.rows[0].shape[1])
 
 
 def read_sequences(X: Any, features: int | None = None) -> Sequences:
@@ -162,7 +162,8 @@ class Features:
         mean = np.where(observed, x, 0.0).sum(axis=0) / count
         deviation = np.sqrt((np.where(observed, x - mean, 0.0) ** 2).sum(axis=0) / count)
         varies = deviation > ROUNDING * np.abs(mean)
-        return cls(mean, np.where(varies, deviation, 1.0), ~observed.all(axis=0))
+        has_gaps = (~observed).sum(axis=0) > 0
+        return cls(mean, np.where(varies, deviation, 1.0), has_gaps)
 
     @property
     def size(self) -> int:

@@ -8,8 +8,8 @@ settings that `SequenceClassifier` has by itself. With --choose the test parts a
 is then that of a cross-validation within the part to learn from (5 folds, stratified, each learned from
 anew), which is what settings are to be chosen by; --set changes one.
 
-The settings were chosen so, on seeds 0, 1, 2: reading both ways raised 0.959 to 0.973 and 0.974 to
-0.979, 64 units in place of 32 the first to 0.976 (and took the second to 0.969: two of 130 days). The
+The settings were chosen so: reading both ways raised 0.959 to 0.973 and 0.974 to 0.979 (seeds 0, 1, 2,
+32 units); 64 units raised 0.970 to 0.976 and lowered 0.977 to 0.969, one day of 130 (seeds 0, 1). The
 test parts were then read once: 0.984, 0.981, 0.978 and 0.961, 0.964, 0.964, at 6 and 3 seconds a fit.
 
 Run with `python benchmarks/classification.py [--data folder] [--seeds 0,1,2] [--sets ItalyPowerDemand]

@@ -2,7 +2,7 @@
 
 `import throughtime as tt`, then one of three doors: `tt.nn` (drop-in layers; `tt.accelerate(model)`
 puts them into any model), `tt.diagnose` (how gradients travel through time in any model) and `tt.Forecaster`
-(from a table to forecasts).
+(from a table to forecasts). `tt.SequenceClassifier` and `tt.SequenceLabeler` tell classes instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from throughtime._lazy import lazy
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime import datasets as datasets
     from throughtime import diagnostics as diagnostics
+    from throughtime import estimators as estimators
     from throughtime import forecasting as forecasting
     from throughtime import kernels as kernels
     from throughtime import nn as nn
@@ -27,6 +28,8 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime._errors import ThroughtimeError as ThroughtimeError
     from throughtime.diagnostics.diagnosis import Diagnosis as Diagnosis
     from throughtime.diagnostics.diagnosis import diagnose as diagnose
+    from throughtime.estimators.classifier import SequenceClassifier as SequenceClassifier
+    from throughtime.estimators.labeler import SequenceLabeler as SequenceLabeler
     from throughtime.forecasting.backtest import Backtest as Backtest
     from throughtime.forecasting.evaluation import evaluate as evaluate
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
@@ -43,10 +46,13 @@ __getattr__, __dir__, __all__ = lazy(
         "diagnose": "throughtime.diagnostics.diagnosis",
         "evaluate": "throughtime.forecasting.evaluation",
         "Forecaster": "throughtime.forecasting.forecaster",
+        "SequenceClassifier": "throughtime.estimators.classifier",
+        "SequenceLabeler": "throughtime.estimators.labeler",
         "accelerate": "throughtime.nn.acceleration",
         "load": "throughtime.forecasting.storage",
         "datasets": "throughtime.datasets",
         "diagnostics": "throughtime.diagnostics",
+        "estimators": "throughtime.estimators",
         "forecasting": "throughtime.forecasting",
         "kernels": "throughtime.kernels",
         "nn": "throughtime.nn",

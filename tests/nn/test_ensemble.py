@@ -293,3 +293,19 @@ def test_members_that_are_recorded_run_in_turn() -> None:
     for record in records:
         assert record.tap.dh_TBH is not None
         assert record.tap.dh_TBH.shape == (T, B, H)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_members_read_rows_that_end_early(cell):
+    def build():
+        recurrence = Recurrence(cell, 4, num_layers=2, bidirectional=True)
+        return SequenceInput(2, recurrence, PointHead(8)).double()
+
+    ensemble, x = Ensemble(build, 3), torch.randn(3, 4, 6, 2, dtype=torch.float64)
+    lengths = torch.tensor([[6, 1, 3, 2], [5, 5, 4, 1], [2, 6, 6, 6]])
+    with recording(ensemble.template, in_turn=False) as records:
+        said = ensemble(x, lengths)
+    for e in range(3):
+        torch.testing.assert_close(said[e], ensemble.member(e)(x[e], lengths[e]))
+    real = torch.arange(6)[:, None, None] < lengths  # [T, E, B]
+    assert all(torch.equal(record.mask, real) for record in records)

@@ -277,3 +277,16 @@ REFUSALS = [
 def test_what_makes_no_sense_is_refused_with_its_reason(act, message):
     with pytest.raises(SettingError, match=message):
         act()
+
+
+@every_cell
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_labels_stop_at_the_lengths(cell, bidirectional):
+    recurrence = Recurrence(cell, H, num_layers=2, bidirectional=bidirectional)
+    model = SyncedSequence(F, recurrence, PointHead(recurrence.output_size)).double()
+    x, lengths = randn(B, T, F), torch.tensor([2, T, 1])
+    y, _ = model(x, lengths=lengths)
+    for row, said, length in zip(x, y, lengths, strict=True):
+        torch.testing.assert_close(said[:length], model(row[None, :length])[0][0])
+    with pytest.raises(SettingError, match="a state or lengths"):
+        SyncedSequence(F, Recurrence(cell, H), PointHead(H))(x, "a state", lengths)

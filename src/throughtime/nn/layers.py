@@ -58,9 +58,10 @@ class Recorded(NamedTuple):
     `name` is the module's name in the model; `direction` is 1 for the reverse direction. The tap's
     entries follow the time of the series in both. `kernel` computes what ran, from `inputs` as they
     were (x, the initial states, the weights, dropout and zoneouts; see `Kernel`), in the order of the
-    series; `mask` [T, B] is False behind the ends of packed series, None where there are none. The
-    layer of a cell's single step is CELL. A step of the call is `dilation` steps of the series, whose
-    phases are rows of the batch (`dilated.py`).
+    series; `mask` [T, B], with the members of an ensemble that run at once [T, E, B], is False behind
+    the ends of series, None where all are of one length. The layer of a cell's single step is CELL. A
+    step of the call is `dilation` steps of the series, whose phases are rows of the batch
+    (`dilated.py`).
     """
 
     name: str
@@ -285,6 +286,21 @@ class _Layers(torch.nn.RNNBase):
         packed = PackedSequence(output, sizes, sorted_indices, unsorted_indices)
         return packed, self.permute_hidden(self._hx(last), unsorted_indices)
 
+    def masked(self, input: Tensor, mask: Tensor) -> Any:
+        """Return what `forward` does for a batch of rows that end early.
+
+        `mask` is True for the steps that are read, [B, T] with `batch_first`, else [T, B]; at the
+        others the states stay as they are, and the output repeats them. So a row ends up as it
+        would alone, in both directions. Our kernels run, on every device, also under `vmap`.
+
+        >>> layer, x = GRU(1, 2, batch_first=True, bidirectional=True), torch.randn(1, 3, 1)
+        >>> output, h_n = layer.masked(x, torch.tensor([[True, True, False]]))
+        >>> torch.testing.assert_close(output[:, :2], layer(x[:, :2])[0])
+        """
+        x, mask = (t.transpose(0, 1) if self.batch_first else t for t in (input, mask))
+        output, last = self._run(x, self._states(x, x.shape[1], None), mask)
+        return output.transpose(0, 1) if self.batch_first else output, self._hx(last)
+
     def _states(self, x: Tensor, B: int, hx: Any) -> States:
         if hx is not None:
             return tuple(hx) if len(self._widths()) == 2 else (hx,)
@@ -296,7 +312,7 @@ class _Layers(torch.nn.RNNBase):
         return states if len(self._widths()) == 2 else states[0]
 
     def _run(self, x: Tensor, states: States, mask: Tensor | None) -> tuple[Tensor, States]:
-        """Run all layers over x [T, B, I], or [N, I] with a mask that is the batch sizes."""
+        """Run all layers over x [T, B, I] (mask [T, B]), or [N, I], whose mask is the batch sizes."""
         last, directions = [], 1 + self.bidirectional
         for layer in range(self.num_layers):
             outputs = []
@@ -337,7 +353,8 @@ class _Layers(torch.nn.RNNBase):
         in_the_cell: dict[str, Any],
     ) -> tuple[Kernel, tuple[Any, ...], Tensor | None]:
         """Return the kernel, its inputs, and the mask; packed series are padded."""
-        x, mask = (x, None) if mask is None else pad(x, mask)
+        if mask is not None:
+            x, mask = pad(x, mask) if mask.dtype == torch.int64 else (x, _of_all_members(mask))
         zoneout = in_the_cell["zoneout"]
         zoneouts = zoneout if isinstance(zoneout, tuple) else (zoneout,)
         extra = given(x, mask, states, weights[0], in_the_cell.get("dropout"), zoneouts)
@@ -372,6 +389,14 @@ def _chosen(rate: float, shape: tuple[int, ...], W: Tensor) -> Tensor:
     *outer, H = shape
     bits = torch.randint(-(2**63), 2**63 - 1, (*outer, -(-H // 4)), device=W.device)
     return (bits.view(torch.int16)[..., :H] < round(rate * 2**16) - 2**15).to(W.dtype)
+
+
+def _of_all_members(mask: Tensor) -> Tensor:
+    """Return the masks [T, E, B] that `vmap` goes through; a record is read when that is over."""
+    inner = torch._C._functorch
+    while inner.is_batchedtensor(mask):
+        mask = inner.get_unwrapped(mask).movedim(inner.maybe_get_bdim(mask), 1)
+    return mask
 
 
 def _each(states: Any, method: str) -> Any:

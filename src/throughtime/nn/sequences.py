@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
@@ -29,7 +29,7 @@ from throughtime._types import CellName
 from throughtime.nn.dilated import Layer
 from throughtime.nn.heads import Head
 from throughtime.nn.layer_norm_lstm import LayerNormLSTM
-from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.layers import GRU, LSTM, RNN, on_our_ground
 from throughtime.nn.stacks import Dilations, Stack, blocks_of
 from throughtime.nn.starting_points import Inits, identity, read_inits
 
@@ -242,7 +242,8 @@ class SequenceInput(nn.Module):
         is not read.
         """
         _expect(x, "BT", self.layer.input_size)
-        params: Tensor = self.head(newest(self.layer, _read(self.layer, x, lengths)))
+        _, state = _read(self.layer, x, lengths)
+        params: Tensor = self.head(newest(self.layer, state))
         return params
 
 
@@ -272,18 +273,25 @@ class SyncedSequence(nn.Module):
         self.head = _fitting(head, recurrence)
         self.layer = recurrence.build(input_size)
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Map x [B, T, I] and a state to parameters [B, T, outputs, parameters] and the next state.
 
-        The state is the layer's own: h [L, B, H], or (h, c) for an LSTM; zero by default. With
-        dilations h is [D, B, H], with D their sum (`Stack`).
+        The state is the layer's own: h [L, B, H], or (h, c) for an LSTM; zero by default, and with
+        `lengths` [B], which say where each row truly ends: what comes after is not read, and the
+        parameters there mean nothing. With dilations h is [D, B, H], with D their sum (`Stack`).
         """
         _expect(x, "BT", self.layer.input_size)
         if state is not None and self.layer.bidirectional:
             raise SettingError(
                 "no state for bidirectional layers", "one", "pass whole sequences, without state"
             )
-        hidden, state = self.layer(x, state)
+        if state is not None and lengths is not None:
+            raise SettingError(
+                "a state or lengths", "both", "pass chunks of one length with a state"
+            )
+        hidden, state = _read(self.layer, x, lengths, state)
         return self.head(hidden), state
 
 
@@ -417,18 +425,26 @@ class SequenceToSequence(_Writer):
         """
         _expect(x, "BT", self.encoder.input_size)
         start = x.new_zeros(len(x), self.head.feedback_size)
-        return self._write(start, _read(self.encoder, x, lengths), targets, forcing)
+        _, state = _read(self.encoder, x, lengths)
+        return self._write(start, state, targets, forcing)
 
 
-def _read(layer: Layer | Stack, x: Tensor, lengths: Tensor | None) -> State:
-    """The state after the last input of each row."""
-    state: State
+def _read(
+    layer: Layer | Stack, x: Tensor, lengths: Tensor | None, state: State | None = None
+) -> tuple[Tensor, State]:
+    """The top states [B, T, H] of all steps, and the state after the last input of each row."""
+    hidden: Tensor
     if lengths is None:
-        _, state = layer(x)
-    else:
+        hidden, state = layer(x, state)
+    elif on_our_ground(x) and not isinstance(layer, Stack):
+        steps = torch.arange(x.shape[1], device=x.device)
+        hidden, state = layer.masked(x, steps < lengths.to(x.device).unsqueeze(1))
+    else:  # PyTorch's layers, which run there, take rows that end early packed
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, state = layer(packed)
-    return state
+        output, state = layer(packed)
+        hidden, _ = pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
+    assert state is not None
+    return hidden, state
 
 
 def newest(layer: Layer | Stack, state: State) -> Tensor:

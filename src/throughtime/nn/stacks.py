@@ -79,7 +79,8 @@ class Stack(nn.Module):
     and the state before it; returns the output and the state after it. The state of layer l has d_l
     entries, oldest first, behind those of the layers below: h [D, B, H] with D the sum of all dilations
     (twice that for two directions), or (h, c). Carried from one piece of a series to the next, it gives
-    what the whole series would. Weights are those of `layers`.
+    what the whole series would. Weights are those of `layers`, whose `dilation` is set. torch.export
+    takes it for a T that every dilation divides.
 
     Args:
         layers: RNN, LSTM or GRU, each of one layer and with time first; all of one kind and size.

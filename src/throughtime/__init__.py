@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.backtest import Backtest as Backtest
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
     from throughtime.forecasting.storage import load as load
+    from throughtime.forecasting.trials import Tuning as Tuning
+    from throughtime.forecasting.tuning import tune as tune
     from throughtime.nn.acceleration import accelerate as accelerate
 
 __version__ = "0.1.0"
@@ -41,8 +43,10 @@ __getattr__, __dir__, __all__ = lazy(
         "Diagnosis": "throughtime.diagnostics.diagnosis",
         "diagnose": "throughtime.diagnostics.diagnosis",
         "Forecaster": "throughtime.forecasting.forecaster",
+        "Tuning": "throughtime.forecasting.trials",
         "accelerate": "throughtime.nn.acceleration",
         "load": "throughtime.forecasting.storage",
+        "tune": "throughtime.forecasting.tuning",
         "datasets": "throughtime.datasets",
         "diagnostics": "throughtime.diagnostics",
         "forecasting": "throughtime.forecasting",

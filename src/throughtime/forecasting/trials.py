@@ -205,7 +205,7 @@ class Tuning:
         """RNN, LSTM or GRU: a sentence for every two that were compared."""
         said = [str(pair) for pair in self.pairs]
         said += [
-            f"none of the {count(each.trials, 'trial')} of the {each.cell} came to all origins."
+            f"no trial of the {each.cell}, of {each.trials}, came to all origins."
             for each in self.by_cell.values()
             if each.best is None
         ]
@@ -233,10 +233,10 @@ class Tuning:
         asides = [f"{n} {words[state]}" for state, n in stopped.items() if n]
         aside = f" ({joined(asides)})" if asides else ""
         settings = {k: v for k, v in self.winner.settings.items() if k != "cell"}
-        listed = joined(f"{name}={shown(value)}" for name, value in settings.items())
-        made = f" with {listed}" if settings else ", with the usual settings,"
+        listed = [f"{name}={shown(value)}" for name, value in settings.items()]
+        made = f"with {joined(listed)}" if listed else "with the usual settings"
         return (
-            f"The best of {count(len(self.tried), 'trial')}{aside} is the {self.winner.cell}{made}: "
+            f"The best of {count(len(self.tried), 'trial')}{aside} is the {self.winner.cell} {made}: "
             f"mean absolute scaled error {number(self.score)} over "
             f"{count(self.n_windows, 'origin')}."
         )

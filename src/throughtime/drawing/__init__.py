@@ -9,6 +9,7 @@ from throughtime.drawing.heat import heat_map
 from throughtime.drawing.learning import learning_curve
 from throughtime.drawing.memory import lag_profile, truncation_bias
 from throughtime.drawing.openings import gates
+from throughtime.drawing.search import trials
 from throughtime.drawing.updates import gradient_history
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "long_jacobian",
     "lyapunov",
     "singular_values",
+    "trials",
     "truncation_bias",
 ]

@@ -83,13 +83,14 @@ def backtest(origins: Sequence[Origin], model: str, rival: str | None, choose: b
 def _bands(figure: Any, ds: Sequence[Sequence[Any]], bands: Sequence[Mapping[float, Any]]) -> None:
     """Shade the intervals, the widest first, so that the narrow ones lie darker on top."""
     for level in sorted(bands[0], reverse=True):
-        shade = f"rgba(31,143,214,{0.30 if level <= 80 else 0.16})"
+        narrow = level <= 80
         figure.add_scatter(
             x=_with_gaps([[*stamps, *reversed(stamps)] for stamps in ds]),
             y=_with_gaps([[*band[level][1], *reversed(band[level][0])] for band in bands]),
             fill="toself",
-            fillcolor=shade,
-            marker={"color": shade},  # of its name in small multiples
+            fillcolor=f"rgba(31,143,214,{0.30 if narrow else 0.16})",
+            # of its name in small multiples, which must be read on white
+            marker={"color": f"rgba(31,143,214,{0.9 if narrow else 0.65})"},
             line={"width": 0},
             mode="lines",
             name=f"{level:g}% interval",

@@ -18,7 +18,7 @@ itself have seen all origins (Cawley and Talbot 2010).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from math import comb, fsum
@@ -112,7 +112,7 @@ class Pair:
         """The chance of so many wins, or so few, if neither cell were better."""
         n = sum(d != 0 for d in self.differences)
         most = max(self.wins, n - self.wins)
-        return min(1.0, 2 * sum(comb(n, k) for k in range(most, n + 1)) / 2**n)
+        return min(1.0, sum(comb(n, k) for k in range(most, n + 1)) / 2.0 ** (n - 1))
 
     @property
     def clear(self) -> bool:
@@ -128,7 +128,7 @@ class Pair:
         if self.clear:
             verdict = f"a clear difference (sign test, p = {self.p:.2g})"
         elif R < FEWEST:
-            verdict = f"no clear difference, and fewer than {FEWEST} origins cannot show one"
+            verdict = "no clear difference"
         else:
             verdict = f"no clear difference (sign test, p = {self.p:.2g})"
         return f"the {a.cell} errs {said} the {b.cell} ({where}): {verdict}."
@@ -138,6 +138,7 @@ class Pair:
 class Tuning:
     """All trials of a search, at least one of them complete; `fixed` are the other settings.
 
+    `baselines` are the scores of simple forecasts at the same origins, by name.
     `reason` says why it ended: "all trials done", "out of time" or "interrupted".
     """
 
@@ -145,6 +146,7 @@ class Tuning:
     n_windows: int
     fixed: Mapping[str, Any]
     tried: tuple[Trial, ...]
+    baselines: Mapping[str, float] = field(default_factory=dict)
     reason: str = "all trials done"
 
     @cached_property
@@ -204,6 +206,8 @@ class Tuning:
     def answer(self) -> str:
         """RNN, LSTM or GRU: a sentence for every two that were compared."""
         said = [str(pair) for pair in self.pairs]
+        if said and self.n_windows < FEWEST:
+            said.append(f"fewer than {FEWEST} origins cannot show a clear one.")
         said += [
             f"no trial of the {each.cell}, of {each.trials}, came to all origins."
             for each in self.by_cell.values()
@@ -251,6 +255,9 @@ class Tuning:
                 f"The usual settings ({self.usual.cell}) err {number(self.usual.score)}: "
                 f"the search gained {percent(gain)}."
             )
+        if self.baselines:
+            rival = min(self.baselines, key=self.baselines.__getitem__)
+            said.append(f"The best baseline, {rival}, errs {number(self.baselines[rival])} there.")
         flattering = "The score of a winner flatters it"
         if self.left_out_score is not None:
             flattering += (
@@ -290,6 +297,7 @@ class Tuning:
             "winner": self.winner.number,
             "score": self.score,
             "left_out_score": self.left_out_score,
+            "baselines": dict(self.baselines),
             "by_cell": [
                 {
                     "cell": each.cell,

@@ -40,6 +40,7 @@ import numpy.typing as npt
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import DataError, DivergedError, MissingExtraError, SettingError
 from throughtime._files import check_writable
+from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.cures import Cures
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
 from throughtime.forecasting.forecaster import LONGEST_CONTEXT, TRAINING, Forecaster
@@ -121,7 +122,7 @@ def tune(
             f"{len(tried)} trials that all diverged",
             "narrow learning_rate in space to smaller ones",
         )
-    return Tuning(h, len(origins), fixed, tried, reason)
+    return Tuning(h, len(origins), fixed, tried, _baselines(origins), reason)
 
 
 def arguments(h: int, fixed: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,11 +149,15 @@ class _Origin:
     known: Panel
     y: Floats
     scale: Floats
+    season: int
 
     def error(self, forecaster: Forecaster, observers: Sequence[Observer]) -> float:
         table = forecaster.fit(self.known, observers=observers).predict(level=[])
         made = nw.from_native(table, eager_only=True)[forecaster.name].to_numpy()
-        return float(np.nanmean(np.abs(self.y - made.reshape(self.y.shape)) / self.scale))
+        return self.judge(made.reshape(self.y.shape))
+
+    def judge(self, forecast: Floats) -> float:
+        return float(np.nanmean(np.abs(self.y - forecast) / self.scale))
 
 
 def _origins(panel: Panel, h: int, wanted: int, season: int | None) -> tuple[_Origin, ...]:
@@ -179,7 +184,21 @@ def _origin(panel: Panel, h: int, ahead: int, season: int) -> _Origin:
         series = panel.series(at[unique_id])
         y[i] = series[len(series) - ahead :][:h]
     scale = np.array([_scale(known.series(i), season) for i in range(len(known))])
-    return _Origin(known, y, scale[:, None])
+    return _Origin(known, y, scale[:, None], season)
+
+
+def _baselines(origins: Sequence[_Origin]) -> dict[str, float]:
+    """Return what simple forecasts score at the same origins."""
+    made = {}
+    season = origins[0].season
+    for each in (Naive(), SeasonalNaive(season), LinearAutoregression(season=season)):
+        errors = [
+            origin.judge(np.stack([each.forecast(y, origin.y.shape[1]) for y in known]))
+            for origin in origins
+            for known in [[origin.known.series(s) for s in range(len(origin.known))]]
+        ]
+        made[each.name] = fmean(errors)
+    return made
 
 
 def _scale(y: Floats, season: int) -> float:

@@ -12,6 +12,8 @@ from throughtime.drawing.learning import learning_curve
 from throughtime.forecasting.views import best
 from throughtime.interfaces.doctor_page import doctor_sections, drawn
 from throughtime.interfaces.document import document, figure, headline, reproduce
+from throughtime.interfaces.tuning_page import drawn as tuning_drawn
+from throughtime.interfaces.tuning_page import tuning_section
 
 if TYPE_CHECKING:
     from throughtime.drawing.forecasts import View
@@ -29,11 +31,13 @@ def render(data: ReportData) -> str:
         _forecast_section(data),
         _backtest_section(data),
         _learning_section(data),
+        tuning_section(data.tuning) if data.tuning else "",
         doctor_sections(data.diagnosis, checkup, {"reach": data.reach}, folded=True),
         _settings_section(data),
     )
     title = f"{data.source}: forecast of {count(data.h, data.step)}"
-    return document(title, "\n".join(body), _drawn(data) | drawn(checkup), data)
+    figures = _drawn(data) | (tuning_drawn(data.tuning) if data.tuning else {}) | drawn(checkup)
+    return document(title, "\n".join(body), figures, data)
 
 
 def _drawn(data: ReportData) -> dict[str, list[Any]]:

@@ -49,7 +49,8 @@ class ReportData:
 
     `learning` is the run that made the model, `pilot` the one before it that found, on a
     validation part, how many updates are enough; `diagnosis` is what `Diagnosis.to_dict()` returns,
-    `reach` a sentence on how far back the gradient reaches.
+    `reach` a sentence on how far back the gradient reaches, `tuning` what `Tuning.to_dict()` returns
+    of the search that found the settings, if there was one.
     """
 
     source: str
@@ -70,6 +71,7 @@ class ReportData:
     settings: Mapping[str, Any]
     version: str
     pilot: Learning | None = None
+    tuning: Mapping[str, Any] | None = None
     command: str = ""
     notes: Sequence[str] = ()
     made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
@@ -90,10 +92,12 @@ def report_data(
     facts: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     diagnosis: Any = None,
+    tuning: Any = None,
 ) -> ReportData:
     """Collect what the report says from a fitted forecaster and its forecast (any kind of table).
 
-    `diagnosis` is what the forecaster's `diagnose` returned, where it has been asked already.
+    `diagnosis` is what the forecaster's `diagnose` returned, where it has been asked already;
+    `tuning` what `tt.tune` returned, where it found the settings.
     """
     import throughtime
 
@@ -121,6 +125,7 @@ def report_data(
         diagnosis=(diagnosis or forecaster.diagnose(step=step)).to_dict(),
         reach=reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step),
         settings=_flat(forecaster.settings),
+        tuning=None if tuning is None else tuning.to_dict(),
         version=throughtime.__version__,
         command=command,
         notes=[*notes, *panel.notes],

@@ -403,7 +403,7 @@ def test_a_difference_is_clear_only_where_the_origins_can_tell():
 
 
 def test_the_score_left_out_is_that_of_the_best_elsewhere():
-    errors = np.random.default_rng(0).lognormal(size=(7, 4))
+    errors = 1 + np.random.default_rng(0).lognormal(size=(7, 4))
     errors[0] = [0.0, 0.9, 0.9, 0.9]  # the winner, by one lucky origin
     errors[1] = 0.8
     tried = [trial(k + 1, "gru", *row) for k, row in enumerate(errors.tolist())]

@@ -58,7 +58,8 @@ def tuning_section(tuning: Mapping[str, Any]) -> str:
     """Return the section on the trials: the answer, the figure, a table of cells and of trials."""
     caption = (
         f"The mean error of every trial over {count(tuning['n_windows'], 'rolling origin')}, lower is "
-        "better. Crosses were stopped early, after an origin where they did worse than the median."
+        "better. A cross was stopped early, where it did worse than the median, and is the mean of "
+        "the origins it came to."
     )
     cautions = " ".join(tuning["cautions"])
     return f"""<section>

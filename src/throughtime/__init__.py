@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.evaluation import evaluate as evaluate
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
     from throughtime.forecasting.storage import load as load
+    from throughtime.forecasting.trials import Tuning as Tuning
+    from throughtime.forecasting.tuning import tune as tune
     from throughtime.nn.acceleration import accelerate as accelerate
 
 __version__ = "0.1.0"
@@ -48,8 +50,10 @@ __getattr__, __dir__, __all__ = lazy(
         "Forecaster": "throughtime.forecasting.forecaster",
         "SequenceClassifier": "throughtime.estimators.classifier",
         "SequenceLabeler": "throughtime.estimators.labeler",
+        "Tuning": "throughtime.forecasting.trials",
         "accelerate": "throughtime.nn.acceleration",
         "load": "throughtime.forecasting.storage",
+        "tune": "throughtime.forecasting.tuning",
         "datasets": "throughtime.datasets",
         "diagnostics": "throughtime.diagnostics",
         "estimators": "throughtime.estimators",

@@ -14,7 +14,7 @@ import throughtime
 from throughtime.drawing import theme
 from throughtime.interfaces.cli import main
 
-HEAVY = ("torch", "pandas", "polars", "plotly", "pyarrow", "numpy", "rich")
+HEAVY = ("torch", "optuna", "pandas", "polars", "plotly", "pyarrow", "numpy", "rich")
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def python(code, *arguments):
         (["--help"], 0, ()),
         (["--version"], 0, ()),
         (["forecast", "--help"], 0, ()),
+        (["tune", "--help"], 0, ()),
         (["forecast", "x.csv", "--h", "0"], 2, ()),
         (["forecast", "x.csv", "--h", "2", "--no-report"], 2, ("pyarrow", "numpy", "rich")),
     ],

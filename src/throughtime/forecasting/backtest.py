@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +114,16 @@ class Backtest:
             metrics.smape(self.y, f),
             {level: metrics.coverage(self.y, lo, hi) for level, (lo, hi) in ends.items()},
         )
+
+    def plot(self, series: Any = None) -> Any:
+        """Draw what was forecast at each origin, and what then came, as a plotly figure.
+
+        `series` is a name or several, the first few where None. Origins that overlap are left out.
+        Raises `MissingExtraError` where plotly is not installed.
+        """
+        from throughtime.forecasting.views import backtest_figure
+
+        return backtest_figure(self, series)
 
     @cached_property
     def _naive_scales(self) -> Floats:

@@ -332,6 +332,18 @@ class Forecaster:
         self._backtest, *_ = self._rolled(panel, n_windows, step_size, level, refit, observers)
         return panel.like(self._backtest.columns)
 
+    def plot(
+        self, level: Sequence[float] = (80, 95), series: Any = None, last: int | None = None
+    ) -> Any:
+        """Draw the newest values, the forecast and its intervals, as a plotly figure.
+
+        `series` is a name or several, the first few where None; `last` how many values are shown.
+        Raises `MissingExtraError` where plotly is not installed, and what `predict` raises.
+        """
+        from throughtime.forecasting.views import forecast_figure
+
+        return forecast_figure(self, level, series, last)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""
         from throughtime.forecasting.storage import save

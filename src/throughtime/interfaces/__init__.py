@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from throughtime.interfaces.page import render as render
     from throughtime.interfaces.report import ReportData as ReportData
     from throughtime.interfaces.report import report_data as report_data
+    from throughtime.interfaces.tuning_page import Search as Search
+    from throughtime.interfaces.tuning_page import render_tuning as render_tuning
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "Checkup": "throughtime.interfaces.doctor_page",
         "ReportData": "throughtime.interfaces.report",
+        "Search": "throughtime.interfaces.tuning_page",
         "render": "throughtime.interfaces.page",
         "render_diagnosis": "throughtime.interfaces.doctor_page",
+        "render_tuning": "throughtime.interfaces.tuning_page",
         "report_data": "throughtime.interfaces.report",
     },
 )

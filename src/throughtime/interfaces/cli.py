@@ -264,6 +264,52 @@ def diagnose(
     checkup.diagnose(options, model, h is not None, place, hint, talk.Talk(json=json, quiet=quiet))
 
 
+@app.command()
+def tune(
+    file: File,
+    h: Horizon,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    freq: Freq = None,
+    season: Season = None,
+    cell: Annotated[
+        str, typer.Option(help="The recurrent cells to compare, parted by commas.")
+    ] = "lstm,gru,rnn",
+    seed: Seed = 0,
+    windows: Annotated[
+        int, typer.Option(help="How many rolling origins judge each trial.", **WHOLE)
+    ] = 3,
+    trials: Annotated[int, typer.Option(help="How many settings are tried, in all.", **WHOLE)] = 30,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which no trial begins.", **NUMBER)
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="An SQLite file that keeps the trials: the same command goes on there."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="What the search is called in its storage.")
+    ] = "throughtime",
+    report: Annotated[
+        str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-settings.html]")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search for the settings that forecast FILE best, and say which cell does."""
+    from throughtime.interfaces import searching, talk, tasks
+
+    options = Options(*(file, h, time, target, id, freq, season), seed=seed, windows=windows)
+    among = searching.cells(cell)
+    place, hint = tasks.report_place(report, f"{options.stem}-settings.html", no_report)
+    searching.tune(
+        *(options, among, trials, timeout, storage, name, place, hint),
+        talk.Talk(json=json, quiet=quiet),
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:

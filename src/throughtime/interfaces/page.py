@@ -6,14 +6,18 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from throughtime._words import aligned, count, number, percent
+from throughtime.drawing import forecasts
 from throughtime.drawing.doctor import pictures
-from throughtime.interfaces import figures
+from throughtime.drawing.learning import learning_curve
+from throughtime.forecasting.views import best
 from throughtime.interfaces.doctor_page import doctor_sections, drawn
 from throughtime.interfaces.document import document, figure, headline, reproduce
-from throughtime.interfaces.words import best
+from throughtime.interfaces.tuning_page import drawn as tuning_drawn
+from throughtime.interfaces.tuning_page import tuning_section
 
 if TYPE_CHECKING:
-    from throughtime.interfaces.report import ReportData, View
+    from throughtime.drawing.forecasts import View
+    from throughtime.interfaces.report import ReportData
 
 
 def render(data: ReportData) -> str:
@@ -27,11 +31,13 @@ def render(data: ReportData) -> str:
         _forecast_section(data),
         _backtest_section(data),
         _learning_section(data),
+        tuning_section(data.tuning) if data.tuning else "",
         doctor_sections(data.diagnosis, checkup, {"reach": data.reach}, folded=True),
         _settings_section(data),
     )
     title = f"{data.source}: forecast of {count(data.h, data.step)}"
-    return document(title, "\n".join(body), _drawn(data) | drawn(checkup), data)
+    figures = _drawn(data) | (tuning_drawn(data.tuning) if data.tuning else {}) | drawn(checkup)
+    return document(title, "\n".join(body), figures, data)
 
 
 def _drawn(data: ReportData) -> dict[str, list[Any]]:
@@ -39,13 +45,15 @@ def _drawn(data: ReportData) -> dict[str, list[Any]]:
     rival = _rival(data)
     several = {
         "forecast": [
-            figures.forecast(view, data.model, figures.close_up(data.h, data.season_length))
+            forecasts.forecast(view, data.model, forecasts.close_up(data.h, data.season_length))
             for view in data.views
         ],
         "backtest": [
-            figures.backtest(view.origins, data.model, rival) for view in data.views if view.origins
+            forecasts.backtest(view.origins, data.model, rival)
+            for view in data.views
+            if view.origins
         ],
-        "learning": [figures.learning_curve(data.learning, data.pilot)],
+        "learning": [learning_curve(data.learning, data.pilot)],
     }
     return {place: [f.to_plotly_json() for f in made] for place, made in several.items()}
 
@@ -68,7 +76,7 @@ def _forecast_section(data: ReportData) -> str:
         chooser = (
             f'<label for="series">Series</label> <select id="series">{options}</select> {note}'
         )
-    if any(len(view.ds) > figures.close_up(data.h, data.season_length) for view in data.views):
+    if any(len(view.ds) > forecasts.close_up(data.h, data.season_length) for view in data.views):
         chooser += '<label><input type="checkbox" id="whole"> whole history</label>'
     if chooser:
         chooser = f'<p class="chooser">{chooser}</p>'

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from throughtime._words import count, number
+from throughtime.forecasting.trials import Trial, shown
 from throughtime.training.observer import Evaluation, Observer, Update
 
 _EVERY = 0.1  # seconds between two drawings
@@ -110,3 +112,34 @@ class Tally(Observer):
             f"trained {count(self.fits, 'fit')}, {count(self.updates, 'update')} "
             f"in {number(seconds)} s"
         )
+
+
+class Trials(Observer):
+    """An observer of a search that says a line for every trial: its settings, its score, the best."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._best: Trial | None = None
+
+    def on_start(self, name: str, total: int) -> None:
+        """Let it pass."""
+
+    def on_update(self, update: Update) -> None:
+        """Let it pass."""
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Let it pass."""
+
+    def on_end(self, reason: str) -> None:
+        """Let it pass."""
+
+    def on_trial(self, trial: Trial, n_trials: int) -> None:
+        """Say what it was, what it scored, and whether that is the lowest so far."""
+        settings = [f"{k}={shown(v)}" for k, v in trial.settings.items() if k != "cell"]
+        what = f"{trial.cell} {', '.join(settings) or 'with the usual settings'}"
+        ending = {"complete": number(trial.score), "pruned": "stopped early"}.get(trial.state)
+        score, best = trial.score, self._best.score if self._best is not None else None
+        if trial.state == "complete" and score is not None and (best is None or score < best):
+            self._best = trial
+            ending = f"{ending}, the best so far"
+        self._say(f"trial {trial.number}/{n_trials}: {what}: {ending or trial.state}")

@@ -5,41 +5,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from throughtime.drawing.forecasts import View
+from throughtime.forecasting.views import stamps, views
 from throughtime.interfaces.words import reach, unit, verdict
 
 MOST_SERIES = 20
 MOST_POINTS = 5000
-Band = Mapping[float, tuple[Sequence[float], Sequence[float]]]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What was forecast from one cutoff, and what then came; one value a step, a list a model."""
-
-    cutoff: Any
-    ds: Sequence[Any]
-    y: Sequence[float | None]
-    models: Mapping[str, Sequence[float]]
-    bands: Band
-
-
-@dataclass(frozen=True)
-class View:
-    """One series, its forecast and its back-test. Dates are ISO texts or integers."""
-
-    name: str
-    ds: Sequence[Any]
-    y: Sequence[float | None]
-    forecast_ds: Sequence[Any]
-    forecast: Sequence[float]
-    bands: Band
-    origins: Sequence[Origin] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +49,8 @@ class ReportData:
 
     `learning` is the run that made the model, `pilot` the one before it that found, on a
     validation part, how many updates are enough; `diagnosis` is what `Diagnosis.to_dict()` returns,
-    `reach` a sentence on how far back the gradient reaches.
+    `reach` a sentence on how far back the gradient reaches, `tuning` what `Tuning.to_dict()` returns
+    of the search that found the settings, if there was one.
     """
 
     source: str
@@ -94,6 +71,7 @@ class ReportData:
     settings: Mapping[str, Any]
     version: str
     pilot: Learning | None = None
+    tuning: Mapping[str, Any] | None = None
     command: str = ""
     notes: Sequence[str] = ()
     made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
@@ -114,31 +92,25 @@ def report_data(
     facts: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     diagnosis: Any = None,
+    tuning: Any = None,
 ) -> ReportData:
     """Collect what the report says from a fitted forecaster and its forecast (any kind of table).
 
-    `diagnosis` is what the forecaster's `diagnose` returned, where it has been asked already.
+    `diagnosis` is what the forecaster's `diagnose` returned, where it has been asked already;
+    `tuning` what `tt.tune` returned, where it found the settings.
     """
-    import narwhals as nw
-
     import throughtime
 
     panel, backtest = forecaster.panel, forecaster.backtest
-    name, step = forecaster.name, unit(panel.frequency.alias, _plain(panel.ds(0)[:1])[0])
-    shown = list(panel.ids)[:MOST_SERIES]
-    forecasts = _by_series(nw.from_native(forecast, eager_only=True).to_arrow(), shown)
-    tested = _by_series(backtest.table, shown)
-    views = [
-        _view(panel, i, name, level, forecasts[series], tested.get(series), backtest)
-        for i, series in enumerate(shown)
-    ]
+    name, step = forecaster.name, unit(panel.frequency.alias, stamps(panel.ds(0)[:1])[0])
+    shown = range(min(MOST_SERIES, len(panel.ids)))
     return ReportData(
         source=source,
         model=name,
         h=forecaster.h,
         level=tuple(level),
         facts=facts or {},
-        views=views,
+        views=views(panel, forecast, name, level, shown, MOST_POINTS, backtest),
         n_series=len(panel.ids),
         n_windows=backtest.n_windows,
         season_length=forecaster.season_length,
@@ -153,6 +125,7 @@ def report_data(
         diagnosis=(diagnosis or forecaster.diagnose(step=step)).to_dict(),
         reach=reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step),
         settings=_flat(forecaster.settings),
+        tuning=None if tuning is None else tuning.to_dict(),
         version=throughtime.__version__,
         command=command,
         notes=[*notes, *panel.notes],
@@ -180,77 +153,3 @@ def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     for name, group in groups.items():
         plain |= _flat(group, f"{within}{name} ")
     return plain
-
-
-def _by_series(table: Any, shown: Sequence[Any]) -> dict[str, Any]:
-    import pyarrow.compute as pc
-
-    return {name: table.filter(pc.equal(table["unique_id"], name)) for name in shown}
-
-
-def _view(
-    panel: Any,
-    i: int,
-    model: str,
-    level: Sequence[float],
-    forecast: Any,
-    tested: Any,
-    backtest: Any,
-) -> View:
-    return View(
-        name=str(panel.ids[i]),
-        ds=_plain(panel.ds(i)[-MOST_POINTS:]),
-        y=_numbers(panel.row(i)[-MOST_POINTS:]),
-        forecast_ds=_plain(forecast["ds"].to_numpy()),
-        forecast=_numbers(forecast[model].to_numpy()),
-        bands=_bands(forecast, model, level),
-        origins=_origins(tested, model, level, backtest),
-    )
-
-
-def _origins(table: Any, model: str, level: Sequence[float], backtest: Any) -> list[Origin]:
-    """Return the origins, from the last backwards, that do not overlap."""
-    import pyarrow.compute as pc
-
-    cutoffs = sorted(table["cutoff"].unique().to_pylist())
-    stride = max(1, math.ceil(backtest.h / backtest.step_size))
-    origins = []
-    for cutoff in cutoffs[::-1][::stride][::-1]:
-        rows = table.filter(pc.equal(table["cutoff"], cutoff))
-        origins.append(
-            Origin(
-                cutoff=_plain(rows["cutoff"].to_numpy()[:1])[0],
-                ds=_plain(rows["ds"].to_numpy()),
-                y=_numbers(rows["y"].to_numpy()),
-                models={name: _numbers(rows[name].to_numpy()) for name in backtest.models},
-                bands=_bands(rows, model, level),
-            )
-        )
-    return origins
-
-
-def _bands(table: Any, model: str, level: Sequence[float]) -> Band:
-    return {
-        value: (
-            _numbers(table[f"{model}-lo-{value:g}"].to_numpy()),
-            _numbers(table[f"{model}-hi-{value:g}"].to_numpy()),
-        )
-        for value in level
-        if f"{model}-lo-{value:g}" in table.column_names
-    }
-
-
-def _plain(ds: Any) -> list[Any]:
-    """Return integers as they are and dates as the shortest ISO text."""
-    import numpy as np
-
-    ds = np.asarray(ds)
-    if ds.dtype.kind != "M":
-        return [int(value) for value in ds]
-    days = ds.astype("datetime64[D]")
-    finest: Any = "D" if (days == ds).all() else "s"
-    return [str(value) for value in np.datetime_as_string(ds, unit=finest)]
-
-
-def _numbers(values: Any) -> list[Any]:
-    return [float(v) if math.isfinite(v) else None for v in values]

@@ -52,13 +52,13 @@ class Talk:
         self._console("stderr").print(line, markup=False, soft_wrap=True)
 
     @contextmanager
-    def watching(self) -> Iterator[Any]:
-        """Give an observer that draws bars on a terminal, and counts elsewhere."""
+    def watching(self, most: int = 10) -> Iterator[Any]:
+        """Give an observer that draws (at `most` so many) bars on a terminal, and counts elsewhere."""
         from throughtime.interfaces.progress import Bars, Tally
 
         console = None if self.quiet else self._console("stderr")
         if console is not None and console.is_terminal:
-            with Bars(console) as bars:
+            with Bars(console, most) as bars:
                 yield bars
         else:
             tally = Tally()

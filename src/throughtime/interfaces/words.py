@@ -55,12 +55,6 @@ def baseline(name: str) -> str:
     }.get(name, name)
 
 
-def best(scores: Sequence[Any], measure: str) -> str | None:
-    """Return the name of the model with the lowest MAE, MASE or sMAPE."""
-    finite = [s for s in scores if math.isfinite(getattr(s, measure))]
-    return min(finite, key=lambda score: getattr(score, measure)).model if finite else None
-
-
 def verdict(scores: Sequence[Any], name: str, n_windows: int) -> str:
     """Say in one honest sentence how the model did against the best baseline, also when it lost."""
     ours = next((s for s in scores if s.model == name), None)

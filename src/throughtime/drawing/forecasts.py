@@ -1,14 +1,38 @@
-"""The figures of a forecast, its back-test and its training, that need no background and no network."""
+"""Series, their forecasts with intervals, and what was forecast at earlier origins."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from throughtime.drawing.theme import COLOURS, GRID, INK, MODEL, blank, line, mark, upright
+from throughtime.drawing.theme import GRID, INK, MODEL, blank, colour, line, upright
 
-if TYPE_CHECKING:
-    from throughtime.interfaces.report import Learning, Origin, View
+Band = Mapping[float, tuple[Sequence[float], Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was forecast from one cutoff, and what then came; one value a step, a list a model."""
+
+    cutoff: Any
+    ds: Sequence[Any]
+    y: Sequence[float | None]
+    models: Mapping[str, Sequence[float]]
+    bands: Band
+
+
+@dataclass(frozen=True)
+class View:
+    """One series, its forecast and its back-test. Dates are ISO texts or integers."""
+
+    name: str
+    ds: Sequence[Any]
+    y: Sequence[float | None]
+    forecast_ds: Sequence[Any]
+    forecast: Sequence[float]
+    bands: Band
+    origins: Sequence[Origin] = ()
 
 
 def close_up(h: int, season_length: int) -> int:
@@ -17,7 +41,10 @@ def close_up(h: int, season_length: int) -> int:
 
 
 def forecast(view: View, model: str, shown: int) -> Any:
-    """Draw one series (at first its last `shown` points) with its forecast, intervals shaded."""
+    """Draw one series (at first its last `shown` points) with its forecast, intervals shaded.
+
+    Raises `MissingExtraError` where plotly is not installed.
+    """
     figure = blank()
     _bands(figure, [view.forecast_ds], [view.bands])
     line(figure, view.ds, view.y, "observed", INK, width=1.6)
@@ -29,55 +56,41 @@ def forecast(view: View, model: str, shown: int) -> Any:
     return figure
 
 
-def backtest(origins: Sequence[Origin], model: str, rival: str | None) -> Any:
-    """Draw what was forecast at each origin beside what then came."""
+def backtest(origins: Sequence[Origin], model: str, rival: str | None, choose: bool = True) -> Any:
+    """Draw what was forecast at each origin beside what then came.
+
+    Of the other models `rival` is shown; the rest can be chosen in the legend, or are left out.
+
+    Raises `MissingExtraError` where plotly is not installed.
+    """
     figure = blank()
     _bands(figure, [origin.ds for origin in origins], [origin.bands for origin in origins])
     ds = _with_gaps([origin.ds for origin in origins])
     line(figure, ds, _with_gaps([origin.y for origin in origins]), "observed", INK, markers=True)
     for k, name in enumerate(name for name in origins[0].models if name != model):
-        colour, dash = COLOURS[k % len(COLOURS)]
+        stroke, dash = colour(k + 1)
         values = _with_gaps([origin.models[name] for origin in origins])
+        if not (choose or name == rival):
+            continue
         shown = True if name == rival else "legendonly"
-        line(figure, ds, values, name, colour, 1.6, dash=dash, visible=shown)
+        line(figure, ds, values, name, stroke, 1.6, dash=dash, visible=shown)
     line(figure, ds, _with_gaps([o.models[model] for o in origins]), model, MODEL, 2.4)
     thin = {"color": GRID, "width": 1, "dash": "dot"}
     figure.update_layout(shapes=[upright(origin.cutoff, thin) for origin in origins])
     return figure
 
 
-def learning_curve(learning: Learning, pilot: Learning | None = None) -> Any:
-    """Draw the losses over the updates: the pilot run's, its best update marked, the final fit's."""
-    figure = blank()
-    runs = [run for run in (pilot, learning) if run is not None]
-    values = [v for run in runs for v in (*run.losses, *run.validation)]
-    log = bool(values) and min(values) > 0 and max(values) > 8 * min(values)
-    figure.update_yaxes(
-        type="log" if log else "linear", title_text="loss", dtick=1 if log else None
-    )
-    figure.update_xaxes(title_text="update", rangemode="tozero")
-    if pilot is not None:
-        _losses(figure, pilot, "pilot: training", INK)
-        line(figure, pilot.validation_at, pilot.validation, "pilot: validation", MODEL, 2.4)
-        if pilot.best_index is not None:
-            mark(figure, pilot.best_index, f"best: update {pilot.best_index}")
-    final, dash = COLOURS[0]
-    _losses(figure, learning, "final fit", final, dash if pilot else "solid")
-    return figure
-
-
-def _losses(figure: Any, run: Learning, name: str, colour: str, dash: str = "solid") -> None:
-    line(figure, range(1, len(run.losses) + 1), run.losses, name, colour, 1.2, dash=dash)
-
-
 def _bands(figure: Any, ds: Sequence[Sequence[Any]], bands: Sequence[Mapping[float, Any]]) -> None:
     """Shade the intervals, the widest first, so that the narrow ones lie darker on top."""
     for level in sorted(bands[0], reverse=True):
+        narrow = level <= 80
         figure.add_scatter(
             x=_with_gaps([[*stamps, *reversed(stamps)] for stamps in ds]),
             y=_with_gaps([[*band[level][1], *reversed(band[level][0])] for band in bands]),
             fill="toself",
-            fillcolor=f"rgba(31,143,214,{0.30 if level <= 80 else 0.16})",
+            fillcolor=f"rgba(31,143,214,{0.30 if narrow else 0.16})",
+            # of its name in small multiples, which must be read on white
+            marker={"color": f"rgba(31,143,214,{0.9 if narrow else 0.65})"},
             line={"width": 0},
             mode="lines",
             name=f"{level:g}% interval",

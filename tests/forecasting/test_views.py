@@ -76,7 +76,7 @@ def test_of_many_series_the_first_few_are_small_multiples(many):
 
 def test_series_are_asked_for_by_name(many):
     single = named(many.plot(level=[], series="h"))
-    np.testing.assert_allclose(single["observed"].y, many.panel.series(7))
+    np.testing.assert_allclose(single["observed"].y, many.panel.row(7))
     np.testing.assert_allclose(single["LSTM"].y[1:], many.predict(level=[])["LSTM"][-3:])
     assert titles(many.plot(series=["h", "b"])) == ["h", "b"]
     tested = named(many.backtest.plot(series="b"))

@@ -90,7 +90,7 @@ def forecasts(test: pa.Table, train: Panel, season: int) -> pa.Table:
     """Put naive forecasts beside the values; the series of both tables are in the same order."""
     h = test.num_rows // len(train)
     assert test["unique_id"].to_pylist()[::h] == list(train.ids)
-    past = [train.series(i) for i in range(len(train))]
+    past = [train.row(i) for i in range(len(train))]
     naive = np.stack([Naive().forecast(y, h) for y in past])
     s = np.sqrt([[np.mean(np.diff(y) ** 2)] for y in past])
     width = NormalDist().inv_cdf(0.5 + LEVEL / 200) * s * np.sqrt(np.arange(1, h + 1))

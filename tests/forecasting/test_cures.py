@@ -12,9 +12,9 @@ from forecasting_cases import design, panel, quick, wave
 
 import throughtime as tt
 from throughtime import _archive
-from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting import Panel
 from throughtime.forecasting import model as model_module
+from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Cures
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.fitting import count_updates, fit

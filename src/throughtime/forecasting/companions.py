@@ -49,7 +49,7 @@ def last_two_seasons(panel: Panel, h: int, season_length: int) -> Floats:
     m, again = season_length, SeasonalNaive(season_length)
     newest = Windows(panel, 2 * m, 1).newest().flatten(0, 1).double().numpy()
     k = np.arange(h) % m
-    made = (newest[:, m + k] + newest[:, k]) / 2
+    made: Floats = (newest[:, m + k] + newest[:, k]) / 2
     for r in np.flatnonzero(np.isnan(newest).any(axis=1)).tolist():
         y = panel.row(r)
         last, before = again.forecast(y, h), y[:-m]

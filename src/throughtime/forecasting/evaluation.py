@@ -241,7 +241,7 @@ def _groups(
 
 def _codes(table: nw.DataFrame[Any], name: str, places: Places) -> Ints:
     if name == "cutoff":
-        return np.unique(places.until, return_inverse=True)[1][places.origin]
+        return np.unique(places.until, return_inverse=True)[1].astype(np.int64)[places.origin]
     return labels(table[name], row_name)[0]
 
 

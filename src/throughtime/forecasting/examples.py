@@ -19,7 +19,7 @@ without a value has the scale of its series. Gaps in a target are left out of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ class ScaledWindows:
     means: Tensor
     deviations: Tensor
     channels: Channels
-    base: Base = Base()
+    base: Base = field(default_factory=Base)
     decoder: type[Decoder] = Direct
 
     @classmethod
@@ -209,7 +209,7 @@ def choose_residual(panel: Panel, transform: Transform, L: int, h: int, m: int) 
     calendar = panel.frequency.season_length == m > 1 and m <= L
     candidates = RESIDUALS if calendar else RESIDUALS[:2]
     errors: dict[Residual, list[Tensor]] = {residual: [] for residual in candidates}
-    for some in index.split(_BLOCK):
+    for some in torch.split(index, _BLOCK):
         window, _ = examples.window(*examples.windows.places(some), h)
         for residual, each in errors.items():
             error = window.truth[..., L:] - Base(residual, m).ahead(window.z[..., :L], h)

@@ -28,12 +28,12 @@ from throughtime.forecasting.cures import (
 )
 from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
+from throughtime.forecasting.design import Design
 from throughtime.forecasting.doctor import examined, treat
 from throughtime.forecasting.examples import choose_residual
+from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.design import Design
-from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
@@ -140,7 +140,7 @@ class Forecaster:
                 positive_int(name, value)
         self.n_windows = positive_int("n_windows", n_windows, at_least=0)
         self.freq = None if freq is None else Frequency.parse(freq)
-        self.columns = {"target": target, "hist": hist, "futr": futr}
+        self.columns: dict[str, Any] = {"target": target, "hist": hist, "futr": futr}
         one_of("decoder", decoder, DECODERS)
         one_of("output", output, [None, *OUTPUTS])
         given: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}

@@ -87,7 +87,7 @@ def _design(
     chosen = np.unique(np.linspace(0, len(windows) - 1, most).astype(np.int64))
     mean, deviation = moments(panel, transform)
     made = []
-    for index in torch.from_numpy(chosen).split(_BLOCK):
+    for index in torch.split(torch.from_numpy(chosen), _BLOCK):
         context, target = (transform.forward(each.double()) for each in windows[index])
         w = torch.cat([carry_on(context), target], dim=-1).numpy()
         series, m = np.nonzero(~np.isnan(w).any(axis=-1))

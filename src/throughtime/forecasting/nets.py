@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from throughtime.forecasting.channels import Channels
-from throughtime.forecasting.decoders import DECODERS, Recursive
+from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.decoders.decoder import Inputs, Window
+from throughtime.forecasting.decoders.recursive import Recursive
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
@@ -106,7 +107,8 @@ class Nets:
         with torch.no_grad():
             params_E: Tensor = self.network(*((inputs,) if isinstance(inputs, Tensor) else inputs))
         newest = params_E[:, :, -1] if self.design.decoder == "synced" else params_E
-        return newest.unflatten(2, (-1, self.design.h))
+        E, S, _, P = newest.shape
+        return newest.reshape(E, S, -1, self.design.h, P)
 
 
 @np.errstate(over="ignore")  # the limits of a forecast hold what overflows, too

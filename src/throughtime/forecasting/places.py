@@ -143,8 +143,9 @@ def naive_scales(places: Places, panel: Panel, season: int) -> Scales:
             f"series such as {panel.ids[0]!r} from {show(panel.starts[0])}",
             "pass the values that the forecasts were made from, dates and names as in the table",
         )
-    start, n = panel.offsets[s], np.where(s >= 0, known - season, 0)
-    ahead, behind = panel.y[season:], panel.y[:-season]
+    start, n = panel.begins[s], np.where(s >= 0, known - season, 0)
+    y = panel.values[0].astype(np.float64, copy=False)
+    ahead, behind = y[season:], y[:-season]
 
     def mean_past(loss: Floats) -> Floats:
         means = np.full(len(s), np.nan)

@@ -59,6 +59,8 @@ def _teacher(
 
     def say(z_E: Tensor) -> Tensor:
         said = torch.stack([each[e % K](z) for e, z in enumerate(z_E)])
-        return said - first.base.ahead(z_E.squeeze(-1), first.windows.h)  # one target: the teachers know no other
+        return said - first.base.ahead(
+            z_E.squeeze(-1), first.windows.h
+        )  # one target: the teachers know no other
 
     return say

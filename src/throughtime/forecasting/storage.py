@@ -31,9 +31,9 @@ from throughtime._files import check_writable
 from throughtime.forecasting.backtest import Backtest
 from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.columns import DateKind
+from throughtime.forecasting.design import Design
 from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.design import Design
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel, Static
 from throughtime.forecasting.transforms import TRANSFORMS

@@ -1,9 +1,9 @@
 """How a net says what comes: one decoder a file, each with the layout of what it learns from.
 
-    direct      all h steps at once, from the newest state
-    seq2seq     a second net writes them one after the other, from the newest state
-    synced      all h steps at once, from the state of every step
-    recursive   one step ahead from the state of every step, fed with paths that it draws
+direct      all h steps at once, from the newest state
+seq2seq     a second net writes them one after the other, from the newest state
+synced      all h steps at once, from the state of every step
+recursive   one step ahead from the state of every step, fed with paths that it draws
 """
 
 from __future__ import annotations

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.residuals import Base
-from throughtime.nn.heads import Head
+from throughtime.nn import Recurrence
+from throughtime.nn.heads import ValueHead
 
-HeadOf = Callable[[int, int], Head]  # (hidden size, outputs) -> head
+HeadOf = Callable[[int, int], ValueHead]  # (hidden size, outputs) -> head
 Inputs = Tensor | tuple[Tensor, ...]
 
 
@@ -66,13 +67,13 @@ class Decoder(nn.Module, ABC):
     """
 
     any_horizon = False  # whether it can go on beyond the h it was trained for
+    head: ValueHead
 
-    def __init__(self, sizes: Sizes, h: int) -> None:
+    @abstractmethod
+    def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
         super().__init__()
         self.sizes, self.h = sizes, h
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories
-        )
+        self.embeddings = nn.ModuleList(nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories)
 
     @property
     def input_size(self) -> int:
@@ -108,7 +109,7 @@ class Ahead(nn.Module):
 
     def forward(self, state: Tensor, ahead: Tensor) -> Tensor:
         """Join a state [..., H] and what is known ahead [..., h, F] to [..., h, H]."""
-        spread = self.of_state(state).unflatten(-1, (self.h, -1))
+        spread = self.of_state(state).reshape(*state.shape[:-1], self.h, -1)
         return torch.relu(spread + self.of_ahead(ahead))
 
 

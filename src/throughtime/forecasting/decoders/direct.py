@@ -31,7 +31,7 @@ class Direct(Decoder):
     """From x [B, L, I] to parameters [B, M h, P]; see the module."""
 
     def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
-        super().__init__(sizes, h)
+        super().__init__(sizes, recurrence, head, h)
         size, M = recurrence.output_size, sizes.targets
         self.head = head(size, M if sizes.futr else M * h)
         self.layer = recurrence.build(self.input_size)

@@ -28,7 +28,7 @@ class Recursive(Decoder):
     any_horizon = True
 
     def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
-        super().__init__(sizes, h)
+        super().__init__(sizes, recurrence, head, h)
         self.head = head(recurrence.output_size, sizes.targets)
         self.layer = recurrence.build(self.input_size)
 
@@ -54,7 +54,6 @@ class Recursive(Decoder):
         params: Tensor = self.head(s)
         return params
 
-
     @torch.no_grad()
     def paths(
         self,
@@ -68,22 +67,22 @@ class Recursive(Decoder):
 
         On the scale of the windows.
         """
-        L, B = window.L, len(window.z)
+        L, B, head = window.L, len(window.z), self.head
         steps = _shifted(window.steps(self.sizes, 0, L), window, self.sizes, 1, L + 1)
         s, state = self.layer(self.read(steps, window.numbers, window.codes))
-        state, params = _copies(state, n), self.head(s[:, -1]).repeat(n, 1, 1)
+        state, params = _copies(state, n), head(s[:, -1]).repeat(n, 1, 1)
         z = torch.cat([window.z[..., :L], torch.zeros(B, self.sizes.targets, h)], dim=-1)
         z, static = z.repeat(n, 1, 1), (window.numbers.repeat(n, 1), window.codes.repeat(n, 1))
         for k in range(L, L + h):
-            r = self.head.sample(params, generator)[0]
+            r = head.sample(params, generator)[0]
             z[..., k] = base.ahead(z[..., :k], 1)[..., 0] + r
             if k + 1 < L + h:
                 x = [z[..., k], torch.ones_like(z[..., k])][: 1 + self.sizes.mask]
                 x.append(window.futr[..., k + 1].repeat(n, 1))
                 step = self.read(torch.cat(x, dim=-1)[:, None], *static)
                 s, state = self.layer(step, state)
-                params = self.head(s[:, 0])
-        return z[..., L:].unflatten(0, (n, B))
+                params = head(s[:, 0])
+        return z[..., L:].reshape(n, B, -1, h)
 
 
 def _shifted(x: Tensor, window: Window, sizes: Sizes, start: int, stop: int) -> Tensor:

@@ -30,7 +30,7 @@ class Seq2Seq(Decoder):
     """From x [B, L, I] to parameters [B, M h, P]; see the module."""
 
     def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
-        super().__init__(sizes, h)
+        super().__init__(sizes, recurrence, head, h)
         self.head = head(recurrence.output_size, sizes.targets)
         self.layer = recurrence.build(self.input_size)
         self.decoder = recurrence.build(self.head.feedback_size + sizes.futr)
@@ -57,7 +57,7 @@ class Seq2Seq(Decoder):
         a = x.new_zeros(len(x), self.h, 0) if ahead is None else ahead
         known = None
         if targets is not None and forcing > 0:
-            known = self.head.feedback(targets.unflatten(-1, (-1, self.h)).transpose(-1, -2))
+            known = self.head.feedback(targets.reshape(len(x), -1, self.h).mT)
         y = x.new_zeros(len(x), self.head.feedback_size)
         written = []
         for k in range(self.h):

@@ -29,7 +29,7 @@ class Synced(Decoder):
     """From x [B, L, I] to parameters [B, L, M h, P], a forecast at every step; see the module."""
 
     def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
-        super().__init__(sizes, h)
+        super().__init__(sizes, recurrence, head, h)
         size, M = recurrence.output_size, sizes.targets
         self.head = head(size, M if sizes.futr else M * h)
         self.layer = recurrence.build(self.input_size)
@@ -59,4 +59,3 @@ class Synced(Decoder):
             params: Tensor = self.head(s)
             return params
         return by_row(self.head(self.ahead(s, ahead)))
-

@@ -241,8 +241,9 @@ def _groups(
 
 def _codes(table: nw.DataFrame[Any], name: str, places: Places) -> Ints:
     if name == "cutoff":
-        return np.unique(places.until, return_inverse=True)[1].astype(np.int64)[places.origin]
-    return labels(table[name], row_name)[0]
+        until = np.unique(places.until, return_inverse=True)[1]
+        return np.asarray(until[places.origin], dtype=np.int64)
+    return labels(table[name], row_name)[0].astype(np.int64)
 
 
 def _crossed(codes: Ints, others: Ints) -> Ints:

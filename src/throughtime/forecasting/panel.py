@@ -174,7 +174,7 @@ class Panel:
         if (begins[1:] == begins[:-1] + lengths[:-1]).all():
             return self.values[m, begins[0] : begins[-1] + lengths[-1]]
         place = np.repeat(begins - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return self.values[m, place]
+        return np.asarray(self.values[m, place])
 
     def extreme(self, of: np.ufunc) -> Floats:
         """Return the least (`of=np.fmin`) or greatest (`np.fmax`) value of every row; NaN for none."""

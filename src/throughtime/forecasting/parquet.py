@@ -101,7 +101,7 @@ def read_parquet(
             panel = read_frame(_whole(file, wanted), freq, row_word=row_word, first_row=first_row)
             values = panel.values if dtype is None else panel.values.astype(dtype)
             panel = replace(panel, values=values, targets=targets)
-            notes += (AT_ONCE,)
+            notes += (AT_ONCE,)  # type: ignore[assignment]
     pa.default_memory_pool().release_unused()
     return replace(panel, notes=(*notes, *panel.notes))
 

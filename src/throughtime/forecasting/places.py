@@ -46,9 +46,11 @@ class Places:
     def of(cls, table: nw.DataFrame[Any], panel: Panel | None) -> Places:
         """Read ids, dates and cutoffs of a table; `DataError` where they do not fit together."""
         has_cutoff = "cutoff" in table.columns
-        codes, ids = np.zeros(len(table), dtype=np.int64), ("series",)
+        codes: Ints = np.zeros(len(table), dtype=np.int64)
+        ids: tuple[Any, ...] = ("series",)
         if "unique_id" in table.columns:
-            codes, ids = labels(table["unique_id"], row_name)
+            short, ids = labels(table["unique_id"], row_name)
+            codes = short.astype(np.int64)
         ds, *cutoffs = _stamps(table, ["ds", "cutoff"] if has_cutoff else ["ds"], panel)
         if not has_cutoff:
             order = np.lexsort((ds, codes))

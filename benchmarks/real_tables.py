@@ -178,7 +178,9 @@ def main() -> None:
             }
             print(key, {k: rows[key][k] for k in list(rows[key])[:9]}, flush=True)
             if folder is not None:
-                write_atomically(folder / f"{NAME}.json", json.dumps({"rows": rows}, indent=1) + "\n")
+                write_atomically(
+                    folder / f"{NAME}.json", json.dumps({"rows": rows}, indent=1) + "\n"
+                )
                 write_atomically(folder / f"{NAME}.md", page(rows))
     print("\n" + page(rows))
 
@@ -195,7 +197,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=numbers, default=[0])
     parser.add_argument("--threads", type=int, default=2, help="of every model alike")
     parser.add_argument("--most-seconds", type=float, help="of training, of a peer")
-    parser.add_argument("--busy", action="store_true", help="say that the machine is doing other work")
+    parser.add_argument(
+        "--busy", action="store_true", help="say that the machine is doing other work"
+    )
     parser.add_argument("--out", type=Path, help=f"folder for {NAME}.md and .json")
     options = parser.parse_args()
     if options.quick and options.most_seconds is None:

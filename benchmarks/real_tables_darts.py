@@ -25,7 +25,7 @@ class DartsLSTM:
     """`RNNModel(model="LSTM")`: squared error of the next value, forecasts fed back."""
 
     samples = 1
-    extra: dict[str, Any] = {}
+    likelihood: Any = None
 
     def __init__(self, task: Task, seed: int, most: float | None) -> None:
         hush()
@@ -38,9 +38,11 @@ class DartsLSTM:
             training_length=max(24, context * 3 // 2),
             random_state=seed,
             pl_trainer_kwargs={**QUIET, "callbacks": [self.meter]},
-            **self.extra,
+            likelihood=self.likelihood,
         )
-        self.train, self.rest = ([target(task, h) for h in hs] for hs in (task.train(), task.histories()))
+        self.train, self.rest = (
+            [target(task, h) for h in hs] for hs in (task.train(), task.histories())
+        )
         self.known = [covariates(task, h) for h in task.train()] if task.covariates else None
         self.ahead = [covariates(task, h) for h in task.histories()] if task.covariates else None
 
@@ -59,7 +61,8 @@ class DartsLSTM:
         made = self.model.predict(
             h,
             series=self.scaler.transform(self.rest, series_idx=owners),
-            future_covariates=self.ahead and self.covariate_scaler.transform(self.ahead, series_idx=owners),
+            future_covariates=self.ahead
+            and self.covariate_scaler.transform(self.ahead, series_idx=owners),
             num_samples=self.samples,
         )
         back = self.scaler.inverse_transform(made, series_idx=owners)
@@ -73,7 +76,7 @@ class DartsDeepAR(DartsLSTM):
     """The same with a normal likelihood."""
 
     samples = 100
-    extra = {"likelihood": GaussianLikelihood()}
+    likelihood = GaussianLikelihood()
 
     def answer(self, paths: Floats) -> Answer:
         return of_samples(paths)

@@ -83,7 +83,9 @@ class Task:
 
     def actual(self) -> Floats:
         """The values [R, S, h] that judge."""
-        rows = [s.y[self._known(s, r) :][: self.h] for r in range(self.origins) for s in self.series]
+        rows = [
+            s.y[self._known(s, r) :][: self.h] for r in range(self.origins) for s in self.series
+        ]
         return np.stack(rows).reshape(self.shape)
 
     def _known(self, series: Series, r: int) -> int:
@@ -177,7 +179,9 @@ def passengers(folder: Path) -> Task:
 
 
 def m4_hourly(folder: Path) -> Task:
-    train, test = (pq.read_table(folder / f"m4/hourly_{each}.parquet") for each in ("train", "test"))
+    train, test = (
+        pq.read_table(folder / f"m4/hourly_{each}.parquet") for each in ("train", "test")
+    )
     known, judge = by_series(train, "y"), by_series(test, "y")
     series = [
         Series(name, np.arange(1, len(y) + len(judge[name]) + 1), np.append(y, judge[name]))

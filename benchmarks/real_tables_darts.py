@@ -18,7 +18,7 @@ from darts.models import RNNModel
 from darts.utils.likelihood_models import GaussianLikelihood
 from pytorch_lightning import Callback
 from real_tables_lightning import QUIET, hush, meter
-from real_tables_tasks import Answer, Floats, History, Stamps, Task, of_samples
+from real_tables_tasks import Answer, Floats, History, Limit, Stamps, Task, of_samples
 
 
 class DartsLSTM:
@@ -27,10 +27,10 @@ class DartsLSTM:
     samples = 1
     likelihood: Any = None
 
-    def __init__(self, task: Task, seed: int, most: float | None) -> None:
+    def __init__(self, task: Task, seed: int, limit: Limit) -> None:
         hush()
         self.task = task
-        self.meter = meter(Callback, most)
+        self.meter = meter(Callback, limit)
         context = task.seasons[0]
         self.model = RNNModel(
             context,

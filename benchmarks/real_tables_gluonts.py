@@ -15,7 +15,7 @@ from gluonts.dataset.common import ListDataset
 from gluonts.torch import DeepAREstimator
 from lightning.pytorch import Callback
 from real_tables_lightning import QUIET, hush, meter
-from real_tables_tasks import Answer, History, Task, of_samples
+from real_tables_tasks import Answer, History, Limit, Task, of_samples
 
 FREQ = {"yearly": "Y", "monthly": "M", "electricity": "30min", "passengers": "M", "m4-hourly": "h"}
 
@@ -23,12 +23,12 @@ FREQ = {"yearly": "Y", "monthly": "M", "electricity": "30min", "passengers": "M"
 class GluonDeepAR:
     """`DeepAREstimator(freq, h)`: Student's t."""
 
-    def __init__(self, task: Task, seed: int, most: float | None) -> None:
+    def __init__(self, task: Task, seed: int, limit: Limit) -> None:
         hush()
         torch.manual_seed(seed)
         np.random.seed(seed)
         self.task, self.freq = task, FREQ[task.name]
-        self.meter = meter(Callback, most, planned=100 * 50)
+        self.meter = meter(Callback, limit, planned=100 * 50)
         self.estimator = DeepAREstimator(
             self.freq,
             task.h,

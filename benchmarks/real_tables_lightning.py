@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from typing import Any
+
+from real_tables_tasks import Limit
 
 QUIET = {
     "logger": False,
@@ -22,8 +23,8 @@ def hush() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def meter(callback: type[Any], most: float | None, planned: int | None = None) -> Any:
-    """Return a callback that ends training after `most` seconds, and knows the share that was done.
+def meter(callback: type[Any], limit: Limit, planned: int | None = None) -> Any:
+    """Return a callback that ends training at the limit, and knows the share that was done.
 
     `callback` is the class of the Lightning that the library imports, `planned` the number of
     updates where Lightning does not know it.
@@ -36,11 +37,11 @@ def meter(callback: type[Any], most: float | None, planned: int | None = None) -
             return self  # a library trains a copy of what it was given
 
         def on_train_start(self, trainer: Any, _: Any) -> None:
-            self.start = time.perf_counter()
+            self.end = limit.clock() + limit.seconds
             self.planned = planned or int(trainer.estimated_stepping_batches)
 
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            if most is not None and time.perf_counter() - self.start > most:
+            if limit.clock() > self.end:
                 trainer.should_stop = True
 
         def on_train_end(self, trainer: Any, _: Any) -> None:

@@ -16,7 +16,7 @@ from neuralforecast.losses.pytorch import DistributionLoss
 from neuralforecast.models import LSTM, DeepAR
 from pytorch_lightning import Callback
 from real_tables_lightning import QUIET, hush, meter
-from real_tables_tasks import LEVELS, Answer, History, Task
+from real_tables_tasks import LEVELS, Answer, History, Limit, Task
 
 
 class NeuralLSTM:
@@ -24,12 +24,12 @@ class NeuralLSTM:
 
     scaler: str | None = None
 
-    def __init__(self, task: Task, seed: int, most: float | None) -> None:
+    def __init__(self, task: Task, seed: int, limit: Limit) -> None:
         hush()
         self.task = task
         self.train, self.rest = table(task.train()), table(task.histories())
         self.future = future(task.histories()) if task.covariates else None
-        self.meter = meter(Callback, most)
+        self.meter = meter(Callback, limit)
         usual: dict[str, Any] = {
             "h": task.h,
             "random_seed": 1 + seed,  # the library's default is 1

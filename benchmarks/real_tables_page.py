@@ -41,7 +41,8 @@ ahead; time is the row's seconds over ours: we are faster."""
 CAPPED = """\
 ~: training was ended before its end, after the percentage of its updates in "trained", and accuracy is \
 what it had by then; seconds are those it would have taken, by that percentage."""
-BUSY = "Seconds with a * were taken while the machine did other work."
+BUSY = """\
+Seconds with a * are the processor's: the machine did other work, which still makes them longer."""
 
 
 def page(rows: dict[str, Row]) -> str:

@@ -104,6 +104,14 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How long a peer may train, by which clock."""
+
+    clock: Callable[[], float]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """Point forecasts [R * S, h] and, by level, lower and upper ends."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from real_tables_tasks import LEVELS, Answer, History, Task
+from real_tables_tasks import LEVELS, Answer, History, Limit, Task
 
 import throughtime as tt
 from throughtime.forecasting.baselines import SeasonalNaive
@@ -17,7 +17,7 @@ class Naive:
 
     share = 1.0
 
-    def __init__(self, task: Task, seed: int, most: float | None) -> None:
+    def __init__(self, task: Task, seed: int, limit: Limit) -> None:
         self.task = task
 
     def season(self) -> int:
@@ -45,7 +45,7 @@ class Ours:
 
     share = 1.0
 
-    def __init__(self, task: Task, seed: int, most: float | None) -> None:
+    def __init__(self, task: Task, seed: int, limit: Limit) -> None:
         self.task = task
         self.train, self.rest = table(task.train()), table(task.histories())
         self.forecaster = tt.Forecaster(task.h, seed=seed)  # futr=task.covariates goes here

@@ -6,7 +6,7 @@ open is said in its file (`real_tables_neuralforecast.py`, ..._darts.py, ..._glu
 ..._throughtime.py), tasks and measures in `real_tables_tasks.py`.
 
 Every run is a process of its own: seconds to import, to fit and to forecast, peak memory. Finished runs
-are kept and left out the next time. With --busy, on a machine that does other work, the seconds are the
+are kept and left out the next time, unless they may train longer then. With --busy, on a machine that does other work, the seconds are the
 processor's, best with --threads 1. A training that outlasts --most-seconds is ended there, and its
 seconds are those divided by the share of its updates that it had done.
 
@@ -114,12 +114,21 @@ def circumstances(options: argparse.Namespace) -> Row:
     return {
         "busy": options.busy,
         "threads": options.threads,
+        "most_seconds": options.most_seconds,
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
         "processor": processor_name(),
         "python": platform.python_version(),
         "torch": version_of("torch"),
     }
+
+
+def finished(row: Row, most: float | None) -> bool:
+    """Whether a run need not be made again: it ended by itself, or would be cut short as early."""
+    if "error" in row:
+        return False
+    limit = row.get("most_seconds")
+    return bool(row["share"] == 1 or (limit is not None and most is not None and limit >= most))
 
 
 def version_of(package: str) -> str | None:
@@ -173,7 +182,7 @@ def main() -> None:
             continue
         for seed in options.seeds:
             key = f"{task}/{model}/{seed}"
-            if key in rows and "error" not in rows[key] and not options.again:
+            if key in rows and finished(rows[key], options.most_seconds) and not options.again:
                 continue
             rows[key] = {
                 **measured(task, model, seed, options),

@@ -150,3 +150,17 @@ def test_every_model_and_task_has_its_place_on_the_page(benchmark_module):
     page = benchmark_module("real_tables_page")
     assert set(command.LIBRARY) == set(page.NAMES)
     assert set(command.FILES) == set(tasks.TASKS) == set(page.TITLES)
+
+
+@pytest.mark.parametrize(
+    ("row", "most", "kept"),
+    [
+        ({"share": 1.0, "most_seconds": 10.0}, None, True),
+        ({"share": 0.5, "most_seconds": 10.0}, 10.0, True),
+        ({"share": 0.5, "most_seconds": 10.0}, 20.0, False),
+        ({"share": 0.5, "most_seconds": 10.0}, None, False),
+        ({"error": "exit 1"}, 1.0, False),
+    ],
+)
+def test_a_run_is_made_again_only_if_it_may_last_longer(benchmark_module, row, most, kept):
+    assert benchmark_module("real_tables").finished(row, most) is kept

@@ -6,9 +6,10 @@ open is said in its file (`real_tables_neuralforecast.py`, ..._darts.py, ..._glu
 ..._throughtime.py), tasks and measures in `real_tables_tasks.py`.
 
 Every run is a process of its own: seconds to import, to fit and to forecast, peak memory. Finished runs
-are kept and left out the next time, unless they may train longer then. With --busy, on a machine that does other work, the seconds are the
-processor's, best with --threads 1. A training that outlasts --most-seconds is ended there, and its
-seconds are those divided by the share of its updates that it had done.
+are kept and left out the next time, unless they may train longer then. A training that outlasts
+--most-seconds is ended there, and its seconds are those divided by the share of its updates that it had
+done. With --busy, on a machine that does other work, the seconds are the processor's, best with
+--threads 1.
 
 Run with `python benchmarks/real_tables.py [--data folder] [--quick] [--only task/model,...] [--again]
 [--seeds 0,1,...] [--threads 2] [--most-seconds n] [--busy] [--out folder]`; --only takes patterns such as

@@ -128,6 +128,7 @@ def in_short(rows: dict[str, Row]) -> str:
                 f"{len(ratios) - len(behind)} of {len(ratios)}",
                 ", ".join(f"{NAMES[m]} ({1 / ratio:.2f})" for m, ratio in behind.items()) or "none",
                 f"{min(times):.1f} to {max(times):.0f}" if times else "",
+                f"{sum(share(each) == 1 for each in peers.values())} of {len(peers)}",
                 *(gap(ours, level) for level in (80, 95)),
             ]
         )
@@ -188,7 +189,7 @@ def task_rows(models: dict[str, list[Row]], measures: list[str]) -> Iterator[lis
             f"{seconds(rows) / seconds(ours):.3g}"
             if ours and rows is not ours and not naive
             else "",
-            "" if naive else f"{100 * share(rows):.0f} %",
+            "" if naive else f"{100 * share(rows):.2g} %",
             f"{mean(rows, 'peak_mib'):.0f}",
         ]
 

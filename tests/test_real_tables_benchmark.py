@@ -140,7 +140,7 @@ def test_the_page_says_who_is_ahead_and_how_long_a_whole_training_takes(benchmar
             "yearly/neuralforecast-LSTM/0": {"error": "exit 1: out of memory"},
         }
     )
-    assert "| yearly | 1 of 2 | GluonTS DeepAR (2.00) | 20.0 to 25 | 81.0 | 94.0 |" in text
+    assert "| yearly | 1 of 2 | GluonTS DeepAR (2.00) | 20.0 to 25 | 1 of 2 | 81.0 | 94.0 |" in text
     assert "~50" in text
     assert "out of memory" in text
 

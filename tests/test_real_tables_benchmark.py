@@ -142,6 +142,9 @@ def test_the_page_says_who_is_ahead_and_how_long_a_whole_training_takes(benchmar
     )
     assert "| yearly | 1 of 2 | GluonTS DeepAR (2.00) | 20.0 to 25 | 1 of 2 | 81.0 | 94.0 |" in text
     assert "~50" in text
+    lines = text.splitlines()
+    heads = next(i for i, line in enumerate(lines) if line.startswith("| task |"))
+    assert lines[heads].count("|") == lines[heads + 2].count("|")
     assert "out of memory" in text
 
 

@@ -184,13 +184,11 @@ def task_rows(models: dict[str, list[Row]], measures: list[str]) -> Iterator[lis
             *(spread(rows, name) for name in measures),
             *(gap(rows, level) for level in (80, 95)),
             f"{error(rows) / error(ours):.2f}" if ours and rows is not ours else "",
-            "" if naive else f"{capped}{fit:.3g}{busy}",
+            "" if naive else f"{capped}{shown(fit)}{busy}",
             f"{mean(rows, 'forecast_seconds'):.2g}{busy}",
             "" if naive else f"{mean(rows, 'import_seconds'):.2g}{busy}",
-            f"{seconds(rows) / seconds(ours):.3g}"
-            if ours and rows is not ours and not naive
-            else "",
-            "" if naive else f"{100 * share(rows):.2g} %",
+            shown(seconds(rows) / seconds(ours)) if ours and rows is not ours and not naive else "",
+            "" if naive else f"{100 * share(rows):.3g} %",
             f"{mean(rows, 'peak_mib'):.0f}",
         ]
 

@@ -1,0 +1,79 @@
+"""Ours in `real_tables.py`: the seasonal naive forecasts, and the forecaster with its defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from real_tables_tasks import LEVELS, Answer, History, Limit, Task
+
+import throughtime as tt
+from throughtime.forecasting.baselines import SeasonalNaive
+
+
+class Naive:
+    """The value one season before, again and again."""
+
+    share = 1.0
+
+    def __init__(self, task: Task, seed: int, limit: Limit) -> None:
+        self.task = task
+
+    def season(self) -> int:
+        return self.task.seasons[0]
+
+    def fit(self) -> None:
+        """There is nothing to learn."""
+
+    def forecast(self) -> Answer:
+        naive = SeasonalNaive(self.season())
+        return Answer(
+            np.stack([naive.forecast(each.y, self.task.h) for each in self.task.histories()])
+        )
+
+
+class WeeklyNaive(Naive):
+    """The same with the last season, where a task has two."""
+
+    def season(self) -> int:
+        return self.task.seasons[-1]
+
+
+class Ours:
+    """`Forecaster(h)` and nothing else, with intervals at 80 and 95 percent."""
+
+    share = 1.0
+
+    def __init__(self, task: Task, seed: int, limit: Limit) -> None:
+        self.task = task
+        self.train, self.rest = table(task.train()), table(task.histories())
+        self.forecaster = tt.Forecaster(task.h, seed=seed)  # futr=task.covariates goes here
+
+    def fit(self) -> None:
+        self.forecaster.fit(self.train, level=LEVELS)
+
+    def forecast(self) -> Answer:
+        made = self.forecaster.predict(self.rest, level=LEVELS)  # and their future here
+
+        def read(name: str) -> Any:
+            return made[name].to_numpy().reshape(-1, self.task.h)
+
+        name = self.forecaster.name
+        ends = {level: (read(f"{name}-lo-{level}"), read(f"{name}-hi-{level}")) for level in LEVELS}
+        return Answer(read(name), ends)
+
+
+def table(histories: list[History]) -> pa.Table:
+    """Return histories as a long table."""
+    ids = np.repeat([each.unique_id for each in histories], [len(each.y) for each in histories])
+    return pa.table(
+        {
+            "unique_id": ids,
+            "ds": np.concatenate([each.ds for each in histories]),
+            "y": np.concatenate([each.y for each in histories]),
+        }
+    )
+
+
+MODELS = {"seasonal-naive": Naive, "seasonal-naive-longest": WeeklyNaive, "throughtime": Ours}

@@ -13,7 +13,8 @@ from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
-from throughtime.forecasting.decoders import DECODERS
+from throughtime.forecasting.decoders import DECODERS, Decoder
+from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
@@ -60,11 +61,13 @@ class Design:
     decoder: str = "direct"
     output: str = "point"
     calendar: tuple[str, ...] = ()
+    segment: int = 1
+    linear_skip: bool = False
     companions: bool = True
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
-        for name in ("h", "members", "context_length", "season_length"):
+        for name in ("h", "members", "context_length", "season_length", "segment"):
             positive_int(name, getattr(self, name))
         for name in self.transforms:
             one_of("transform", name, TRANSFORMS)
@@ -87,6 +90,18 @@ class Design:
                 "preprogram for decoder='direct' and output='point' alone",
                 f"decoder={self.decoder!r}, output={self.output!r}",
                 "leave preprogram out",
+            )
+        if self.context_length % self.segment:
+            raise SettingError(
+                f"a context_length of whole segments, of {self.segment} steps each",
+                str(self.context_length),
+                f"pass context_length={-(-self.context_length // self.segment) * self.segment}",
+            )
+        if (self.segment > 1 or self.linear_skip) and self.decoder != "direct":
+            raise SettingError(
+                "segment and linear_skip for decoder='direct' alone",
+                f"decoder={self.decoder!r}",
+                "leave them out",
             )
         if self.decoder == "recursive" and self.output == "point":
             raise SettingError(
@@ -152,9 +167,15 @@ class Design:
         def head(hidden_size: int, outputs: int) -> ValueHead:
             return output(self.output, hidden_size, outputs)[0]
 
-        decoder = DECODERS[self.decoder]
+        def build() -> Decoder:
+            parts = (sizes, self.recurrence, head, self.h)
+            if self.decoder == "direct":
+                L = self.context_length if self.linear_skip else 0
+                return Direct(*parts, segment=self.segment, linear_skip=L)
+            return DECODERS[self.decoder](*parts)
+
         return Ensemble(
-            lambda: decoder(sizes, self.recurrence, head, self.h),
+            build,
             self.members,
             self.training.seed,
         )

@@ -123,6 +123,8 @@ class Forecaster:
         transform: str | None = None,
         residual: str | None = None,
         companions: bool | None = None,
+        segment: int = 1,
+        linear_skip: bool = False,
         n_windows: int = 8,
         training: TrainingSettings = TRAINING,
         seed: int = 0,
@@ -160,6 +162,8 @@ class Forecaster:
             "output": output or ("student-t" if decoder == "recursive" else "point"),
             "calendar": calendar,
             "companions": companions,
+            "segment": segment,
+            "linear_skip": linear_skip,
         }
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
@@ -444,7 +448,7 @@ class Forecaster:
                     "shorten it or pass more history",
                 )
         if given["season_length"] is None:
-            given["season_length"] = panel_season_length(panel)
+            given["season_length"] = panel_season_length(panel, self.h)
         if given["transforms"] is None:
             given["transforms"] = choose_transforms(whole)
         given["calendar"] = checked_calendar(given["calendar"], panel.frequency)

@@ -164,7 +164,7 @@ def _origins(panel: Panel, h: int, wanted: int, season: int | None) -> tuple[_Or
     """Return the origins, the oldest first, as many of them as leave enough to fit to."""
     R = windows_that_fit(panel.cut(h), h, wanted, h)
     if season is None:
-        season = panel_season_length(panel.cut(R * h))
+        season = panel_season_length(panel.cut(R * h), h)
     made = tuple(_origin(panel, h, ahead, season) for ahead in range(R * h, 0, -h))
     if not all(np.isfinite(origin.y / origin.scale).any() for origin in made):
         raise DataError(
@@ -221,7 +221,7 @@ def _space(h: int, first: _Origin, own: Space, fixed: Mapping[str, Any]) -> dict
             found = f"{name}={plain(fixed[name])} and a range of it"
             raise SettingError(f"{name} to be searched or fixed", found, "leave one of them out")
         _check_among(name, among)
-    season, room = panel_season_length(first.known), int(first.known.lengths.max()) - h
+    season, room = panel_season_length(first.known, h), int(first.known.lengths.max()) - h
     base = max(h, fixed.get("season_length") or season)
     longest = max(1, min(4 * base, LONGEST_CONTEXT, room // 2))
     usual: dict[str, Among] = {

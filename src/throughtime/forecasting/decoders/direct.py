@@ -4,6 +4,11 @@
     y_{L+1} ... y_{L+h} = head(s_L)       without anything known ahead
     y_{L+k} = head(relu(W_k s_L + V a_{L+k} + c))     with a known ahead
 
+With `segment` w the net reads w steps at a time, x_{(t-1)w+1} ... x_{tw} side by side, so that a long
+context is few steps (Lin et al. 2023, "SegRNN"). With `linear_skip` what it says is moved by A z, a
+linear map of the context that all targets share, beginning at 0: the part of a forecast that is
+linear needs no state.
+
 s_L has seen every observation: heads that read an older state cannot see the last ones. The second
 form is the multi-horizon decoder of Wen, Torkkola, Narayanaswamy and Madeka (2017), "A multi-horizon
 quantile recurrent forecaster", with its context and its step in one layer.
@@ -11,7 +16,7 @@ quantile recurrent forecaster", with its context and its step in one layer.
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.decoders.decoder import (
@@ -30,11 +35,23 @@ from throughtime.nn.sequences import newest
 class Direct(Decoder):
     """From x [B, L, I] to parameters [B, M h, P]; see the module."""
 
-    def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
+    def __init__(
+        self,
+        sizes: Sizes,
+        recurrence: Recurrence,
+        head: HeadOf,
+        h: int,
+        segment: int = 1,
+        linear_skip: int = 0,
+    ) -> None:
         super().__init__(sizes, recurrence, head, h)
         size, M = recurrence.output_size, sizes.targets
+        self.segment = segment
         self.head = head(size, M if sizes.futr else M * h)
-        self.layer = recurrence.build(self.input_size)
+        self.layer = recurrence.build(self.input_size + (segment - 1) * sizes.step)
+        self.skip = nn.Linear(linear_skip, h, bias=False) if linear_skip else None
+        if self.skip is not None:
+            nn.init.zeros_(self.skip.weight)
         self.ahead = Ahead(size, sizes.futr, h) if sizes.futr else None
 
     @staticmethod
@@ -54,9 +71,15 @@ class Direct(Decoder):
         codes: Tensor | None = None,
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, h, F] and what is static to parameters."""
-        _, state = self.layer(self.read(x, numbers, codes))
+        steps = x.reshape(len(x), -1, self.segment * x.shape[-1])
+        _, state = self.layer(self.read(steps, numbers, codes))
         s = newest(self.layer, state)
-        if self.ahead is None or ahead is None:
-            params: Tensor = self.head(s)
+        params: Tensor = (
+            self.head(s)
+            if self.ahead is None or ahead is None
+            else by_row(self.head(self.ahead(s, ahead)))
+        )
+        if self.skip is None:
             return params
-        return by_row(self.head(self.ahead(s, ahead)))
+        moved: Tensor = self.skip(x[..., : self.sizes.targets].mT).flatten(1)
+        return self.head.rescale(params, moved)

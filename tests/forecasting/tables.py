@@ -344,7 +344,7 @@ def value_of(cell: Any) -> float:
 
 
 def cells_by_key(
-    draft: Draft, panel: Panel, names: tuple[str, ...]
+    draft: Draft, panel: Panel, names: tuple[str, ...], only: set[tuple[Any, Any]] | None = None
 ) -> dict[tuple[Any, Any], list[float]]:
     """Read the draft cell by cell; a table that should have been refused is an error here."""
     assert draft.doubled not in ("unique_id", "ds", *names) or not draft.doubled
@@ -352,6 +352,8 @@ def cells_by_key(
     ids = draft.columns.get("unique_id", ["series"] * len(draft))
     for i in range(len(draft)):
         key = _name_of(ids[i], panel.ids[0]), stamp_of(draft.columns["ds"][i], panel)
+        if only is not None and key not in only:
+            continue
         assert key not in found, f"{key} twice"
         found[key] = [value_of(draft.columns[n][i]) for n in names]
     return found

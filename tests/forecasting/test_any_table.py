@@ -5,12 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 from hypothesis import HealthCheck, Phase, event, given, settings
-from tables import Draft, any_tables, cells_by_key
+from hypothesis import strategies as st
+from tables import (
+    DEFECTS,
+    KINDS,
+    NUMBERS,
+    Draft,
+    any_tables,
+    cells_by_key,
+    clean_tables,
+    value_of,
+)
 
 from throughtime._errors import ThroughtimeError
 from throughtime.forecasting import Panel, read_frame
+from throughtime.forecasting.covariates import future_frame, need_future, with_future
 
 ONE_SENTENCE = re.compile(r"Expected [^\n]+, found [^\n]+: [^\n]+\.")
 COVARIATES = ("temperature", "holiday")
@@ -63,7 +75,7 @@ def agree(draft: Draft, panel: Panel, names: tuple[str, ...]) -> None:
             channels = range(len(names)) if k < n else range(known_ahead, len(names))
             for c in channels:
                 np.testing.assert_array_equal(held[c], cells[c].astype(held.dtype))
-    out = panel.like(dict(zip(("unique_id", "ds"), panel.future(2), strict=True)))
+    out = future_frame(panel, 2)
     assert len(out) == 2 * len(panel.ids)
 
 
@@ -88,3 +100,66 @@ def test_several_targets_and_covariates(draft: Draft) -> None:
     for given_roles in roles:
         made = panel_or_error(lambda: read_frame(table, draft.freq, **given_roles))  # noqa: B023
         check(draft, made, names)
+
+
+@st.composite
+def futures(draw: st.DrawFn) -> tuple[Panel, Draft, int]:
+    """Draw a panel, the draft of a table of what is known ahead of it, and the horizon."""
+    h = draw(st.integers(1, 4))
+    draft = draw(clean_tables(COVARIATES))
+    panel = read_frame(draft.table(), draft.freq, hist=COVARIATES[0], futr=COVARIATES[1])
+    ahead = nw.from_native(future_frame(panel, h), eager_only=True)
+    columns = {name: ahead[name].to_list() for name in ahead.columns}
+    n = len(ahead)
+    columns["holiday"] = draw(st.lists(NUMBERS, min_size=n, max_size=n))
+    kind = draw(st.sampled_from(KINDS))
+    future = Draft(columns, draft.freq, kind)
+    others = draw(st.sampled_from(["none", "history", "another series"]))
+    if others == "history":  # rows of other dates are left out
+        names = draft.columns.get("unique_id", ["series"] * len(draft))
+        for i, y in enumerate(draft.columns["y"]):
+            if not np.isnan(value_of(y)):
+                for name, cell in zip(
+                    columns, (names[i], draft.columns["ds"][i], 0.5), strict=True
+                ):
+                    columns[name].append(cell)
+    if others == "another series":
+        for name in columns:
+            columns[name].append(columns[name][0])
+        columns["unique_id"][-1] = "stranger" if isinstance(panel.ids[0], str) else 2**41
+    for defect in draw(st.lists(st.sampled_from(list(DEFECTS)), max_size=2)):
+        if len(future):
+            future = DEFECTS[defect](future, draw)
+    if draw(st.booleans()):
+        future = future.rows(draw(st.permutations(range(len(future)))))
+    return panel, future, h
+
+
+@OFTEN
+@given(futures(), st.sampled_from([None, 1, 3]))
+def test_what_is_known_ahead(drawn: tuple[Panel, Draft, int], keep: int | None) -> None:
+    panel, future, h = drawn
+    table = future.table()
+    made = panel_or_error(lambda: with_future(panel, table, h, keep=keep))
+    if isinstance(made, ThroughtimeError):
+        event("refused")
+        assert not future.sound, made
+        return
+    event("read")
+    need_future(made, h)
+    assert (made.ids, made.frequency) == (panel.ids, panel.frequency)
+    names, ds = panel.future(h)
+    stamps = ds.tolist() if ds.dtype.kind == "i" else list(ds)
+    keys = list(zip(names, stamps, strict=True))
+    wanted = cells_by_key(future, panel, ("holiday",), only=set(keys))
+    ends = made.begins + made.lengths
+    ahead = made.values[:, ends[:, None] + np.arange(h)]
+    assert np.isnan(ahead[:2]).all()
+    for key, cell in zip(keys, ahead[2].ravel(), strict=True):
+        assert [cell] == wanted[key]
+    for i in range(len(panel.ids)):
+        kept = int(made.lengths[i])
+        assert kept == min(panel.lengths[i], keep or panel.lengths[i])
+        before = panel.values[:, panel.begins[i] : panel.begins[i] + panel.lengths[i]]
+        np.testing.assert_array_equal(made.values[:, ends[i] - kept : ends[i]], before[:, -kept:])
+        assert made.ds(i)[-1] == panel.ds(i)[-1]

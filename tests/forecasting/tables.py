@@ -307,7 +307,7 @@ DEFECTS: dict[str, Defect] = {
         dt.date(1, 1, 1), dt.datetime(9999, 12, 31, 23, 30), dt.timedelta(1), dt.time(1),
     ),
     "empty name": _spoiled_key("unique_id", None, math.nan),
-    "another name": _spoiled_key("unique_id", "x", 5, 1.5, True, b"\xff", "\udcff", [1], NOON),
+    "another name": _spoiled_key("unique_id", "x", 5, 6.0, True, b"\xff", "\udcff", [1], NOON),
     "twice": _twice,
     "gaps": _without_rows,
     "missing column": _without_column,
@@ -364,6 +364,4 @@ def _name_of(name: Any, like: Any) -> Any:
     assert not isinstance(name, float) or not math.isnan(name)
     if isinstance(like, int):
         return int(name)
-    if isinstance(name, bool):
-        return str(name).lower()
-    return f"{name:g}" if isinstance(name, float) else str(name)
+    return str(name).lower() if isinstance(name, bool) else str(name)

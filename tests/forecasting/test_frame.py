@@ -274,6 +274,17 @@ def test_integer_names_stay_integers(backend: str) -> None:
     assert "int" in str(getattr(column, "dtype", "") or column.type).lower()
 
 
+def test_numbers_as_names() -> None:
+    def names(*ids: Any) -> tuple[Any, ...]:
+        return read_frame(pd.DataFrame({"unique_id": ids, "ds": [1, 1], "y": [1, 2]}), freq=1).ids
+
+    assert names(7.0, 1e10) == (7, 10**10)  # as pandas keeps whole numbers where a cell was empty
+    assert names(7.0, 1.5) == ("7", "1.5")
+    assert names(True, False) == ("true", "false")
+    with pytest.raises(DataError, match="found inf in row 1"):
+        names(7.0, np.inf)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_reading_undoes_shuffling(data: st.DataObject) -> None:

@@ -356,10 +356,12 @@ def _no_date(name: str, array: pa.Array, i: int, row: RowName) -> DataError:
 def labels(column: nw.Series[Any], row: RowName) -> tuple[npt.NDArray[np.int32], tuple[Any, ...]]:
     """Return each cell's number among the distinct labels, and these in order of appearance.
 
-    Integers stay integers; anything else becomes text.
+    Whole numbers become integers, anything else text.
     """
     array = arrow(column, row)
     _no_empty_cell(column.name, array, row)
+    if pa.types.is_floating(array.type) and pc.all(pc.equal(array, pc.floor(array))).as_py():
+        array = pa.array(_whole_numbers(column.name, array.to_numpy(), row))
     if not pa.types.is_integer(array.type):
         try:
             array = array.cast(pa.string())

@@ -95,7 +95,8 @@ def arrow(column: nw.Series[Any], row: RowName) -> pa.Array:
         array = column.to_arrow()
     except _FOREIGN:
         raise _mixed(column, row) from None
-    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
@@ -212,8 +213,13 @@ def dates(
         return _within(column.name, array.to_numpy(), 2**62, row), DateKind(name)
     if types.is_floating(kind):
         return _whole_numbers(column.name, array.to_numpy(), row), DateKind("float64")
-    if is_text(kind):
-        return _dates_from_text(column.name, array, row)
+    if is_text(kind):  # series share their dates: each text is looked at once
+        encoded = array.dictionary_encode()
+        index = encoded.indices
+        ds, text = _dates_from_text(
+            column.name, encoded.dictionary, lambda j: row(pc.index(index, j).as_py())
+        )
+        return ds[index.to_numpy()], text
     if zoned:
         return _zoned(column.name, array, row, like)
     if types.is_timestamp(kind):

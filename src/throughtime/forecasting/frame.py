@@ -11,7 +11,7 @@ and every column goes there: a date without a row and a row without a value both
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import narwhals as nw
@@ -178,6 +178,7 @@ class _Rows:
     order: Ints | None
     name: RowName
     was_sorted: bool = False
+    offsets: Ints = field(init=False)
 
     def __post_init__(self) -> None:
         if (self.codes[1:] < self.codes[:-1]).any():
@@ -185,6 +186,8 @@ class _Rows:
         if (self._same_series & (self.ds[1:] < self.ds[:-1])).any():
             self.was_sorted = True
             self._arrange(np.lexsort((self.ds, self.codes)))
+        series = np.arange(len(self.ids) + 1, dtype=self.codes.dtype)
+        self.offsets = np.searchsorted(self.codes, series)
 
     def _arrange(self, order: Ints) -> None:
         self.codes, self.ds = self.codes[order], self.ds[order]
@@ -195,10 +198,6 @@ class _Rows:
 
     def at(self, i: int) -> str:
         return self.name(int(i if self.order is None else self.order[i]))
-
-    @property
-    def offsets(self) -> Ints:
-        return np.concatenate([[0], np.cumsum(np.bincount(self.codes))])
 
     @property
     def _same_series(self) -> npt.NDArray[np.bool_]:
@@ -262,8 +261,9 @@ def _on_grid(
     starts, ends = rows.ds[rows.offsets[:-1]], rows.offsets[1:] - 1
     place = rows.positions(frequency)
     offsets = np.concatenate([[0], np.cumsum(place[ends] + 1)])
-    place += offsets[rows.codes]
-
+    for begin in range(0, len(place), PIECE):
+        piece = slice(begin, begin + PIECE)
+        place[piece] += offsets[rows.codes[piece]]
     kind = np.result_type(*columns)
     values = np.full((len(columns), offsets[-1]), np.nan, dtype=kind)
     for c, name in enumerate(channels.all):
@@ -279,10 +279,11 @@ def _on_grid(
         room = np.maximum(known - last, 0)
         stop = np.where(room > 0, last + 1, stop)
 
-    history = place < (offsets[:-1] + stop)[rows.codes]
-    n_gaps = int(stop.sum()) - int(history.sum())
-    n_empty = [int(np.isnan(rows.arranged(y)[history]).sum()) for y in columns]
-    n_missing, n_ahead = sum(n_empty[:M]), int(len(history) - history.sum())
+    history = place < (offsets[:-1] + stop)[rows.codes] if room.any() else np.True_
+    n_ahead = int((~history).sum()) if room.any() else 0
+    n_gaps = int(stop.sum()) - (len(place) - n_ahead)
+    n_empty = [int((rows.arranged(np.isnan(y)) & history).sum()) for y in columns]
+    n_missing = sum(n_empty[:M])
     notes = _counted(n_gaps, "missing date filled as gap", "missing dates filled as gaps")
     notes += _counted(n_missing, "empty value", "empty values")
     for name, n in zip(channels.all[M:], n_empty[M:], strict=True):
@@ -314,6 +315,8 @@ def _ends_of(values: Floats, offsets: Ints) -> tuple[Ints, Ints]:
     observed = ~np.isnan(values[0])
     for channel in values[1:]:
         observed |= ~np.isnan(channel)
+    if observed.all():
+        return np.zeros(len(offsets) - 1, dtype=np.int64), np.diff(offsets) - 1
     place = np.flatnonzero(observed)
     bounds = np.searchsorted(place, offsets)
     first = place[np.minimum(bounds[:-1], len(place) - 1)] - offsets[:-1]

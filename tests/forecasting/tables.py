@@ -349,7 +349,7 @@ def cells_by_key(
     """Read the draft cell by cell; a table that should have been refused is an error here."""
     assert draft.doubled not in ("unique_id", "ds", *names) or not draft.doubled
     found: dict[tuple[Any, Any], list[float]] = {}
-    ids = draft.columns.get("unique_id", ["series"] * len(draft))
+    ids = draft.columns.get("unique_id", [panel.ids[0]] * len(draft))
     for i in range(len(draft)):
         key = _name_of(ids[i], panel.ids[0]), stamp_of(draft.columns["ds"][i], panel)
         if only is not None and key not in only:

@@ -197,6 +197,21 @@ BAD: dict[str, tuple[Any, str]] = {
     "mixed dates": (
         pd.DataFrame({"ds": [NOW, 5], "y": [1, 2]}), "column 'ds', found 5 in row 1 after str",
     ),
+    "a time after days": (
+        pd.DataFrame({"ds": [dt.date(2024, 1, 1), dt.datetime(2024, 1, 2, 12)], "y": [1, 2]}),
+        "found datetime.datetime(2024, 1, 2, 12, 0) in row 1 after date",
+    ),
+    "a number after days": (
+        pd.DataFrame({"ds": [dt.date(2024, 1, 1), None, 19_000], "y": [1, 2, 3]}),
+        "found 19000 in row 2 after date",
+    ),
+    "a zone after none": (
+        pd.DataFrame(
+            {"ds": [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2, tzinfo=dt.UTC)], "y": [1, 2]},
+            dtype=object,
+        ),
+        "in row 1 after a time without a time zone",
+    ),
     "empty name": (
         pa.table({"unique_id": ["a", None], "ds": [1, 1], "y": [1, 2]}), "empty cell in row 1",
     ),

@@ -27,7 +27,7 @@ from throughtime.forecasting.covariates import future_frame, need_future, with_f
 ONE_SENTENCE = re.compile(r"Expected [^\n]+, found [^\n]+: [^\n]+\.")
 COVARIATES = ("temperature", "holiday")
 OFTEN = settings(
-    max_examples=300,
+    max_examples=100,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

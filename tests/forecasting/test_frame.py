@@ -197,6 +197,21 @@ BAD: dict[str, tuple[Any, str]] = {
     "mixed dates": (
         pd.DataFrame({"ds": [NOW, 5], "y": [1, 2]}), "column 'ds', found 5 in row 1 after str",
     ),
+    "a time after days": (
+        pd.DataFrame({"ds": [dt.date(2024, 1, 1), dt.datetime(2024, 1, 2, 12)], "y": [1, 2]}),
+        "found datetime.datetime(2024, 1, 2, 12, 0) in row 1 after date",
+    ),
+    "a number after days": (
+        pd.DataFrame({"ds": [dt.date(2024, 1, 1), None, 19_000], "y": [1, 2, 3]}),
+        "found 19000 in row 2 after date",
+    ),
+    "a zone after none": (
+        pd.DataFrame(
+            {"ds": [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2, tzinfo=dt.UTC)], "y": [1, 2]},
+            dtype=object,
+        ),
+        "in row 1 after a time without a time zone",
+    ),
     "empty name": (
         pa.table({"unique_id": ["a", None], "ds": [1, 1], "y": [1, 2]}), "empty cell in row 1",
     ),
@@ -272,6 +287,17 @@ def test_integer_names_stay_integers(backend: str) -> None:
     column = panel.like({"unique_id": panel.future(1)[0]})["unique_id"]
     assert as_strings(column) == ["7", "5"]
     assert "int" in str(getattr(column, "dtype", "") or column.type).lower()
+
+
+def test_numbers_as_names() -> None:
+    def names(*ids: Any) -> tuple[Any, ...]:
+        return read_frame(pd.DataFrame({"unique_id": ids, "ds": [1, 1], "y": [1, 2]}), freq=1).ids
+
+    assert names(7.0, 1e10) == (7, 10**10)  # as pandas keeps whole numbers where a cell was empty
+    assert names(7.0, 1.5) == ("7", "1.5")
+    assert names(True, False) == ("true", "false")
+    with pytest.raises(DataError, match="found inf in row 1"):
+        names(7.0, np.inf)
 
 
 @settings(max_examples=60, deadline=None)

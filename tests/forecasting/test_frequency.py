@@ -119,6 +119,12 @@ def test_unknown_aliases_are_refused(alias: str) -> None:
         Frequency.parse(alias)
 
 
+@pytest.mark.parametrize("alias", ["9" * 30, "2000YS", "999999D", "99999999h", f"{2**50 + 1}"])
+def test_steps_that_would_wrap_around_are_refused(alias: str) -> None:
+    with pytest.raises(SettingError, match="freq of at most"):
+        Frequency(alias)
+
+
 OFF_GRID = {
     "another day": ("MS", ["2024-01-01", "2024-02-02"], "2024-02-02"),
     "month starts for month ends": ("ME", ["2024-01-01", "2024-02-01"], "2024-01-01"),

@@ -5,6 +5,7 @@ Columns of every kind of table pass through Arrow on their way in, so that each 
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -92,28 +93,41 @@ def arrow(column: nw.Series[Any], row: RowName) -> pa.Array:
     if column.dtype == nw.Object and not column.implementation.is_pandas():
         raise _mixed(column, row)
     try:
-        array = column.to_arrow()
+        array = native if isinstance(native, pa.ChunkedArray) else column.to_arrow()
     except _FOREIGN:
         raise _mixed(column, row) from None
-    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
+    if column.dtype == nw.Object and pa.types.is_temporal(array.type):
+        kinds = {_kind(cell) for cell in column.to_list() if not _is_empty(cell)}
+        if len(kinds) > 1:  # Arrow would cut times off days, and count numbers from 1970
+            raise _mixed(column, row)
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def _mixed(column: nw.Series[Any], row: RowName) -> DataError:
     """Say which cell is of another type than the first, or that no cell is of a known one."""
     cells = [(i, cell) for i, cell in enumerate(column.to_list()) if not _is_empty(cell)]
-    kind = type(cells[0][1]) if cells else type(None)
-    strange = [(i, cell) for i, cell in cells if type(cell) is not kind]
+    kind = _kind(cells[0][1]) if cells else ""
+    strange = [(i, cell) for i, cell in cells if _kind(cell) != kind]
     found = str(column.dtype)
     if strange:
-        found = f"{_shown(strange[0][1])} in {row(strange[0][0])} after {kind.__name__}"
+        found = f"{_shown(strange[0][1])} in {row(strange[0][0])} after {kind}"
     elif cells:
         found = f"{_shown(cells[0][1])} in {row(cells[0][0])}"
     return DataError(f"cells of one type in column {column.name!r}", found, _ONE_TYPE)
 
 
+def _kind(cell: object) -> str:
+    if isinstance(cell, dt.datetime):
+        return f"a time with{'out' if cell.tzinfo is None else ''} a time zone"
+    return type(cell).__name__
+
+
 def _is_empty(cell: object) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+    if cell is None or type(cell).__name__ in ("NaTType", "NAType"):
+        return True
+    return isinstance(cell, float) and math.isnan(cell)
 
 
 def _shown(cell: object) -> str:
@@ -212,8 +226,13 @@ def dates(
         return _within(column.name, array.to_numpy(), 2**62, row), DateKind(name)
     if types.is_floating(kind):
         return _whole_numbers(column.name, array.to_numpy(), row), DateKind("float64")
-    if is_text(kind):
-        return _dates_from_text(column.name, array, row)
+    if is_text(kind):  # series share their dates: each text is looked at once
+        encoded = array.dictionary_encode()
+        index = encoded.indices
+        ds, text = _dates_from_text(
+            column.name, encoded.dictionary, lambda j: row(pc.index(index, j).as_py())
+        )
+        return ds[index.to_numpy()], text
     if zoned:
         return _zoned(column.name, array, row, like)
     if types.is_timestamp(kind):
@@ -356,10 +375,12 @@ def _no_date(name: str, array: pa.Array, i: int, row: RowName) -> DataError:
 def labels(column: nw.Series[Any], row: RowName) -> tuple[npt.NDArray[np.int32], tuple[Any, ...]]:
     """Return each cell's number among the distinct labels, and these in order of appearance.
 
-    Integers stay integers; anything else becomes text.
+    Whole numbers become integers, anything else text.
     """
     array = arrow(column, row)
     _no_empty_cell(column.name, array, row)
+    if pa.types.is_floating(array.type) and pc.all(pc.equal(array, pc.floor(array))).as_py():
+        array = pa.array(_whole_numbers(column.name, array.to_numpy(), row))
     if not pa.types.is_integer(array.type):
         try:
             array = array.cast(pa.string())

@@ -18,7 +18,7 @@ from throughtime._errors import DataError, SettingError
 from throughtime.forecasting.columns import RowName, dates, labels, numbers
 from throughtime.forecasting.frequency import show
 from throughtime.forecasting.panel import Floats, Ints, Panel
-from throughtime.forecasting.tables import as_table, need_columns
+from throughtime.forecasting.tables import as_table, listed, need_columns
 
 _CALL = "predict(futr_df=...)"
 
@@ -43,27 +43,17 @@ def need_future(panel: Panel, h: int) -> None:
     if not panel.futr:
         return
     positive_int("h", h)
-    missing = np.zeros(len(panel.ids), dtype=bool)
-    for j in reversed(range(h)):
-        there = panel.room > j
-        place = np.where(there, panel.begins + panel.lengths + j, 0)
-        empty = np.isnan(panel.values[-len(panel.futr) :, place])
-        missing = ~there | empty.any(axis=0) | missing
+    k = np.arange(h)
+    beyond = k >= panel.room[:, None]
+    place = np.where(beyond, 0, (panel.begins + panel.lengths)[:, None] + k)
+    missing = np.isnan(panel.values[-len(panel.futr) :, place]) | beyond  # [channels, S, h]
     if not missing.any():
         return
-    i = int(np.argmax(missing))
-    end = panel.begins[i] + panel.lengths[i]
-    known = panel.values[-len(panel.futr) :, end : end + min(h, int(panel.room[i]))]
-    empty = np.isnan(known)
-    j = int(np.argmax(empty.any(axis=0))) if empty.any() else known.shape[1]
-    names = (
-        [name for name, gone in zip(panel.futr, empty[:, j], strict=True) if gone]
-        if empty.any()
-        else panel.futr
-    )
+    i, j = divmod(int(np.argmax(missing.any(axis=0))), h)
+    names = [name for name, gone in zip(panel.futr, missing[:, i, j], strict=True) if gone]
     last = panel.frequency.at(panel.starts[i], panel.lengths[i] + h - 1)
     raise DataError(
-        f"{_and(names)} for {_date(panel, i, j)} of series {panel.ids[i]!r}, as a forecast of {h} "
+        f"{listed(names)} for {_date(panel, i, j)} of series {panel.ids[i]!r}, as a forecast of {h} "
         f"steps up to {show(last)} needs",
         "no value",
         f"call {_CALL} with a table of unique_id, ds, {', '.join(panel.futr)} of these dates",
@@ -154,7 +144,7 @@ def _rows_ahead(panel: Panel, series: Ints, ds: npt.NDArray[Any], h: int, row: R
     if (source < 0).any():
         i, j = divmod(int(np.argmax(source < 0)), h)
         raise DataError(
-            f"{_and(panel.futr)} for {_date(panel, i, j)} of series {panel.ids[i]!r}",
+            f"{listed(panel.futr)} for {_date(panel, i, j)} of series {panel.ids[i]!r}",
             "no row in futr_df",
             f"add the rows of all {h} steps after each series; future_frame lists them",
         )
@@ -185,8 +175,3 @@ def _joined(panel: Panel, ahead: list[Floats], h: int, keep: int | None) -> Pane
 def _date(panel: Panel, i: int, j: int) -> str:
     """Return the date of step j after the end of series i, as a reader writes it."""
     return show(panel.frequency.at(panel.starts[i], panel.lengths[i] + j))
-
-
-def _and(names: Any) -> str:
-    names = list(names)
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -11,7 +11,7 @@ and every column goes there: a date without a row and a row without a value both
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import narwhals as nw
@@ -91,12 +91,7 @@ def read_frame(
     def row(i: int) -> str:
         return f"{row_word} {i + first_row}"
 
-    columns = [
-        numbers(table[name], row)
-        if name in channels.targets
-        else numbers(table[name], row, booleans=True, remedy=_NO_NUMBER)
-        for name in channels.all
-    ]
+    columns = [_channel(table[name], row, name in channels.targets) for name in channels.all]
     rows, kind = _rows(table, row, None if like is None else like.dates)
     if rows.was_sorted:
         notes.append("rows sorted by date")
@@ -131,6 +126,15 @@ def _static(panel: Panel, static_df: Any, like: Panel | None) -> Static:
             "no static_df, as the panel before had none", "one", "leave it out, or fit with it"
         )
     return read_static(static_df, panel.ids, before)
+
+
+def _channel(column: nw.Series[Any], row: RowName, is_target: bool) -> Floats:
+    if is_target:
+        return numbers(column, row)
+    x = numbers(column, row, booleans=True, remedy=_NO_NUMBER)
+    if np.isnan(x).all():
+        raise DataError(f"values in column {column.name!r}", "none", "leave that column out")
+    return x
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ class _Rows:
     order: Ints | None
     name: RowName
     was_sorted: bool = False
+    offsets: Ints = field(init=False)
 
     def __post_init__(self) -> None:
         if (self.codes[1:] < self.codes[:-1]).any():
@@ -185,6 +190,8 @@ class _Rows:
         if (self._same_series & (self.ds[1:] < self.ds[:-1])).any():
             self.was_sorted = True
             self._arrange(np.lexsort((self.ds, self.codes)))
+        series = np.arange(len(self.ids) + 1, dtype=self.codes.dtype)
+        self.offsets = np.searchsorted(self.codes, series)
 
     def _arrange(self, order: Ints) -> None:
         self.codes, self.ds = self.codes[order], self.ds[order]
@@ -195,10 +202,6 @@ class _Rows:
 
     def at(self, i: int) -> str:
         return self.name(int(i if self.order is None else self.order[i]))
-
-    @property
-    def offsets(self) -> Ints:
-        return np.concatenate([[0], np.cumsum(np.bincount(self.codes))])
 
     @property
     def _same_series(self) -> npt.NDArray[np.bool_]:
@@ -259,30 +262,23 @@ def _on_grid(
     rows: _Rows, frequency: Frequency, columns: list[Floats], channels: _Channels
 ) -> Panel:
     """Return the columns on the grid, without the steps before the first value of each series."""
-    starts, ends = rows.ds[rows.offsets[:-1]], rows.offsets[1:] - 1
-    place = rows.positions(frequency)
-    offsets = np.concatenate([[0], np.cumsum(place[ends] + 1)])
-    place += offsets[rows.codes]
-
-    kind = np.result_type(*columns)
-    values = np.full((len(columns), offsets[-1]), np.nan, dtype=kind)
-    for c, name in enumerate(channels.all):
-        values[c, place] = rows.arranged(columns[c])
-        if name not in channels.targets and np.isnan(columns[c]).all():
-            raise DataError(f"values in column {name!r}", "none", "leave that column out")
-
-    M = len(channels.targets)
+    place, offsets = _places(rows, frequency)
+    values = np.full((len(columns), offsets[-1]), np.nan, dtype=np.result_type(*columns))
+    for c, column in enumerate(columns):
+        values[c, place] = rows.arranged(column)
+    M, H = len(channels.targets), len(channels.hist)
     first, last = _ends_of(values[:M], offsets)
-    stop, room = np.diff(offsets), np.zeros(len(offsets) - 1, dtype=np.int64)
+    stop, room = np.diff(offsets), np.zeros(len(first), dtype=np.int64)
+    ahead: Any = np.False_  # which rows are about the future
     if channels.futr:
-        known = _ends_of(values[M + len(channels.hist) :], offsets)[1]
-        room = np.maximum(known - last, 0)
+        room = np.maximum(_ends_of(values[M + H :], offsets)[1] - last, 0)
         stop = np.where(room > 0, last + 1, stop)
+    if room.any():
+        ahead = place >= (offsets[:-1] + stop)[rows.codes]
+    n_empty = [int((rows.arranged(np.isnan(column)) & ~ahead).sum()) for column in columns]
+    n_ahead = int(ahead.sum())
+    n_gaps, n_missing = int(stop.sum()) - (len(place) - n_ahead), sum(n_empty[:M])
 
-    history = place < (offsets[:-1] + stop)[rows.codes]
-    n_gaps = int(stop.sum()) - int(history.sum())
-    n_empty = [int(np.isnan(rows.arranged(y)[history]).sum()) for y in columns]
-    n_missing, n_ahead = sum(n_empty[:M]), int(len(history) - history.sum())
     notes = _counted(n_gaps, "missing date filled as gap", "missing dates filled as gaps")
     notes += _counted(n_missing, "empty value", "empty values")
     for name, n in zip(channels.all[M:], n_empty[M:], strict=True):
@@ -294,16 +290,26 @@ def _on_grid(
         values,
         offsets[:-1] + first,
         stop - first,
-        np.asarray(frequency.at(starts, first)),
+        np.asarray(frequency.at(rows.ds[rows.offsets[:-1]], first)),
         frequency,
-        room=room,
-        targets=channels.targets,
-        hist=channels.hist,
-        futr=channels.futr,
+        room,
+        channels.targets,
+        channels.hist,
+        channels.futr,
         n_gaps=n_gaps,
         n_missing=n_missing,
         notes=tuple(notes),
     )
+
+
+def _places(rows: _Rows, frequency: Frequency) -> tuple[Ints, Ints]:
+    """Return the place of each row in the buffer, and where each series begins and the last ends."""
+    place = rows.positions(frequency)
+    offsets = np.concatenate([[0], np.cumsum(place[rows.offsets[1:] - 1] + 1)])
+    for begin in range(0, len(place), PIECE):
+        piece = slice(begin, begin + PIECE)
+        place[piece] += offsets[rows.codes[piece]]
+    return place, offsets
 
 
 def _ends_of(values: Floats, offsets: Ints) -> tuple[Ints, Ints]:
@@ -314,6 +320,8 @@ def _ends_of(values: Floats, offsets: Ints) -> tuple[Ints, Ints]:
     observed = ~np.isnan(values[0])
     for channel in values[1:]:
         observed |= ~np.isnan(channel)
+    if observed.all():
+        return np.zeros(len(offsets) - 1, dtype=np.int64), np.diff(offsets) - 1
     place = np.flatnonzero(observed)
     bounds = np.searchsorted(place, offsets)
     first = place[np.minimum(bounds[:-1], len(place) - 1)] - offsets[:-1]

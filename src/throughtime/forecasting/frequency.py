@@ -25,6 +25,7 @@ from throughtime._errors import DataError, SettingError
 Stamps: TypeAlias = npt.NDArray[Any]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
+_MOST = (2**50, 2**55)  # integers, or microseconds, in a step: so that a sum of many fits
 _PIECE = 2**16  # stamps that are looked at together, where all are
 
 SECOND = 1_000_000  # stamps count microseconds
@@ -240,7 +241,15 @@ def _parse(alias: str) -> tuple[int, str]:
     unit = _SPELLINGS.get(unit, unit)
     if not (unit in MONTHS or unit in FIXED or unit == "B" or (unit == "" and number)):
         raise SettingError(f"freq to be one of {_KNOWN}", repr(alias), "choose one of them")
-    return positive_int("freq", int(number or 1)), unit
+    step, most = positive_int("freq", int((number or "1")[:20])), _MOST[bool(unit)] // _size(unit)
+    if step > most:
+        raise SettingError(f"freq of at most {most}{unit}", repr(alias), "pass a shorter step")
+    return step, unit
+
+
+def _size(unit: str) -> int:
+    """Return about how many microseconds a unit lasts; 1 for integers."""
+    return FIXED.get(unit) or MONTHS.get(unit, 0) * 31 * DAY or (DAY if unit == "B" else 1)
 
 
 def _pairs(ds: Stamps, goes_on: npt.NDArray[np.bool_]) -> Iterator[tuple[Stamps, Stamps]]:

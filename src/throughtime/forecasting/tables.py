@@ -54,14 +54,19 @@ def need_columns(table: nw.DataFrame[Any], names: Iterable[str], what: str, reme
     names = list(dict.fromkeys(names))
     if not set(names) <= set(table.columns):
         found = ", ".join(map(repr, table.columns)) or "no columns"
-        raise DataError(f"{what} with columns {_listed(names)}", found, remedy)
+        raise DataError(f"{what} with columns {listed(map(repr, names))}", found, remedy)
     if len(table) == 0:
         raise DataError(f"{what} with rows", "none", "pass at least a few dates with values")
 
 
-def _listed(names: list[str]) -> str:
-    quoted = [repr(name) for name in names]
-    return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
+def listed(names: Iterable[str]) -> str:
+    """Return names as a sentence has them.
+
+    >>> listed(["temperature", "wind", "holiday"])
+    'temperature, wind and holiday'
+    """
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _column_names(data: Any) -> list[Any]:

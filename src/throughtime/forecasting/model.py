@@ -50,12 +50,13 @@ from throughtime.nn import Ensemble, Init, PointHead, Recurrence, SequenceInput
 from throughtime.nn.sequences import Nonlinearity
 from throughtime.training import History, Observer, Trainer, TrainingSettings, losses
 from throughtime.training.examples import Some
+from throughtime.training.sources import evaluation_batches
 
 Floats = npt.NDArray[np.float64]
 
 SMALL = 2**16  # numbers that the nets handle in one time step
-STATES = 2**22  # numbers that the nets make on the way to the forecasts of a block of series
-MOST_VALIDATED = 2**12  # windows, at each look
+BLOCK = 2**10  # series that are forecast together
+MOST_VALIDATED = 2**11  # windows, at each look
 LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
 
 
@@ -112,20 +113,19 @@ class Design:
         return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout, **cures)
 
     def examples(self, panel: Panel) -> SpreadExamples:
-        """Return the windows of a panel on every scale."""
-        return SpreadExamples(
-            tuple(
-                ScaledWindows.of(
-                    panel,
-                    TRANSFORMS[name],
-                    self.context_length,
-                    self.h,
-                    self.residual,
-                    self.season_length,
-                )
-                for name in self.transforms
+        """Return the windows of a panel on every scale; the scales share their numbering."""
+        parts: list[ScaledWindows] = []
+        for name in self.transforms:
+            part = ScaledWindows.of(
+                panel,
+                TRANSFORMS[name],
+                self.context_length,
+                self.h,
+                self.residual,
+                self.season_length,
             )
-        )
+            parts.append(replace(part, windows=parts[0].windows) if parts else part)
+        return SpreadExamples(tuple(parts))
 
     @property
     def scale(self) -> Transform:
@@ -160,10 +160,8 @@ class Model:
 
     def forecast(self, panel: Panel) -> Floats:
         """Return the next h values [rows, h] after the end of every series, some at a time."""
-        design, made = self.design, []
-        may_be_negative = panel.is_negative
-        states = design.members * design.hidden_size * design.context_length
-        for block in panel.blocks(max(1, STATES // states)):
+        made, may_be_negative = [], panel.is_negative
+        for block in panel.blocks(BLOCK):
             kinds = [each.mean(axis=0) for each in self.paths(block, may_be_negative).values()]
             made.append(np.mean(kinds, axis=0))
         return np.concatenate(made)
@@ -179,7 +177,8 @@ class Model:
         members, K = self.design.members, len(parts)
         with torch.no_grad():
             z_E = torch.stack([newest[e % K][0] for e in range(members)])
-            said_E = self.network(z_E).squeeze(-1)
+            batches = evaluation_batches(z_E.shape[1], members)
+            said_E = torch.cat([self.network(z_E[:, each]) for each in batches], 1).squeeze(-1)
         linear, recurrent = [], []
         for k, (part, (z, scale)) in enumerate(zip(parts, newest, strict=True)):
             inverse = TRANSFORMS[self.design.transforms[k]].inverse
@@ -231,12 +230,11 @@ def count_updates(
 ) -> tuple[int, History]:
     """Return how many updates are enough, found by early stopping on the latest fifth.
 
-    The windows whose targets lie in the last fifth of every series validate (4,096 of them at most,
+    The windows whose targets lie in the last fifth of every series validate (2,048 of them at most,
     spread evenly), the earlier ones are learned from; the number at which the validation loss was least is what later fits will make.
     """
-    examples = design.examples(panel)
     n_validation = max(1, int(panel.lengths.max()) // 5)
-    train, validation = examples.split(n_validation)
+    train, validation = design.examples(panel).split(n_validation)
     if len(validation) == 0:
         history = History()
         history.reason = "too few rows for a validation part"

@@ -1,6 +1,6 @@
 """Measure how much memory a forecaster needs on large tables, and how long an update takes.
 
-Tables of S series of n daily steps each, float32, are written to Parquet by one process and read,
+Tables of S series of n hourly steps each, float32, are written to Parquet by one process and read,
 fitted and forecast by another. There, of what Linux says of the process,
 
     base      resident memory after a fit and a forecast of 200 steps: Python, PyTorch, pyarrow
@@ -39,7 +39,7 @@ ORIGINS = (0, 2)
 
 
 def write(S: int, n: int, path: str) -> None:
-    """Write a table of S series of n steps: a week's cycle, a level of each, and noise."""
+    """Write a table of S series of n steps: a day's cycle, a level of each, and noise."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -50,9 +50,9 @@ def write(S: int, n: int, path: str) -> None:
         per_piece = max(1, 2**20 // n)
         for first in range(0, S, per_piece):
             t, ids = np.arange(n), range(first, min(first + per_piece, S))
-            y = 20 + rng.normal(size=(len(ids), 1)) + np.sin(t * 2 * np.pi / 7)
+            y = 20 + rng.normal(size=(len(ids), 1)) + np.sin(t * 2 * np.pi / 24)
             y = (y + 0.3 * rng.normal(size=y.shape)).astype(np.float32)
-            ds = np.datetime64("1800-01-01", "s") + t * np.timedelta64(86400, "s")
+            ds = np.datetime64("1800-01-01", "s") + t * np.timedelta64(3600, "s")
             names = pa.array([f"series {i:06}" for i in ids]).take(np.arange(len(ids)).repeat(n))
             table = pa.table([names, np.tile(ds, len(ids)), y.ravel()], schema=schema)
             file.write_table(table)

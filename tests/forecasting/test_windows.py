@@ -122,7 +122,9 @@ def test_channels_known_ahead_are_read_beyond_the_end() -> None:
         hist=("past",),
         futr=("ahead",),
     )
-    y, past, ahead = Windows(panel, 2, 4).gather([0, 1, 2], *Windows(panel, 2, 4).newest_places())[0]
+    y, past, ahead = Windows(panel, 2, 4).gather([0, 1, 2], *Windows(panel, 2, 4).newest_places())[
+        0
+    ]
     np.testing.assert_array_equal(y, [5, 6, NAN, NAN, NAN, NAN])
     np.testing.assert_array_equal(past, [105, 106, NAN, NAN, NAN, NAN])
     np.testing.assert_array_equal(ahead, [205, 206, 207, 208, 209, NAN])

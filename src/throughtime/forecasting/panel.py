@@ -202,11 +202,6 @@ class Panel:
             static=self.static.take(index),
         )
 
-    def spread(self, most: int) -> Panel:
-        """Return (at most) so many of the series, spread evenly; the buffer is shared."""
-        n = len(self.ids)
-        return self.take(np.linspace(0, n - 1, min(most, n)).astype(np.int64))
-
     def blocks(self, size: int) -> Iterator[Panel]:
         """Go over all series, so many at a time; the buffer is shared."""
         for start in range(0, len(self.ids), size):

@@ -72,7 +72,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
-    _say_origins(options, talk, forecaster.backtest)
+    _say_origins(options, talk, forecaster.backtest, panel)
     table = forecaster.predict(level=levels(options.level))
     diagnosis = forecaster.diagnose(step=step_word(panel))
     written = _write(options, places, forecaster, table, reading, panel, diagnosis)
@@ -128,12 +128,14 @@ def _concerns(diagnosis: Any) -> list[str]:
     ]
 
 
-def _say_origins(options: Options, talk: Talk, result: Any) -> None:
+def _say_origins(options: Options, talk: Talk, result: Any, panel: Any) -> None:
     if result.n_windows < options.windows:
         talk.status(
             f"note: the history allows {count(result.n_windows, 'rolling origin')}, "
             f"not {options.windows:,}"
         )
+    for note in result.panel.notes[len(panel.notes) :]:
+        talk.status(f"note: {note}")
 
 
 def _reach(forecaster: Any) -> str:
@@ -151,7 +153,7 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
             panel, options.windows, level=levels(options.level), observers=[observer]
         )
     result = forecaster.backtest
-    _say_origins(options, talk, result)
+    _say_origins(options, talk, result, panel)
     if out is not None:
         write_atomically(out, _file(result.table, out))
 

@@ -61,11 +61,11 @@ def write(S: int, n: int, path: str) -> None:
 def measure(path: str, tiny: str, origins: int) -> dict[str, Any]:
     """Return what reading, fitting and forecasting one table takes in this process."""
     import pyarrow as pa
-
     from kernels_memory import PROC, kibibytes
+
     from throughtime import Forecaster
     from throughtime.forecasting import read_parquet
-    from throughtime.training import Observer, Update
+    from throughtime.training import Evaluation, Observer, Update
 
     class Clock(Observer):
         def __init__(self) -> None:
@@ -76,6 +76,12 @@ def measure(path: str, tiny: str, origins: int) -> dict[str, Any]:
 
         def on_update(self, update: Update) -> None:
             self.times.append(time.perf_counter())
+
+        def on_evaluation(self, evaluation: Evaluation) -> None:
+            pass
+
+        def on_end(self, reason: str) -> None:
+            pass
 
     def peak_of(task: Any) -> tuple[float, Any, float]:
         start = time.perf_counter()
@@ -145,9 +151,9 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
         return
 
-    from kernels import RESULTS
     from provenance import provenance
 
+    from kernels import RESULTS
     from throughtime._files import check_writable, write_atomically
 
     parser = argparse.ArgumentParser(description=__doc__)

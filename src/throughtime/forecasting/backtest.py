@@ -196,7 +196,7 @@ def roll(
         known = panel.cut(ahead)
         rows = np.flatnonzero(panel.row_lengths > ahead)
         forecasts[name][r, rows] = forecast(known, r)
-        for i, s in enumerate(rows):
+        for i, s in enumerate(rows.tolist()):
             series = panel.row(s)
             y[r, s] = series[len(series) - ahead : len(series) - ahead + h]
             for baseline in baselines:

@@ -205,7 +205,7 @@ def choose_residual(examples: ScaledWindows, calendar_season: bool) -> Residual:
 
     def error(residual: Residual) -> float:
         by_it = replace(examples, residual=residual)
-        r = torch.cat([by_it[some][1] for some in index.split(_BLOCK)])
+        r = torch.cat([by_it[some][1] for some in torch.split(index, _BLOCK)])
         return r.abs().nanmean().item()
 
     return min(candidates, key=error)

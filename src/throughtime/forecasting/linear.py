@@ -90,7 +90,7 @@ def _design(
     chosen = np.unique(np.linspace(0, len(windows) - 1, _MOST_WINDOWS).astype(np.int64))
     mean, deviation = moments(panel, transform)
     X, n = np.zeros((0, context_length + 1 - differences)), 0
-    for index in torch.from_numpy(chosen).split(_BLOCK):
+    for index in torch.split(torch.from_numpy(chosen), _BLOCK):
         context, target = (transform.forward(each.double()) for each in windows[index])
         w = torch.cat([carry_on(context), target], dim=-1).numpy()
         series, m = np.nonzero(~np.isnan(w).any(axis=-1))
@@ -99,7 +99,7 @@ def _design(
         z = (w[series, m] - mean[row, None]) / np.where(size > 0, size, 1.0)
         X, n = np.concatenate([X, np.diff(z, axis=1) if differences else z]), n + len(z)
         if X.size > _MOST_NUMBERS:
-            X = np.linalg.qr(X, mode="r")
+            X = np.asarray(np.linalg.qr(X, mode="r"))
     return X, n
 
 

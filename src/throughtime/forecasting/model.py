@@ -164,7 +164,7 @@ class Model:
         for block in panel.blocks(BLOCK):
             kinds = [each.mean(axis=0) for each in self.paths(block, may_be_negative).values()]
             made.append(np.mean(kinds, axis=0))
-        return np.concatenate(made)
+        return np.asarray(np.concatenate(made))
 
     @np.errstate(over="ignore")  # the limits hold what overflows, too
     def paths(self, panel: Panel, may_be_negative: bool | None = None) -> dict[str, Floats]:
@@ -265,7 +265,8 @@ def _preprogrammed(
 
 def _last_two_seasons(panel: Panel, design: Design) -> Floats:
     """Return the mean of the last two seasons [rows, h]; the last alone where there is no other."""
-    m, h, again = design.season_length, design.h, SeasonalNaive(design.season_length)
+    h, again = design.h, SeasonalNaive(design.season_length)
+    m = min(design.season_length, int(panel.lengths.max()))
     newest = Windows(panel, 2 * m, 1).newest().flatten(0, 1).double().numpy()
     k = np.arange(h) % m
     made = (newest[:, m + k] + newest[:, k]) / 2
@@ -274,7 +275,7 @@ def _last_two_seasons(panel: Panel, design: Design) -> Floats:
         last, before = again.forecast(y, h), y[:-m]
         second = last if np.isnan(before).all() else again.forecast(before, h)
         made[r] = (last + second) / 2
-    return made
+    return np.asarray(made)
 
 
 def whole(history: History) -> History:

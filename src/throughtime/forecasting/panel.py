@@ -167,9 +167,9 @@ class Panel:
         """Return channel m of the series i ... end - 1, one after the other."""
         begins, lengths = self.begins[i:end], self.lengths[i:end]
         if (begins[1:] == begins[:-1] + lengths[:-1]).all():
-            return self.values[m, begins[0] : begins[-1] + lengths[-1]]
+            return np.asarray(self.values[m, begins[0] : begins[-1] + lengths[-1]])
         place = np.repeat(begins - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return self.values[m, place]
+        return np.asarray(self.values[m, place])
 
     def extreme(self, of: np.ufunc) -> Floats:
         """Return the least (`of=np.fmin`) or greatest (`np.fmax`) value of every row; NaN for none."""

@@ -90,7 +90,7 @@ def read_parquet(
     with file:
         names = file.schema_arrow.names
         ignored = ", ".join(repr(name) for name in names if name not in wanted)
-        notes = (f"ignored: {ignored}",) if ignored else ()
+        notes = [f"ignored: {ignored}"] if ignored else []
         try:
             if hist or futr or not {*targets, time_column} <= set(names):
                 raise _Unfit
@@ -99,7 +99,7 @@ def read_parquet(
             panel = read_frame(_whole(file, wanted), freq, row_word=row_word, first_row=first_row)
             values = panel.values if dtype is None else panel.values.astype(dtype)
             panel = replace(panel, values=values)
-            notes += (AT_ONCE,)
+            notes.append(AT_ONCE)
     pa.default_memory_pool().release_unused()
     return replace(panel, targets=targets, notes=(*notes, *panel.notes))
 

@@ -204,7 +204,7 @@ class SequenceSource:
 
 def evaluation_batches(count: int, members: int | None) -> tuple[Tensor, ...]:
     """Return the indices of `count` examples, as many at a time as fit in a little memory."""
-    return torch.arange(count).split(max(1, EVALUATION_BATCH // (members or 1)))
+    return torch.split(torch.arange(count), max(1, EVALUATION_BATCH // (members or 1)))
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

@@ -186,7 +186,7 @@ class Model:
             ahead = whole.apply(scale.invert(z)).double() @ torch.from_numpy(self.linear[k].T)
             linear.append(inverse(whole.invert(ahead).flatten(0, 1).numpy()))
             if k < members:
-                said = said_E[k::K].mean(0).unflatten(-1, (-1, self.design.h))
+                said = said_E[k::K].mean(0).reshape(len(z), -1, self.design.h)
                 said = scale.invert(said + part.base(z)).flatten(0, 1)
                 recurrent.append(inverse(said.double().numpy()))
         made = {"linear": np.stack(linear), "recurrent": np.stack(recurrent)}

@@ -56,7 +56,8 @@ def test_of_many_examples_any_is_drawn_from_a_short_list(monkeypatch):
     drawn = torch.cat([batches.draw() for _ in range(300)], dim=1)
     assert drawn.shape == (3, 9600)
     assert batches.left.shape[1] < module.LARGEST_DRAW
-    assert 0 <= drawn.min() and drawn.max() < count
+    assert drawn.min() >= 0
+    assert drawn.max() < count
     share = drawn.double().mean(1) / count  # of a uniform draw: 1/2, give or take 0.003
     assert ((share - 0.5).abs() < 0.015).all()
     assert not torch.equal(drawn[0], drawn[1])
@@ -80,4 +81,5 @@ def test_some_are_spread_evenly_and_all_are_all(count, most):
     elif most > 1:
         assert (x[0], x[-1]) == (0, count - 1)
         steps = x.diff()
-        assert steps.min() >= 1 and steps.max() - steps.min() <= 1
+        assert steps.min() >= 1
+        assert steps.max() - steps.min() <= 1

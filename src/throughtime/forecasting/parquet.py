@@ -249,7 +249,7 @@ class _Growth:
         is_sure = self.is_stated or 2 * self.n_single >= self.n_pairs
         if self.frequency is None or self.date_kind is None or not is_sure:
             raise _Unfit
-        if pc.count_distinct(pa.array(self.ids)).as_py() < len(self.ids):
+        if len(set(self.ids)) < len(self.ids):
             raise _Unfit
         lengths, starts = np.concatenate(self.lengths), np.concatenate(self.starts)
         begins = np.cumsum(lengths) - lengths

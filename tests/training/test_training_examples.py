@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from throughtime import DataError
-from throughtime.training.examples import Shuffle, TensorExamples
+from throughtime.training import examples as module
+from throughtime.training.examples import Shuffle, Some, TensorExamples
 
 
 def shuffle(count, batch_size, members=None, seed=0):
@@ -40,3 +41,45 @@ def test_examples_must_agree_and_be_there():
         TensorExamples(torch.zeros(3, 1), torch.zeros(2, 1))
     with pytest.raises(DataError, match="at least one example"):
         shuffle(0, None)
+
+
+def test_few_examples_come_in_the_permutations_they_always_did():
+    generator = torch.Generator().manual_seed(3)
+    epochs = torch.stack([torch.randperm(100, generator=generator) for _ in range(2)])
+    batches = shuffle(100, 10, 2, seed=3)
+    assert torch.equal(torch.cat([batches.draw() for _ in range(10)], dim=1), epochs)
+
+
+def test_of_many_examples_any_is_drawn_from_a_short_list(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_EPOCH", 20)
+    count, batches = 10**12, shuffle(10**12, 32, 3)
+    drawn = torch.cat([batches.draw() for _ in range(300)], dim=1)
+    assert drawn.shape == (3, 9600)
+    assert batches.left.shape[1] < module.LARGEST_DRAW
+    assert drawn.min() >= 0
+    assert drawn.max() < count
+    share = drawn.double().mean(1) / count  # of a uniform draw: 1/2, give or take 0.003
+    assert ((share - 0.5).abs() < 0.015).all()
+    assert not torch.equal(drawn[0], drawn[1])
+    few = shuffle(21, 7, seed=1)
+    assert set(torch.cat([few.draw() for _ in range(60)]).tolist()) == set(range(21))
+
+
+def test_a_batch_may_be_larger_than_the_list(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_EPOCH", 20)
+    monkeypatch.setattr(module, "LARGEST_DRAW", 8)
+    assert shuffle(1000, 50, 2).draw().shape == (2, 50)
+
+
+@given(count=st.integers(1, 50), most=st.integers(1, 60))
+def test_some_are_spread_evenly_and_all_are_all(count, most):
+    some = Some(TensorExamples(torch.arange(count), torch.arange(count)), most)
+    assert len(some) == min(count, most)
+    x, _ = some[torch.arange(len(some))]
+    if most >= count:
+        assert x.tolist() == list(range(count))
+    elif most > 1:
+        assert (x[0], x[-1]) == (0, count - 1)
+        steps = x.diff()
+        assert steps.min() >= 1
+        assert steps.max() - steps.min() <= 1

@@ -9,7 +9,7 @@ measured here is honest (`intervals.leave_one_out`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,21 @@ from throughtime.forecasting.intervals import Calibration, leave_one_out
 from throughtime.forecasting.transforms import Transform
 
 Floats = npt.NDArray[np.float64]
+MOST_JUDGED = 1000  # series; their errors tell the width of intervals and the scores well enough
 Forecast = Callable[[Panel, int], Floats]  # (what is known, number of the origin) -> [S, h]
+
+
+def judged(panel: Panel, ahead: int) -> Panel:
+    """Return the series that judge forecasts: all, or of many (more than 1,000) some, noted.
+
+    They are spread evenly over those with more than `ahead` steps, known at the first origin.
+    """
+    known = np.flatnonzero(panel.lengths > ahead)
+    if len(panel.ids) <= MOST_JUDGED or len(known) == 0:
+        return panel
+    some = known[np.linspace(0, len(known) - 1, min(MOST_JUDGED, len(known))).astype(np.int64)]
+    note = f"{len(some):,} of {len(panel.ids):,} series, spread evenly, judge the forecasts"
+    return replace(panel.take(some), notes=(*panel.notes, note))
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Backtest:
-    """Values and forecasts at R rolling origins of S series, h steps each.
+    """Values and forecasts at R rolling origins of S series, h steps each (see `judged`).
 
     `y` [R, S, h] holds the values, `forecasts` the same shape for each model, NaN where there is
     none. `transform` is the scale on which errors are even, and intervals are made.

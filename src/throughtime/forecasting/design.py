@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -134,22 +134,24 @@ class Design:
         return output(self.output, 1, 1)[1]
 
     def examples(self, panel: Panel, channels: Channels | None = None) -> SpreadExamples:
-        """Return the windows of a panel on every scale; `channels` are those that were fitted."""
+        """Return the windows of a panel on every scale; `channels` are those that were fitted.
+
+        The scales share their numbering.
+        """
         channels = Channels.of(panel, self.calendar) if channels is None else channels
-        return SpreadExamples(
-            tuple(
-                ScaledWindows.of(
-                    panel,
-                    TRANSFORMS[name],
-                    self.context_length,
-                    self.h,
-                    self.base,
-                    DECODERS[self.decoder],
-                    channels,
-                )
-                for name in self.transforms
+        parts: list[ScaledWindows] = []
+        for name in self.transforms:
+            part = ScaledWindows.of(
+                panel,
+                TRANSFORMS[name],
+                self.context_length,
+                self.h,
+                self.base,
+                DECODERS[self.decoder],
+                channels,
             )
-        )
+            parts.append(replace(part, windows=parts[0].windows) if parts else part)
+        return SpreadExamples(tuple(parts))
 
     @property
     def scale(self) -> Transform:

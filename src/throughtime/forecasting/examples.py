@@ -37,7 +37,7 @@ from throughtime.forecasting.transforms import Scale, Transform, mean_and_deviat
 from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[Any]
-_BLOCK = 2**10  # windows that are looked at together, where many are
+_BLOCK = 2**9  # windows that are looked at together, where many are
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,11 @@ class SpreadExamples:
 
     def split(self, n_validation: int) -> tuple[SpreadExamples, SpreadExamples]:
         """Return a training and a later validation part (`Windows.split`)."""
-        train, validation = zip(*(part.split(n_validation) for part in self.parts), strict=True)
-        return SpreadExamples(train), SpreadExamples(validation)
+        train, validation = self.parts[0].windows.split(n_validation)
+        return self._on(train), self._on(validation)
+
+    def _on(self, windows: Windows) -> SpreadExamples:
+        return SpreadExamples(tuple(replace(part, windows=windows) for part in self.parts))
 
 
 @dataclass(frozen=True, eq=False)

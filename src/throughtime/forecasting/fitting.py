@@ -21,7 +21,7 @@ from throughtime.training.examples import Some
 
 Floats = npt.NDArray[np.float64]
 
-MOST_VALIDATED = 2**12  # windows, at each look
+MOST_VALIDATED = 2**11  # windows, at each look
 LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
 
 
@@ -45,7 +45,7 @@ def count_updates(
 ) -> tuple[int, History]:
     """Return how many updates are enough, found by early stopping on the latest fifth.
 
-    The windows whose targets lie in the last fifth of every series validate (4,096 of them at most,
+    The windows whose targets lie in the last fifth of every series validate (2,048 of them at most,
     spread evenly), the earlier ones are learned from; the number at which the validation loss was least is what later fits will make.
     """
     examples = design.examples(panel)

@@ -29,8 +29,9 @@ from throughtime.forecasting.windows import Windows
 Floats = npt.NDArray[np.float64]
 
 LEAST_WEIGHT = 0.01  # relative to the best order; what weighs less is left out
-_MOST_NUMBERS = 2**20  # in the design; its windows are spread evenly
-_BLOCK = 2**10  # windows that are cut together
+_MOST_WINDOWS = 50_000
+_BLOCK = 2**9  # windows that are cut together
+_MOST_NUMBERS = 2**18  # in a design, before its rows are turned into fewer
 
 
 def fit_linear_map(
@@ -55,11 +56,12 @@ def fit_linear_map(
     naive = np.repeat(np.eye(context_length)[-1:], h, axis=0) * wanders(residual)
     if highest < 1:
         return naive
-    lags, target = _design(panel, transform, highest + 1, wanders(residual))
-    if len(target) <= highest:  # many series, each shorter than the lags
+    x, n = _design(panel, transform, highest + 1, wanders(residual))
+    lags, target = x[:, -2::-1], x[:, -1]
+    if n <= highest:  # many series, each shorter than the lags
         return naive
     A = np.zeros((h, context_length))
-    for p, weight in enumerate(_weights(lags[:, :highest], target)):
+    for p, weight in enumerate(_weights(lags[:, :highest], target, n)):
         if weight > 0:
             phi = np.asarray(np.linalg.lstsq(lags[:, :p], target, rcond=None)[0])
             A += weight * _map(phi, context_length, h, residual)
@@ -80,13 +82,15 @@ def wanders(residual: Residual) -> bool:
 
 def _design(
     panel: Panel, transform: Transform, context_length: int, differences: bool
-) -> tuple[Floats, Floats]:
-    """Return lags [n, p], newest first, and targets [n], in units of each series' deviation."""
+) -> tuple[Floats, int]:
+    """Return windows [rows, p + 1] in units of each series' deviation, and how many there are.
+
+    Many become fewer rows R with R'R = X'X, which have the same least squares.
+    """
     windows = Windows(panel, context_length, 1)
-    most = max(1, _MOST_NUMBERS // (context_length * len(panel.targets)))
-    chosen = np.unique(np.linspace(0, len(windows) - 1, most).astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(windows) - 1, _MOST_WINDOWS).astype(np.int64))
     mean, deviation = moments(panel, transform)
-    made = []
+    X, n = np.zeros((0, context_length + 1 - differences)), 0
     for index in torch.split(torch.from_numpy(chosen), _BLOCK):
         context, target = (transform.forward(each.double()) for each in windows[index])
         w = torch.cat([carry_on(context), target], dim=-1).numpy()
@@ -94,17 +98,18 @@ def _design(
         row = windows.places(index)[0].numpy()[series] * len(panel.targets) + m
         size = deviation[row, None]
         z = (w[series, m] - mean[row, None]) / np.where(size > 0, size, 1.0)
-        made.append(np.diff(z, axis=1) if differences else z)
-    x = np.concatenate(made)
-    return x[:, -2::-1], x[:, -1]
+        X, n = np.concatenate([X, np.diff(z, axis=1) if differences else z]), n + len(z)
+        if X.size > _MOST_NUMBERS:
+            X = np.asarray(np.linalg.qr(X, mode="r"))
+    return X, n
 
 
-def _weights(lags: Floats, target: Floats) -> Floats:
-    """Return the weight of each order p from 0 up; one QR holds all residual sums."""
+def _weights(lags: Floats, target: Floats, n: int) -> Floats:
+    """Return the weight of each order p from 0 up, for n rows; one QR holds all residual sums."""
     explained = np.cumsum((np.linalg.qr(lags)[0].T @ target) ** 2)
     total = target @ target
     rss = np.maximum(total - np.concatenate([[0.0], explained]), 1e-12 * total + 1e-300)
-    aic = len(target) * np.log(rss / len(target)) + 2 * np.arange(len(rss))
+    aic = n * np.log(rss / n) + 2 * np.arange(len(rss))
     weights = np.exp(-(aic - aic.min()) / 2)
     weights[weights < LEAST_WEIGHT] = 0.0
     return np.asarray(weights / weights.sum())

@@ -38,7 +38,7 @@ from throughtime.nn import Ensemble
 
 Floats = npt.NDArray[np.float64]
 
-STATES = 2**22  # numbers that the nets make on the way to the forecasts of a block of series
+BLOCK = 2**10  # series that are forecast together
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +111,9 @@ class Model:
         return LagProfile(profiles[0].layer, phi / phi[0], newest=float(phi[0]))
 
     def _blocks(self, panel: Panel) -> Iterator[Panel]:
-        """Go over the series, as many at a time as the nets' states leave room for."""
-        design = self.design
-        states = design.members * design.hidden_size * design.context_length
-        if design.decoder == "recursive":
-            states *= PATHS // design.members + 1
-        return panel.blocks(max(1, STATES // states))
+        """Go over the series, fewer at a time where each is drawn many paths of."""
+        paths = PATHS if self.design.decoder == "recursive" else 1
+        return panel.blocks(max(1, BLOCK // paths))
 
 
 def _mean(kinds: dict[str, Floats]) -> Floats:

@@ -28,6 +28,7 @@ from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import Scale
 from throughtime.nn import Ensemble
 from throughtime.nn.heads import ValueHead
+from throughtime.training.sources import evaluation_batches
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,8 +105,11 @@ class Nets:
 
     def _called(self, inputs: Inputs) -> Tensor:
         """Return the parameters [E, S, M, h, P] that the nets say of the newest windows."""
+        read = (inputs,) if isinstance(inputs, Tensor) else inputs
+        batches = evaluation_batches(read[0].shape[1], self.design.members)
         with torch.no_grad():
-            params_E: Tensor = self.network(*((inputs,) if isinstance(inputs, Tensor) else inputs))
+            said = [self.network(*(each[:, batch] for each in read)) for batch in batches]
+        params_E = torch.cat(said, dim=1)
         newest = params_E[:, :, -1] if self.design.decoder == "synced" else params_E
         E, S, _, P = newest.shape
         return newest.reshape(E, S, -1, self.design.h, P)

@@ -172,7 +172,7 @@ class Panel:
         """Return channel m of the series i ... end - 1, one after the other."""
         begins, lengths = self.begins[i:end], self.lengths[i:end]
         if (begins[1:] == begins[:-1] + lengths[:-1]).all():
-            return self.values[m, begins[0] : begins[-1] + lengths[-1]]
+            return np.asarray(self.values[m, begins[0] : begins[-1] + lengths[-1]])
         place = np.repeat(begins - offsets[:-1], lengths) + np.arange(offsets[-1])
         return np.asarray(self.values[m, place])
 

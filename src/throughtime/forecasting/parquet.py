@@ -78,6 +78,10 @@ def read_parquet(
     """
     one_of("dtype", dtype, [None, "float32", "float64"])
     targets = (target,) if isinstance(target, str) else tuple(target)
+    wanted = {id_column: "unique_id", time_column: "ds"}
+    wanted |= {name: name for name in (*targets, *hist, *futr)}
+    if len(wanted) == 3:  # the name of a single target
+        wanted[targets[0]] = "y"
     try:
         file = pq.ParquetFile(path, buffer_size=_BYTES, pre_buffer=False)
     except (OSError, pa.ArrowException) as error:
@@ -85,25 +89,19 @@ def read_parquet(
         raise DataError("a Parquet file", said, "pass the path of one") from None
     with file:
         names = file.schema_arrow.names
-        used = [name for name in (id_column, time_column) if name in names]
-        used += [*targets, *hist, *futr]
-        ignored = ", ".join(repr(name) for name in names if name not in used)
-        notes = (f"ignored: {ignored}",) if ignored else ()
+        ignored = ", ".join(repr(name) for name in names if name not in wanted)
+        notes = [f"ignored: {ignored}"] if ignored else []
         try:
-            if hist or futr or not set(targets) <= set(names) or time_column not in names:
+            if hist or futr or not {*targets, time_column} <= set(names):
                 raise _Unfit
             panel = _streamed(file, freq, targets, id_column, time_column, dtype)
         except (_Unfit, DataError, pa.ArrowException):
-            wanted = {id_column: "unique_id", time_column: "ds"}
-            wanted |= {name: name for name in (*targets, *hist, *futr)}
-            if len(wanted) == 3:
-                wanted[targets[0]] = "y"
             panel = read_frame(_whole(file, wanted), freq, row_word=row_word, first_row=first_row)
             values = panel.values if dtype is None else panel.values.astype(dtype)
-            panel = replace(panel, values=values, targets=targets)
-            notes += (AT_ONCE,)  # type: ignore[assignment]
+            panel = replace(panel, values=values)
+            notes.append(AT_ONCE)
     pa.default_memory_pool().release_unused()
-    return replace(panel, notes=(*notes, *panel.notes))
+    return replace(panel, targets=targets, notes=(*notes, *panel.notes))
 
 
 def _whole(file: pq.ParquetFile, wanted: dict[str, str]) -> pa.Table:
@@ -140,7 +138,8 @@ def _streamed(
             names, ends = _runs(arrow(table[id_column], str))
         ds, date_kind = dates(table[time_column], str)
         growth.add(names, ends, ds, date_kind, [numbers(table[name], str) for name in targets])
-    return replace(growth.panel(), targets=targets)
+        pa.default_memory_pool().release_unused()  # else it keeps some of every piece
+    return growth.panel()
 
 
 def _runs(ids: pa.Array) -> tuple[list[Any], Ints]:
@@ -247,7 +246,7 @@ class _Growth:
     def panel(self) -> Panel:
         """Return what has grown; every series begins with its first value."""
         n_gaps = self.used - self.n_rows
-        is_sure = n_gaps <= self.used / 2 if self.is_stated else 2 * self.n_single >= self.n_pairs
+        is_sure = self.is_stated or 2 * self.n_single >= self.n_pairs
         if self.frequency is None or self.date_kind is None or not is_sure:
             raise _Unfit
         if len(set(self.ids)) < len(self.ids):
@@ -261,6 +260,8 @@ class _Growth:
             if not observed.any():
                 raise _Unfit
             late[i] = np.argmax(observed)
+        if self.is_stated and n_gaps > (lengths - late).sum() / 2:
+            raise _Unfit  # the step may be stated too short
         notes = _counted(n_gaps, "missing date filled as gap", "missing dates filled as gaps")
         notes += _counted(self.n_missing, "empty value", "empty values")
         return Panel(

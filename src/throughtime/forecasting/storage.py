@@ -118,7 +118,8 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
     model = _unpack_model(snapshot.part("model"))
     model.channels.check(panel)
     for name in model.design.transforms:
-        TRANSFORMS[name].forward(panel.values[: len(panel.targets)])  # refuses what it is not for
+        for _, y, _ in panel.pieces():
+            TRANSFORMS[name].forward(y)  # refuses what it is not for
     forecaster = _unpack_given(snapshot.facts["given"], model.design)
     backtest = None
     if "backtest" in snapshot.facts:
@@ -337,7 +338,7 @@ def _pack_backtest(backtest: Backtest, fitted: Panel) -> Snapshot:
     for i, model in enumerate(backtest.models):
         part.tensors[f"forecast.{i}"] = torch.tensor(backtest.forecasts[model])
     if backtest.panel is not fitted:
-        part.include("panel", _pack_panel(backtest.panel))
+        part.include("panel", _pack_panel(backtest.panel.compact()))
     return part
 
 

@@ -113,7 +113,8 @@ class Windows:
         boundary = np.maximum(n - self.h - n_validation + 1, 0)
         first, last = self._origins(boundary, boundary - self.h)
         splits = last >= first
-        every_first, every_last = self._first.numpy(), self._last.numpy()
+        every_first = self._first.numpy()
+        every_last = every_first + np.diff(self._before.numpy()) - 1
         train, validation = copy(self), copy(self)
         train._take_origins(
             np.where(splits, first, every_first), np.where(splits, last, every_last)
@@ -129,5 +130,5 @@ class Windows:
 
     def _take_origins(self, first: Ints, last: Ints) -> None:
         counts = np.maximum(last - first + 1, 0)
-        self._first, self._last = torch.from_numpy(first), torch.from_numpy(last)
+        self._first = torch.from_numpy(first)
         self._before = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))

@@ -72,7 +72,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
-    say_origins(options, talk, forecaster.backtest)
+    say_origins(options, talk, forecaster.backtest, panel)
     table = forecaster.predict(level=levels(options.level))
     diagnosis = forecaster.diagnose(step=step_word(panel))
     written = _write(options, places, forecaster, table, reading, panel, diagnosis)
@@ -128,13 +128,15 @@ def _concerns(diagnosis: Any) -> list[str]:
     ]
 
 
-def say_origins(options: Options, talk: Talk, result: Any) -> None:
-    """Say so where there are fewer rolling origins than were asked for."""
+def say_origins(options: Options, talk: Talk, result: Any, panel: Any) -> None:
+    """Say so where there are fewer rolling origins, or judges, than were asked for."""
     if result.n_windows < options.windows:
         talk.status(
             f"note: the history allows {count(result.n_windows, 'rolling origin')}, "
             f"not {options.windows:,}"
         )
+    for note in result.panel.notes[len(panel.notes) :]:
+        talk.status(f"note: {note}")
 
 
 def _reach(forecaster: Any) -> str:
@@ -152,7 +154,7 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
             panel, options.windows, level=levels(options.level), observers=[observer]
         )
     result = forecaster.backtest
-    say_origins(options, talk, result)
+    say_origins(options, talk, result, panel)
     if out is not None:
         write_atomically(out, _file(result.table, out))
 

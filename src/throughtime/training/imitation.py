@@ -36,7 +36,7 @@ from throughtime.training.losses import Loss
 from throughtime.training.observer import History, Observer
 from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
-from throughtime.training.sources import EVALUATION_BATCH, device_of
+from throughtime.training.sources import device_of, evaluation_batches
 
 MOST_MEASURED = 2**14  # examples on which a net is held against its teacher
 
@@ -123,7 +123,7 @@ def explained(
     """
     members, errors, answers = members_of(model), torch.zeros((), dtype=torch.float64), []
     with mode(model, training=False):
-        for index in torch.split(torch.arange(len(taught)), EVALUATION_BATCH):
+        for index in evaluation_batches(len(taught), members):
             inputs, y = taught[index if members is None else index.expand(members, -1)]
             several = (inputs,) if isinstance(inputs, Tensor) else inputs
             outputs: Any = model(*(tensor.to(device_of(model)) for tensor in several))

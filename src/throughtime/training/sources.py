@@ -22,7 +22,7 @@ from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.truncation import Position, RandomTruncation, Reach, reaches
 
-EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 1024  # examples that are evaluated together, those of all members counted
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ExampleSource:
         assert self.held_out is not None
         axis = 0 if self.members is None else 1
         lessons = []
-        for index in torch.split(torch.arange(len(self.held_out)), EVALUATION_BATCH):
+        for index in evaluation_batches(len(self.held_out), self.members):
             shared = index if self.members is None else index.expand(self.members, -1)
             lessons.append(self._answer(self.held_out, shared))
         outputs = torch.cat([lesson.outputs for lesson in lessons], axis)
@@ -200,6 +200,11 @@ class SequenceSource:
         if members is None:
             return inputs, targets
         return inputs.expand(members, *inputs.shape), targets.expand(members, *targets.shape)
+
+
+def evaluation_batches(count: int, members: int | None) -> tuple[Tensor, ...]:
+    """Return the indices of `count` examples, as many at a time as fit in a little memory."""
+    return torch.split(torch.arange(count), max(1, EVALUATION_BATCH // (members or 1)))
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

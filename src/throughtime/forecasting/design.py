@@ -74,6 +74,8 @@ class Design:
         one_of("residual", self.residual, RESIDUALS)
         one_of("decoder", self.decoder, DECODERS)
         one_of("output", self.output, OUTPUTS)
+        for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
+            one_of(name, getattr(self, name), [False, True])
         for name, value in (
             ("residual='season'", self.residual == "season"),
             ("preprogram='seasonal'", self.preprogram == "seasonal"),

@@ -20,8 +20,8 @@ from throughtime._errors import DivergedError
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, Watch, diagnose
 from throughtime.forecasting.cures import OF_THE_NET, trained_with
 from throughtime.forecasting.design import Design, threads
-from throughtime.forecasting.fitting import whole
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.resuming import whole
 from throughtime.nn import Ensemble
 from throughtime.training import Observer, Trainer
 

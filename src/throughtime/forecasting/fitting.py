@@ -15,6 +15,7 @@ from throughtime.forecasting.examples import SpreadExamples
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.preprogramming import preprogram
+from throughtime.forecasting.resuming import NOT_KEPT, Runs, whole
 from throughtime.nn import Ensemble
 from throughtime.training import History, Observer, Trainer
 from throughtime.training.examples import Some
@@ -26,22 +27,37 @@ LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short v
 
 
 def fit(
-    panel: Panel, design: Design, updates: int, observers: Sequence[Observer], name: str
+    panel: Panel,
+    design: Design,
+    updates: int,
+    observers: Sequence[Observer],
+    name: str,
+    runs: Runs = NOT_KEPT,
+    partial: bool = False,
 ) -> tuple[Model, History]:
-    """Fit all paths to everything in the panel, the nets with a given number of updates."""
+    """Fit all paths to everything in the panel, the nets with a given number of updates.
+
+    `KeyboardInterrupt` breaks it off, unless a `partial` fit is as welcome, and updates were made.
+    """
     training = replace(design.training, max_updates=updates, patience=None)
     channels = Channels.of(panel, design.calendar)
     linear, network = fit_linear(panel, design), design.network(channels.sizes)
     examples = design.examples(panel, channels)
     with threads(design):
-        explained = _preprogrammed(network, design, linear, examples, observers)
+        explained = _preprogrammed(network, design, linear, examples, observers, runs)
         trainer = Trainer(network, design.loss, training, observers)
-        history = whole(trainer.fit(examples, name=name))
+        history = runs.train(trainer, examples, None, name)
+        if not (partial and history.updates):
+            whole(history)
     return Model(design, linear, network.eval(), channels, explained), history
 
 
 def count_updates(
-    panel: Panel, design: Design, observers: Sequence[Observer], name: str
+    panel: Panel,
+    design: Design,
+    observers: Sequence[Observer],
+    name: str,
+    runs: Runs = NOT_KEPT,
 ) -> tuple[int, History]:
     """Return how many updates are enough, found by early stopping on the latest fifth.
 
@@ -59,9 +75,10 @@ def count_updates(
     if design.preprogram == "linear":  # of what is known before the validation part
         linear = fit_linear(panel.cut(n_validation + design.h - 1), design)
     with threads(design):
-        _preprogrammed(network, design, linear, train, observers)
+        _preprogrammed(network, design, linear, train, observers, runs)
         trainer = Trainer(network, design.loss, design.training, observers)
-        history = whole(trainer.fit(train, Some(validation, MOST_VALIDATED), name=name))
+        validated = Some(validation, MOST_VALIDATED)
+        history = whole(runs.train(trainer, train, validated, name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history
 
@@ -72,15 +89,12 @@ def _preprogrammed(
     linear: Floats | None,
     examples: SpreadExamples,
     observers: Sequence[Observer],
+    runs: Runs,
 ) -> float | None:
-    if design.preprogram is None:
+    kind = design.preprogram
+    if kind is None:
         return None
     plain = replace(design.training, patience=None, penalties=())
-    return preprogram(network, design.preprogram, linear, examples, plain, observers)
-
-
-def whole(history: History) -> History:
-    """Return a history that was not broken off; training alone would end as if it were done."""
-    if history.reason == "interrupted":
-        raise KeyboardInterrupt
-    return history
+    return runs.prepare(
+        network, lambda: preprogram(network, kind, linear, examples, plain, observers)
+    )

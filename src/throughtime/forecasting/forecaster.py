@@ -36,11 +36,12 @@ from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.resuming import NOT_KEPT, KeptRuns, Runs, fingerprint
 from throughtime.forecasting.seasons import panel_season_length
 from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.nn import Recurrence
-from throughtime.training import Clip, History, Observer, TrainingSettings
+from throughtime.training import Checkpoint, Clip, History, Observer, TrainingSettings
 from throughtime.training.outputs import OUTPUTS
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ class Forecaster:
         static_df: Any = None,
         level: Sequence[float] = (80, 95),
         observers: Sequence[Observer] = (),
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     ) -> Forecaster:
         """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
 
@@ -242,26 +244,37 @@ class Forecaster:
         First the rolling origins, each fitted anew on what was known there, then everything. Of more
         than 1,000 series, 1,000 judge the forecasts of the origins.
         `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
-        Raises `DataError` naming what does not fit, `DivergedError` where training breaks down;
-        either leaves the forecaster as it was.
+
+        Ctrl-C in the final fit ends it with the weights so far (`history.reason` is "interrupted"),
+        before that it raises KeyboardInterrupt. With `checkpoint`, a path or a `Checkpoint`, a file
+        keeps what is done: after a kill or Ctrl-C the same call, in another process, goes on there
+        and ends with the same bits as if it had never stopped. It is removed in the end. Observers
+        hear what is done anew; `log` is None where that is not the whole of the final fit.
+
+        Raises `DataError` naming what does not fit, `DivergedError` where training breaks down,
+        `ModelFileError` for a checkpoint of another fit; all leave the forecaster as it was.
         """
         panel = self._read(data, static_df)
+        runs = self._runs(checkpoint, panel, "fit")
         before = self.treatment
         try:
             if self.n_windows:
                 backtest, design, updates, pilot = self._rolled(
-                    panel, self.n_windows, self.h, level, True, observers
+                    panel, self.n_windows, self.h, level, True, observers, runs
                 )
             else:
-                design, (updates, pilot) = self._piloted(panel, panel, observers)
+                design, (updates, pilot) = self._piloted(panel, panel, observers, runs)
                 backtest = None
             watch = Watch(every=max(1, updates // LOOKS))
-            model, history = fit(panel, design, updates, (*observers, watch), "final fit")
+            watched = (*observers, watch)
+            model, history = fit(panel, design, updates, watched, "final fit", runs, partial=True)
         except BaseException:
             self.treatment = before
             raise
+        if history.reason != "interrupted":
+            runs.finish()
         self._take(panel, model, backtest, history, pilot)
-        self.log = watch.log
+        self.log = watch.log if len(watch.log.updates) == len(history.updates) else None
         return self
 
     def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:
@@ -320,21 +333,32 @@ class Forecaster:
         n_windows: int = 8,
         step_size: int | None = None,
         *,
+        static_df: Any = None,
         level: Sequence[float] = (80, 95),
-        refit: bool = True,
+        refit: bool | int = True,
         observers: Sequence[Observer] = (),
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     ) -> Any:
         """Forecast at `n_windows` rolling origins, `step_size` apart (h where None).
 
         Returns a table of the kind that came in, with `cutoff`, `y`, the model's column, its
         intervals and the baselines'; `backtest` then holds it with its scores. With `refit` the
-        model is fitted anew at every origin, else once, before the first. What is decided from
-        the data is decided on what was known at the first origin.
+        model is fitted anew at every origin, with a number n at every n-th, the model of the one
+        before going on in between; with False once, before the first. What is decided from the data
+        is decided on what was known at the first origin. Covariates known ahead are those of the
+        table; `static_df` and `checkpoint` are as in `fit`.
         """
-        panel = self._read(data)
+        panel = self._read(data, static_df)
         step_size = self.h if step_size is None else positive_int("step_size", step_size)
         positive_int("n_windows", n_windows)
-        self._backtest, *_ = self._rolled(panel, n_windows, step_size, level, refit, observers)
+        if not isinstance(refit, bool):
+            positive_int("refit", refit)
+        rolling = {"n_windows": n_windows, "step_size": step_size, "refit": refit}
+        runs = self._runs(checkpoint, panel, "cross_validation", **rolling)
+        self._backtest, *_ = self._rolled(
+            panel, n_windows, step_size, level, refit, observers, runs
+        )
+        runs.finish()
         return panel.like(self._backtest.columns)
 
     def plot(
@@ -384,21 +408,23 @@ class Forecaster:
         n_windows: int,
         step_size: int,
         level: Sequence[float],
-        refit: bool,
+        refit: bool | int,
         observers: Sequence[Observer],
+        runs: Runs,
     ) -> tuple[Backtest, Design, int, History]:
         """Make the rolling origins; also return what was decided at the first."""
         levels = checked(level)
         R = windows_that_fit(panel, self.h, n_windows, step_size)
         first = panel.cut(self.h + (R - 1) * step_size)
-        design, (updates, pilot) = self._piloted(first, panel, observers)
+        design, (updates, pilot) = self._piloted(first, panel, observers, runs)
         models: list[Model] = []
 
         def forecast(known: Panel, r: int) -> Floats:
             """Forecast what is `known` of the judged series; all of them are learned from."""
-            if refit or not models:
+            if not models or (refit and r % refit == 0):
                 every = panel.cut(self.h + (R - 1 - r) * step_size)
-                models[:] = [fit(every, design, updates, observers, f"back-test {r + 1}/{R}")[0]]
+                name = f"back-test {r + 1}/{R}"
+                models[:] = [fit(every, design, updates, observers, name, runs)[0]]
             return models[0].forecast(known)
 
         season = design.season_length
@@ -418,14 +444,30 @@ class Forecaster:
         return backtest, design, updates, pilot
 
     def _piloted(
-        self, panel: Panel, whole: Panel, observers: Sequence[Observer]
+        self, panel: Panel, whole: Panel, observers: Sequence[Observer], runs: Runs
     ) -> tuple[Design, tuple[int, History]]:
         design = self._decide(panel, whole)
         if self.cure == "auto":
             longest = min(LONGEST_CONTEXT, (int(panel.lengths.max()) - self.h) // 2)
             design, treatment = treat(panel, design, self._chosen(), longest, observers)
             self.treatment = treatment
-        return design, count_updates(panel, design, observers, "pilot")
+        return design, count_updates(panel, design, observers, "pilot", runs)
+
+    def _runs(
+        self,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None,
+        panel: Panel,
+        *of: Any,
+        **how: Any,
+    ) -> Runs:
+        """Return the runs of a fit, kept in a file if there is a checkpoint."""
+        if checkpoint is None:
+            return NOT_KEPT
+        from throughtime.forecasting.storage.given import pack_given
+
+        file = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        whose = {"data": fingerprint(panel), "settings": pack_given(self), "call": [*of, how]}
+        return KeptRuns(file, whose)
 
     def _chosen(self) -> set[str]:
         """Return the cures that were passed and are not what would be without them."""

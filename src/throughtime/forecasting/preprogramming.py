@@ -22,6 +22,7 @@ from torch import Tensor
 
 from throughtime.forecasting.cures import Preprogram
 from throughtime.forecasting.examples import SpreadExamples
+from throughtime.forecasting.resuming import whole
 from throughtime.nn import Ensemble
 from throughtime.training import LinearTeacher, Observer, SeasonalTeacher, TrainingSettings, imitate
 
@@ -40,10 +41,10 @@ def preprogram(
 
     Return the share of the teacher's variance that they explain, None where it always says the same.
     """
-    share = imitate(
-        network, _teacher(kind, linear, examples), examples, training, observers
-    ).explained
-    return None if math.isnan(share) else share
+    teacher = _teacher(kind, linear, examples)
+    imitation = imitate(network, teacher, examples, training, observers)
+    whole(imitation.history)
+    return None if math.isnan(imitation.explained) else imitation.explained
 
 
 def _teacher(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,19 @@ FORMAT = Format(
 )
 
 
+class Keeper(Protocol):
+    """What keeps checkpoints: every so many updates, and at the end of a run."""
+
+    @property
+    def every(self) -> int:
+        """The updates between two checkpoints."""
+        ...
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Keep a checkpoint in place of the one before."""
+        ...
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Write the run to `path` every so many updates, and at its end.
@@ -36,6 +49,10 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         positive_int("every", self.every)
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint, all of it or nothing."""
+        write(self.path, snapshot)
 
 
 def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from throughtime._archive import Snapshot
 from throughtime._errors import DivergedError, ModelFileError, SettingError
 from throughtime.training import checkpoint as files
-from throughtime.training.checkpoint import Checkpoint
+from throughtime.training.checkpoint import Keeper
 from throughtime.training.context import mode
 from throughtime.training.examples import Examples
 from throughtime.training.losses import Loss
@@ -70,15 +70,26 @@ class Trainer:
                 f"{os.fspath(path)} to hold the settings of a run", "none", "start afresh"
             ) from error
         trainer = cls(model, loss, settings, observers)
-        trainer._resumed = snapshot
+        trainer.go_on_from(snapshot)
         return trainer
+
+    def go_on_from(self, snapshot: Snapshot) -> None:
+        """Let the next `fit` go on from a checkpoint, `resume` having said how.
+
+        Raises ModelFileError for one of a run with other settings.
+        """
+        if snapshot.facts["settings"] != self.settings.to_json():
+            raise ModelFileError(
+                "a checkpoint of a run with these settings", "one with others", "start afresh"
+            )
+        self._resumed = snapshot
 
     def fit(
         self,
         train: Examples,
         validation: Examples | None = None,
         name: str = "training",
-        checkpoint: Checkpoint | None = None,
+        checkpoint: Keeper | None = None,
     ) -> History:
         """Train on examples, and return what happened.
 
@@ -101,7 +112,7 @@ class Trainer:
         targets: Tensor,
         validation: tuple[Tensor, Tensor] | None = None,
         name: str = "training",
-        checkpoint: Checkpoint | None = None,
+        checkpoint: Keeper | None = None,
     ) -> History:
         """Train on long sequences, inputs [B, T, I] and targets [B, T, ...], side by side.
 
@@ -134,7 +145,7 @@ class Trainer:
         source: Source,
         generator: torch.Generator,
         name: str,
-        checkpoint: Checkpoint | None,
+        checkpoint: Keeper | None,
     ) -> History:
         if self.settings.patience is not None and not source.has_validation:
             raise SettingError(
@@ -170,9 +181,7 @@ class Trainer:
             run.restore(self._resumed, [update.grad_norm for update in self.history.updates])
             self._resumed = None
 
-    def _updates(
-        self, run: Run, watchers: Sequence[Observer], checkpoint: Checkpoint | None
-    ) -> str:
+    def _updates(self, run: Run, watchers: Sequence[Observer], checkpoint: Keeper | None) -> str:
         """Update until there is a reason to stop, and return it."""
         reason = self._reason(run)
         while not reason:
@@ -198,7 +207,7 @@ class Trainer:
             for watcher in watchers:
                 watcher.on_evaluation(evaluation)
 
-    def _write(self, run: Run, checkpoint: Checkpoint) -> None:
+    def _write(self, run: Run, checkpoint: Keeper) -> None:
         snapshot = run.snapshot()
         snapshot.include("history", files.pack_history(self.history))
-        files.write(checkpoint.path, snapshot)
+        checkpoint.write(snapshot)

@@ -1,0 +1,125 @@
+"""Forecasters in files: what `predict` needs, and what tells how the forecast came about.
+
+    given             the arguments of the constructor, for the next `fit`
+    design            what was decided before the last one
+    panel             the series, as numbers, and how their table came in
+    model             the maps A_k, and the weights of the nets by their names in PyTorch
+    backtest          values and forecasts at the rolling origins; its panel where that is another
+    history, pilot    updates and evaluations
+
+Scores, intervals, tables and reach follow from these, and are computed again. Everything that is
+read is checked before anything is built from it, so that a file edited by hand is refused here
+and not by some line far from it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from throughtime import _archive
+from throughtime._archive import Format, Snapshot
+from throughtime._errors import ThroughtimeError
+from throughtime._files import check_writable
+from throughtime.forecasting.forecaster import Forecaster
+from throughtime.forecasting.storage.backtest import pack_backtest, unpack_backtest
+from throughtime.forecasting.storage.checking import need, text
+from throughtime.forecasting.storage.given import pack_given, unpack_given
+from throughtime.forecasting.storage.model import pack_model, unpack_model
+from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
+from throughtime.forecasting.transforms import TRANSFORMS
+from throughtime.training import History
+from throughtime.training.checkpoint import pack_history, unpack_history
+
+FORMAT = Format(
+    "throughtime forecaster",
+    1,
+    "a forecaster that was saved",
+    "pass a file that Forecaster.save wrote, or fit anew",
+)
+_MISFITS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
+    """Write a fitted forecaster to one file, whole or not at all.
+
+    Raises `NotFittedError` before `fit`, `SettingError` where `path` cannot be written.
+    """
+    path = os.path.expanduser(path)
+    check_writable(path)
+    panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
+    whole = Snapshot(facts={"given": pack_given(forecaster)})
+    whole.include("panel", pack_panel(panel))
+    whole.include("model", pack_model(model))
+    if backtest is not None:
+        whole.include("backtest", pack_backtest(backtest, panel))
+    for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
+        part = pack_history(history)
+        part.facts["reason"] = history.reason
+        whole.include(name, part)
+    _archive.write(path, FORMAT, whole)
+
+
+def load(path: str | os.PathLike[str]) -> Forecaster:
+    """Return the forecaster that `Forecaster.save` wrote to `path`.
+
+    It forecasts what the saved one would, to the last bit, and can be fitted anew. Loading runs no
+    code from the file. Raises `ModelFileError` for a file that is missing, damaged, foreign, or
+    written by a later release.
+
+    >>> import tempfile, throughtime as tt
+    >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     forecaster.fit([0.0, 1.0, 2.0, 1.0] * 8).save(f"{folder}/model.safetensors")
+    ...     loaded = tt.load(f"{folder}/model.safetensors")
+    >>> loaded.predict(level=[]) == forecaster.predict(level=[])
+    True
+    """
+    path = os.path.expanduser(path)
+    snapshot = _archive.read(path, FORMAT)
+    try:
+        return _unpack(snapshot)
+    except _MISFITS as error:
+        raise FORMAT.unreadable(path, f"contents that do not fit ({_words(error)})") from error
+
+
+def _unpack(snapshot: Snapshot) -> Forecaster:
+    panel = unpack_panel(snapshot.part("panel"))
+    model = unpack_model(snapshot.part("model"))
+    model.channels.check(panel)
+    need(model.design.season_length <= panel.lengths.max(), "season_length")
+    for name in model.design.transforms:
+        for _, y, _ in panel.pieces():
+            TRANSFORMS[name].forward(y)  # refuses what it is not for
+    forecaster = unpack_given(snapshot.facts["given"])
+    given = (forecaster.h, forecaster.name)
+    need(given == (model.design.h, model.design.cell.upper()), "the horizon or the cell")
+    backtest = None
+    if "backtest" in snapshot.facts:
+        backtest = unpack_backtest(snapshot.part("backtest"), panel)
+        need(backtest.h == forecaster.h, "the horizon of the back-test")
+        need(backtest.models[0] == forecaster.name, "the model of the back-test")
+        backtest.calibration(forecaster.name)  # refuses one without errors
+    history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
+    forecaster._take(panel, model, backtest, history, pilot)
+    return forecaster
+
+
+def _unpack_history(part: Snapshot) -> History:
+    history = History(reason=text(part.facts, "reason"))
+    unpack_history(part, history)
+    return history
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ThroughtimeError):
+        return f"expected {error.expected}, found {error.found}"
+    said = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(said.split()).rstrip(".")

@@ -1,0 +1,60 @@
+"""Settings in a file: what has a form of its own as JSON or text, and back again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from throughtime.forecasting.forecaster import Forecaster
+from throughtime.forecasting.storage.checking import all_of, need
+from throughtime.nn import read_inits
+from throughtime.training import TrainingSettings
+
+
+def pack_given(forecaster: Forecaster) -> dict[str, Any]:
+    """Return every argument of the constructor, as plain values."""
+    given = plain(forecaster._given)
+    transforms = given.pop("transforms")
+    return {
+        "h": forecaster.h,
+        **given,
+        **forecaster.columns,
+        "transform": None if transforms is None else transforms[0],
+        "n_windows": forecaster.n_windows,
+        "cure": forecaster.cure,
+        "freq": None if forecaster.freq is None else forecaster.freq.alias,
+    }
+
+
+def unpack_given(facts: dict[str, Any]) -> Forecaster:
+    """Return a forecaster with the arguments that `pack_given` returned, not fitted."""
+    arguments = made(facts)
+    return Forecaster(**arguments, seed=arguments["training"].seed)
+
+
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as a file holds them: what has a form of its own as JSON or text."""
+    inits = [init.text for init in settings["init"]]
+    return {**settings, "training": settings["training"].to_json(), "init": inits}
+
+
+def made(facts: dict[str, Any]) -> dict[str, Any]:
+    """Make settings from what `plain` returned; what an older release did not know stays out."""
+    made = {**facts, "training": TrainingSettings.from_json(facts["training"])}
+    if "init" in facts:
+        need(all_of(facts["init"], str), "init")
+        made["init"] = read_inits(facts["init"])
+    for name in {"zoneout", "dilations"} & facts.keys():
+        made[name] = _nested(facts[name])
+    for name in {"target", "hist", "futr", "calendar"} & facts.keys():
+        made[name] = _names(facts[name], name)
+    return made
+
+
+def _nested(values: Any) -> Any:
+    return tuple(map(_nested, values)) if isinstance(values, list) else values
+
+
+def _names(value: Any, what: str) -> Any:
+    """Return one name, or several as a tuple; yes and no pass, too."""
+    need(isinstance(value, (str, bool)) or all_of(value, str), what)
+    return _nested(value)

@@ -1,0 +1,83 @@
+"""A model in a file: the design, the maps A_k, the weights of the nets, and what they read."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import torch
+
+from throughtime._archive import Snapshot
+from throughtime.forecasting.channels import Channels
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.model import Model
+from throughtime.forecasting.storage.checking import all_of, array, need
+from throughtime.forecasting.storage.given import made, plain
+from throughtime.forecasting.storage.panel import CHANNELS, NAMES
+
+_SCALES = ("location", "size", "static_location", "static_size")
+_READ = (*CHANNELS, "calendar", *NAMES, "mask")
+
+
+def pack_model(model: Model) -> Snapshot:
+    """Take a model apart."""
+    design = plain({each.name: getattr(model.design, each.name) for each in fields(Design)})
+    part = Snapshot({"linear": torch.tensor(model.linear)}, {"design": design})
+    part.facts["explained"] = model.explained
+    part.include("network", Snapshot(model.network.state_dict()))
+    part.include("channels", _pack_channels(model.channels))
+    return part
+
+
+def unpack_model(part: Snapshot) -> Model:
+    """Put together what `pack_model` took apart; `ValueError` for what does not fit."""
+    facts = part.facts["design"]
+    names = facts["transforms"]
+    need(isinstance(facts["calendar"], list), "calendar")
+    need(all_of(names, str) and len(set(names)) == len(names) > 0, "transforms")
+    design = Design(**{**made(facts), "transforms": tuple(names)})
+    linear = array(part, "linear", np.float64, len(names), design.h, design.context_length)
+    weights = part.part("network").tensors
+    # before a net is made whose size nothing in the file bears out
+    least = design.members * design.num_layers * design.hidden_size**2
+    need(sum(w.numel() for w in weights.values()) >= least, "the number of weights")
+    finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
+    need(finite and bool(np.isfinite(linear).all()), "weights")
+    channels = _unpack_channels(part.part("channels"))
+    network = design.network(channels.sizes)
+    shapes = {name: w.shape for name, w in network.state_dict().items()}
+    need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
+    network.load_state_dict(weights)
+    explained = part.facts.get("explained")
+    need(explained is None or isinstance(explained, (int, float)), "explained")
+    return Model(design, linear, network.eval(), channels, explained)
+
+
+def _pack_channels(channels: Channels) -> Snapshot:
+    tensors = {name: torch.tensor(getattr(channels, name)) for name in _SCALES}
+    return Snapshot(tensors, {name: getattr(channels, name) for name in _READ})
+
+
+def _unpack_channels(part: Snapshot) -> Channels:
+    facts = part.facts
+    for name in (*CHANNELS, "calendar", "number_names", "category_names"):
+        need(all_of(facts[name], str), name)
+    need(isinstance(facts["mask"], bool) and len(facts["targets"]) > 0, "what is read")
+    categories = tuple(map(tuple, facts["categories"]))
+    need(all(all_of(list(each), str) for each in categories), "categories")
+    need(len(categories) == len(facts["category_names"]), "categories")
+    n, N = len(facts["hist"]) + len(facts["futr"]), len(facts["number_names"])
+    location, size = (array(part, name, np.float64, n) for name in _SCALES[:2])
+    static_location, static_size = (array(part, name, np.float64, N) for name in _SCALES[2:])
+    for each in (location, size, static_location, static_size):
+        need(bool(np.isfinite(each).all()), "the scale of a covariate")
+    need(bool((size > 0).all() and (static_size > 0).all()), "the size of a covariate")
+    return Channels(
+        **{name: tuple(facts[name]) for name in (*CHANNELS, "calendar", *NAMES[:2])},
+        mask=facts["mask"],
+        categories=categories,
+        location=location,
+        size=size,
+        static_location=static_location,
+        static_size=static_size,
+    )

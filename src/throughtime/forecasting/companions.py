@@ -37,7 +37,7 @@ def linear(maps: Floats, parts: Sequence[ScaledWindows]) -> Floats:
     made = []
     for A_k, part in zip(maps, parts, strict=True):
         window, scale = part.newest()
-        whole = part.row_scale()
+        whole = part.whole
         z = whole.apply(scale.invert(window.z)).double()
         ahead = whole.invert(z @ torch.from_numpy(A_k.T))
         made.append(part.transform.inverse(ahead.flatten(0, 1).numpy()))

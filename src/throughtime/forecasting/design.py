@@ -14,9 +14,11 @@ from throughtime._types import CellName
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.forecasting.decoders import DECODERS
+from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
+from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.nn import Ensemble, Init, Recurrence
 from throughtime.nn.heads import ValueHead
@@ -61,6 +63,8 @@ class Design:
     output: str = "point"
     calendar: tuple[str, ...] = ()
     companions: bool = True
+    scaling: str = "blend"
+    difference: Difference | None = None
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
@@ -69,11 +73,14 @@ class Design:
         for name in self.transforms:
             one_of("transform", name, TRANSFORMS)
         one_of("residual", self.residual, RESIDUALS)
+        one_of("scaling", self.scaling, SCALINGS)
+        one_of("difference", self.difference, DIFFERENCES)
         one_of("decoder", self.decoder, DECODERS)
         one_of("output", self.output, OUTPUTS)
         for name, value in (
             ("residual='season'", self.residual == "season"),
             ("preprogram='seasonal'", self.preprogram == "seasonal"),
+            (f"difference={self.difference!r}", self.difference in ("season", "both")),
         ):
             if value and self.season_length > self.context_length:
                 raise SettingError(
@@ -131,6 +138,8 @@ class Design:
                     self.base,
                     DECODERS[self.decoder],
                     channels,
+                    self.scaling,
+                    lags_of(self.difference, self.season_length),
                 )
                 for name in self.transforms
             )

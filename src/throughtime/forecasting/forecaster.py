@@ -28,6 +28,7 @@ from throughtime.forecasting.cures import (
 )
 from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
+from throughtime.forecasting.differences import DIFFERENCES, Difference
 from throughtime.forecasting.doctor import examined, treat
 from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.frame import read_frame
@@ -38,6 +39,7 @@ from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
 from throughtime.forecasting.statics import known_static, read_static
+from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.nn import Recurrence
 from throughtime.training import Clip, History, Observer, TrainingSettings
@@ -121,6 +123,8 @@ class Forecaster:
         dropout: float = 0.0,
         members: int = 6,
         transform: str | None = None,
+        scaling: str | None = None,
+        difference: Difference | None = None,
         residual: str | None = None,
         companions: bool | None = None,
         n_windows: int = 8,
@@ -135,6 +139,8 @@ class Forecaster:
         self.cure = cure
         one_of("transform", transform, [None, *TRANSFORMS])
         one_of("residual", residual, [None, "level", "last", "season"])
+        one_of("scaling", scaling, [None, *SCALINGS])
+        one_of("difference", difference, DIFFERENCES)
         for name, value in (("context_length", context_length), ("season_length", season_length)):
             if value is not None:
                 positive_int(name, value)
@@ -152,6 +158,8 @@ class Forecaster:
             "season_length": season_length,
             "transforms": None if transform is None else (transform,),
             "residual": residual,
+            "scaling": scaling,
+            "difference": difference,
             "training": replace(
                 trained_with(training, cures), seed=positive_int("seed", seed, at_least=0)
             ),
@@ -444,6 +452,7 @@ class Forecaster:
             first = TRANSFORMS[given["transforms"][0]]
             L = given["context_length"]
             given["residual"] = choose_residual(panel, first, L, self.h, season)
+        given["scaling"] = given["scaling"] or "blend"
         if given["companions"] is None:  # which know nothing of covariates, and no other horizon
             reads_more = panel.hist or panel.futr or given["decoder"] == "recursive"
             given["companions"] = not reads_more

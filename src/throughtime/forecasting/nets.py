@@ -24,7 +24,7 @@ from throughtime.forecasting.decoders.decoder import Inputs, Window
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.transforms import Scale
+from throughtime.forecasting.scaling import Scale
 from throughtime.nn import Ensemble
 from throughtime.nn.heads import ValueHead
 

@@ -31,7 +31,8 @@ class Window:
     """Windows on their scale, [..., channels, L + h], and what does not change.
 
     `z` is read: a gap carries the last value on, 0 before a series begins. `truth` is z with NaN
-    where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static.
+    where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `lags`,
+    `differences` of z are read in its place (`differences.py`).
     """
 
     L: int
@@ -41,10 +42,13 @@ class Window:
     futr: Tensor
     numbers: Tensor
     codes: Tensor
+    lags: tuple[int, ...] = ()
+    differences: Tensor | None = None
 
     def steps(self, sizes: Sizes, start: int, stop: int) -> Tensor:
         """Return what is read of the window's own steps from `start` to `stop`, [..., steps, I]."""
-        parts = [self.z[..., start:stop]]
+        read = self.z if self.differences is None else self.differences
+        parts = [read[..., start:stop]]
         if sizes.mask:
             parts.append((~self.truth[..., start:stop].isnan()).float())
         if sizes.hist:

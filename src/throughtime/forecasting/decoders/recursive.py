@@ -18,6 +18,7 @@ from torch import Tensor
 
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.decoders.decoder import Decoder, HeadOf, Inputs, Window
+from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 
@@ -78,7 +79,8 @@ class Recursive(Decoder):
             r = self.head.sample(params, generator)[0]
             z[..., k] = base.ahead(z[..., :k], 1)[..., 0] + r
             if k + 1 < L + h:
-                x = [z[..., k], torch.ones_like(z[..., k])][: 1 + self.sizes.mask]
+                read = differenced(z[..., k - sum(window.lags) : k + 1], window.lags)[..., -1]
+                x = [read, torch.ones_like(read)][: 1 + self.sizes.mask]
                 x.append(window.futr[..., k + 1].repeat(n, 1))
                 step = self.read(torch.cat(x, dim=-1)[:, None], *static)
                 s, state = self.layer(step, state)

@@ -13,7 +13,8 @@ from throughtime._errors import SettingError
 from throughtime._types import CellName
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
-from throughtime.forecasting.decoders import DECODERS
+from throughtime.forecasting.decoders import DECODERS, Decoder
+from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.panel import Panel
@@ -161,12 +162,13 @@ class Design:
         def head(hidden_size: int, outputs: int) -> ValueHead:
             return output(self.output, hidden_size, outputs)[0]
 
-        decoder = DECODERS[self.decoder]
-        return Ensemble(
-            lambda: decoder(sizes, self.recurrence, head, self.h),
-            self.members,
-            self.training.seed,
-        )
+        def build() -> Decoder:
+            net = DECODERS[self.decoder](sizes, self.recurrence, head, self.h)
+            if self.scaling == "revin":
+                net.reversible = Reversible(sizes.targets, self.base)
+            return net
+
+        return Ensemble(build, self.members, self.training.seed)
 
 
 @contextmanager

@@ -186,16 +186,19 @@ def _sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
     return total
 
 
-def choose_residual(panel: Panel, transform: Transform, L: int, h: int, m: int) -> Residual:
+def choose_residual(
+    panel: Panel, transform: Transform, L: int, h: int, m: int, known: bool = False
+) -> Residual:
     """Return the naive forecast that errs least over (at most 10,000 of) the windows.
 
-    The season of m steps is among them where it is the calendar's, and within the context: a cycle
-    that was found in the data keeps no calendar, and last time's is soon out of step.
+    The season of m steps is among them where it is the calendar's, or `known` to the user, and within
+    the context: a cycle that was found in the data keeps no calendar, and last time's is soon out of
+    step.
     """
     examples = ScaledWindows.of(panel, transform, L, h)
     index = torch.from_numpy(np.unique(np.linspace(0, len(examples) - 1, 10_000).astype(np.int64)))
-    calendar = panel.frequency.season_length == m > 1 and m <= L
-    candidates = RESIDUALS if calendar else RESIDUALS[:2]
+    repeats = (known or panel.frequency.season_length == m) and 1 < m <= L
+    candidates = RESIDUALS if repeats else RESIDUALS[:2]
     errors: dict[Residual, list[Tensor]] = {residual: [] for residual in candidates}
     for some in index.split(_BLOCK):
         window, _ = examples.window(*examples.windows.places(some), h)

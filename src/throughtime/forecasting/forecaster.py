@@ -39,6 +39,8 @@ from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
 from throughtime.forecasting.statics import known_static, read_static
+from throughtime.forecasting.residuals import RESIDUALS
+from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, choose
 from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.nn import Recurrence
@@ -447,16 +449,37 @@ class Forecaster:
         season = given["season_length"]
         if given["context_length"] is None:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
-            given["context_length"] = min(wanted, LONGEST_CONTEXT, max(1, room // 2))
-        if given["residual"] is None:
-            first = TRANSFORMS[given["transforms"][0]]
-            L = given["context_length"]
-            given["residual"] = choose_residual(panel, first, L, self.h, season)
-        given["scaling"] = given["scaling"] or "blend"
+            longest = min(LONGEST_CONTEXT, max(1, room // 2))
+            contexts = [min(k * wanted, longest) for k in (1, 2)]
+        else:
+            contexts = [given["context_length"]]
+        given |= self._scaled(panel, given, contexts)
         if given["companions"] is None:  # which know nothing of covariates, and no other horizon
             reads_more = panel.hist or panel.futr or given["decoder"] == "recursive"
             given["companions"] = not reads_more
         return Design(h=self.h, **given)
+
+    def _scaled(self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]) -> dict[str, Any]:
+        """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
+        scaling, residual = given["scaling"], given["residual"]
+        first, season = TRANSFORMS[given["transforms"][0]], given["season_length"]
+        if len(panel.ids) >= LEAST_SERIES:
+            choice = choose(
+                panel,
+                first,
+                self.h,
+                season,
+                sorted(set(contexts)),
+                CANDIDATES if scaling is None else (scaling,),
+                RESIDUALS if residual is None else (residual,),
+            )
+            if choice is not None:
+                return choice.settings
+        L = contexts[0]
+        if residual is None:
+            known = self._given["season_length"] is not None
+            residual = choose_residual(panel, first, L, self.h, season, known)
+        return {"scaling": scaling or "blend", "residual": residual, "context_length": L}
 
 
 def checked(level: Sequence[float]) -> tuple[float, ...]:

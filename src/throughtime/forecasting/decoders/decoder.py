@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.forecasting.channels import Sizes
+from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.residuals import Base
-from throughtime.nn.heads import Head
+from throughtime.nn.heads import ValueHead
 
-HeadOf = Callable[[int, int], Head]  # (hidden size, outputs) -> head
+HeadOf = Callable[[int, int], ValueHead]  # (hidden size, outputs) -> head
 Inputs = Tensor | tuple[Tensor, ...]
 
 
@@ -69,11 +70,13 @@ class Decoder(nn.Module, ABC):
     `lay_out` makes examples of windows, on which `forward` is trained.
     """
 
+    head: ValueHead
     any_horizon = False  # whether it can go on beyond the h it was trained for
 
     def __init__(self, sizes: Sizes, h: int) -> None:
         super().__init__()
         self.sizes, self.h = sizes, h
+        self.reversible: Reversible | None = None  # what scaling="revin" learns
         self.embeddings = nn.ModuleList(
             nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories
         )
@@ -91,11 +94,18 @@ class Decoder(nn.Module, ABC):
 
     def read(self, x: Tensor, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
         """Return x [B, T, I] with what is static at every step."""
+        if self.reversible is not None:
+            x = self.reversible.read(x)
         if numbers is None or codes is None or not (self.sizes.numbers or self.sizes.categories):
             return x
         each = [numbers, *(embed(codes[:, k]) for k, embed in enumerate(self.embeddings))]
         static = torch.cat(each, dim=-1)
         return torch.cat([x, static[:, None].expand(-1, x.shape[1], -1)], dim=-1)
+
+    def say(self, hidden: Tensor) -> Tensor:
+        """Return parameters [..., outputs, P] of what hidden states [..., H] say."""
+        params: Tensor = self.head(hidden)
+        return params if self.reversible is None else self.reversible.undo(self.head, params)
 
 
 class Ahead(nn.Module):

@@ -57,6 +57,5 @@ class Direct(Decoder):
         _, state = self.layer(self.read(x, numbers, codes))
         s = newest(self.layer, state)
         if self.ahead is None or ahead is None:
-            params: Tensor = self.head(s)
-            return params
-        return by_row(self.head(self.ahead(s, ahead)))
+            return self.say(s)
+        return by_row(self.say(self.ahead(s, ahead)))

@@ -52,8 +52,7 @@ class Recursive(Decoder):
     ) -> Tensor:
         """Map x [B, T, I] and what is static to parameters [B, T, M, P]; `ahead` is not read."""
         s, _ = self.layer(self.read(x, numbers, codes))
-        params: Tensor = self.head(s)
-        return params
+        return self.say(s)
 
 
     @torch.no_grad()
@@ -72,7 +71,7 @@ class Recursive(Decoder):
         L, B = window.L, len(window.z)
         steps = _shifted(window.steps(self.sizes, 0, L), window, self.sizes, 1, L + 1)
         s, state = self.layer(self.read(steps, window.numbers, window.codes))
-        state, params = _copies(state, n), self.head(s[:, -1]).repeat(n, 1, 1)
+        state, params = _copies(state, n), self.say(s[:, -1]).repeat(n, 1, 1)
         z = torch.cat([window.z[..., :L], torch.zeros(B, self.sizes.targets, h)], dim=-1)
         z, static = z.repeat(n, 1, 1), (window.numbers.repeat(n, 1), window.codes.repeat(n, 1))
         for k in range(L, L + h):
@@ -84,7 +83,7 @@ class Recursive(Decoder):
                 x.append(window.futr[..., k + 1].repeat(n, 1))
                 step = self.read(torch.cat(x, dim=-1)[:, None], *static)
                 s, state = self.layer(step, state)
-                params = self.head(s[:, 0])
+                params = self.say(s[:, 0])
         return z[..., L:].unflatten(0, (n, B))
 
 

@@ -11,6 +11,7 @@ import torch
 from throughtime._checks import one_of, positive_int
 from throughtime._errors import SettingError
 from throughtime._types import CellName
+from throughtime._words import joined
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.forecasting.decoders import DECODERS, Decoder
@@ -19,7 +20,7 @@ from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
-from throughtime.forecasting.scaling import SCALINGS
+from throughtime.forecasting.scaling import SCALING_WORDS, SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.nn import Ensemble, Init, Recurrence
 from throughtime.nn.heads import ValueHead
@@ -96,6 +97,12 @@ class Design:
                 f"decoder={self.decoder!r}, output={self.output!r}",
                 "leave preprogram out",
             )
+        if self.preprogram and self.difference is not None:
+            raise SettingError(
+                "preprogram or difference: the teacher reads values",
+                f"preprogram={self.preprogram!r}, difference={self.difference!r}",
+                "leave one of them out",
+            )
         if self.decoder == "recursive" and self.output == "point":
             raise SettingError(
                 "a distribution to draw paths from, for decoder='recursive'",
@@ -150,6 +157,19 @@ class Design:
     def scale(self) -> Transform:
         """The middle one of the scales, on which errors are taken to be even."""
         return TRANSFORMS[self.transforms[len(self.transforms) // 2]]
+
+    @property
+    def scaling_words(self) -> str:
+        """One line on how values are scaled: transforms, moments, naive base and differences."""
+        turns = " by turns" if len(self.transforms) > 1 else ""
+        parts = [joined(self.transforms) + turns, SCALING_WORDS[self.scaling]]
+        m = self.season_length
+        bases = {"level": "level", "last": "last value", "season": f"last season ({m})"}
+        parts.append(f"from the {bases[self.residual]}")
+        if self.difference is not None:
+            steps = [f"{lag:,}" for lag in lags_of(self.difference, m)]
+            parts.append(f"reads differences at lag {' and '.join(steps)}")
+        return "; ".join(parts)
 
     @property
     def has_cycle(self) -> bool:

@@ -85,6 +85,12 @@ class Forecaster:
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.
 
+    `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh"; `transforms.py`), `scaling`
+    on each window ("blend", "standard", "robust", "mean-absolute", "last", "series", "revin";
+    `scaling.py`), and `difference` (1, "season", "both") lets nets read differences. A panel of 20
+    series or more has scaling, residual and look-back chosen by how a linear map errs with them
+    (`scale_choice.py`), a smaller one "blend"; `scaling_words` says what was taken.
+
     What vanishing and exploding gradients are cured with is one argument each (`cures.py`):
 
         init=tt.nn.chrono(132)   a starting point: chrono, orthogonal, identity, forget_bias
@@ -207,6 +213,11 @@ class Forecaster:
     def context_length(self) -> int:
         """The look-back that was given or chosen, in steps."""
         return self.design.context_length
+
+    @property
+    def scaling_words(self) -> str:
+        """One line on how values are scaled, and from which naive forecast the nets begin."""
+        return self.design.scaling_words
 
     @property
     def settings(self) -> dict[str, Any]:

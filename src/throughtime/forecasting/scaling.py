@@ -116,6 +116,16 @@ SCALINGS: dict[str, Scaling] = {
     "revin": standard,
 }
 
+SCALING_WORDS = {
+    "blend": "moments of window and series, half each",
+    "standard": "mean and deviation of the window",
+    "robust": "median and quartiles of the window",
+    "mean-absolute": "mean absolute value of the window",
+    "last": "last value and mean step of the window",
+    "series": "mean and deviation of the series",
+    "revin": "mean and deviation of the window, then an affine map that is learned",
+}
+
 
 def carry_on(u: Tensor) -> Tensor:
     """Return windows [..., L] in which a gap repeats the value before it.

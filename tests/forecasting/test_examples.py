@@ -21,7 +21,7 @@ from throughtime.forecasting.examples import (
 )
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.residuals import RESIDUALS, Base
-from throughtime.forecasting.transforms import TRANSFORMS, Identity, Sqrt
+from throughtime.forecasting.transforms import BY_TURNS, TRANSFORMS, Identity, Sqrt
 
 L, H, SEASON = 5, 3, 2
 
@@ -45,9 +45,10 @@ def by_hand(y: np.ndarray, start: int, residual: str) -> tuple[np.ndarray, np.nd
     if np.isnan(C).all():
         location, size = np.nanmean(y), whole if whole > 0 else 1.0
     else:
-        own = np.nanstd(C) if np.nanstd(C) > 1e-6 else 1.0
+        whole = whole if whole > 0 else 1.0
+        own = np.nanstd(C) if np.nanstd(C) > 1e-6 else whole
         location = (np.nanmean(C) + np.nanmean(y)) / 2
-        size = (own + (whole if whole > 0 else own)) / 2
+        size = (own + whole) / 2
     z = np.nan_to_num((C - location) / size)
     k = np.arange(1, H + 1)
     base = {
@@ -149,7 +150,7 @@ def test_both_parts_of_a_split_keep_scale_and_residual() -> None:
 
 def test_members_take_turns_over_the_scales() -> None:
     known = panel(5 + wave(30), 9 + wave(20, 1))
-    parts = tuple(ScaledWindows.of(known, f, L, H) for f in TRANSFORMS.values())
+    parts = tuple(ScaledWindows.of(known, f, L, H) for f in map(TRANSFORMS.get, BY_TURNS))
     spread = SpreadExamples(parts)
     assert len(spread) == len(parts[0])
     index = torch.tensor([[e, 7, 2 * e + 1] for e in range(5)])
@@ -164,7 +165,7 @@ def test_members_take_turns_over_the_scales() -> None:
 
 def test_every_scale_is_split_at_the_same_window() -> None:
     known = panel(5 + wave(30))
-    parts = tuple(ScaledWindows.of(known, f, L, H) for f in TRANSFORMS.values())
+    parts = tuple(ScaledWindows.of(known, f, L, H) for f in map(TRANSFORMS.get, BY_TURNS))
     index = torch.tensor([[0, 3]] * 3)
     for whole, half in enumerate(SpreadExamples(parts).split(6)):
         alone = [part.split(6)[whole] for part in parts]
@@ -192,6 +193,12 @@ def test_the_residual_is_the_naive_forecast_that_errs_least(
         known = replace(known, frequency=Frequency("QS"))  # four a year
     found = choose_residual(known, Identity(), 8, H, 4)
     assert found != "season" if expected is None else found == expected
+
+
+def test_a_season_that_the_user_knows_may_be_the_naive_forecast() -> None:
+    y = np.tile([0.0, 9.0, 1.0, 5.0], 100) + 0.1 * STEPS
+    assert choose_residual(panel(y), Identity(), 8, H, 4, known=True) == "season"
+    assert choose_residual(panel(y), Identity(), 3, H, 4, known=True) != "season"  # too short
 
 
 @pytest.mark.parametrize("piece", [2**18, 7])

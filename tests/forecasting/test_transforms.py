@@ -1,4 +1,4 @@
-"""Transforms and scales: there and back, order kept, gaps and constants."""
+"""Transforms: there and back, order kept, gaps, and what intervals cover."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from throughtime import DataError
 from throughtime.forecasting import read_frame
 from throughtime.forecasting.transforms import (
-    SCALINGS,
     TRANSFORMS,
-    Scaling,
+    Asinh,
+    Log,
     Transform,
     choose_transforms,
 )
 
 NAN = float("nan")
 each_transform = pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
-each_scaling = pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
 @each_transform
-@given(y=st.lists(st.floats(0, 1e6), min_size=1, max_size=9))
+@given(y=st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=9))
 def test_transforms_come_back_and_keep_the_order(transform: Transform, y: list[float]) -> None:
     values = np.sort(np.array(y))
     z = transform.forward(values)
@@ -67,64 +65,38 @@ def test_the_nearest_value_is_one_that_the_transform_takes(
     values = np.array(y)
     nearest = transform.nearest(values)
     assert np.isfinite(transform.forward(nearest)).all()
-    lowest = -np.inf if transform.name == "identity" else 0.0
+    least = {"identity": -np.inf, "asinh": -np.inf, "log": np.finfo(np.float64).tiny}
+    lowest = least.get(transform.name, 0.0)
     np.testing.assert_array_equal(nearest, [max(value, lowest) for value in y])
     np.testing.assert_array_equal(transform.nearest(torch.tensor(values)).numpy(), nearest)
 
 
-CONTEXT = [2.0, NAN, 4.0, 10.0, NAN, 4.0]
-KNOWN = {
-    "mean": (5.0, np.std([2, 4, 10, 4])),
-    "median": (4.0, 2.0 / 1.349),
-    "last": (4.0, 6.0),
-}
+def test_log_and_asinh_know_where_they_are_defined() -> None:
+    with pytest.raises(DataError, match="above 0"):
+        Log().forward(np.array([1.0, NAN, 0.0]))
+    y = np.array([-1e3, -1e-3, 0.0, 1e-3, 1e3])
+    np.testing.assert_allclose(Asinh().inverse(Asinh().forward(y)), y, rtol=1e-9)
+    np.testing.assert_allclose(Log().forward(1e3 * y[3:]) - Log().forward(y[3:]), np.log(1e3))
 
 
-@each_dtype
-@pytest.mark.parametrize("name", KNOWN)
-def test_scales_see_observed_values_only(name: str, dtype: torch.dtype) -> None:
-    context = torch.tensor([CONTEXT, [NAN, *CONTEXT[:5]]], dtype=dtype)
-    scale = SCALINGS[name](context)
-    assert scale.location.shape == scale.size.shape == (2, 1)
-    assert scale.size.dtype == dtype
-    assert [scale.location[0].item(), scale.size[0].item()] == pytest.approx(KNOWN[name])
-    future = torch.tensor([[1.0, 2.0, 3.0]] * 2, dtype=dtype)
-    torch.testing.assert_close(scale.invert(scale.apply(future)), future)
-
-
-@each_scaling
-@each_dtype
-def test_scales_are_blind_to_units(scaling: Scaling, dtype: torch.dtype) -> None:
-    x = torch.randn(2, 5, 20, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    x[..., 3] = NAN
-    moved = 1000 * x + 30
-    torch.testing.assert_close(
-        scaling(x).apply(x), scaling(moved).apply(moved), equal_nan=True, rtol=1e-3, atol=1e-4
-    )
-
-
-HARDLY = {
-    "constant": ([0.1] * 9, 0.1, 1.0),
-    "one value": ([NAN, 3.0, NAN], 3.0, 1.0),
-    "nothing": ([NAN, NAN, NAN], 0.0, 1.0),
-}
-
-
-@each_scaling
-@each_dtype
-@pytest.mark.parametrize(("x", "location", "size"), HARDLY.values(), ids=HARDLY)
-def test_windows_without_spread_have_size_1(
-    scaling: Scaling, dtype: torch.dtype, x: list[float], location: float, size: float
+@each_transform
+@given(seed=st.integers(0, 99), level=st.floats(0.05, 0.95))
+def test_intervals_cover_a_value_just_when_they_cover_its_image(
+    transform: Transform, seed: int, level: float
 ) -> None:
-    scale = scaling(torch.tensor(x, dtype=dtype))
-    assert scale.location.item() == pytest.approx(location)
-    assert scale.size.item() == size
+    drawn = np.random.default_rng(seed).gamma(2.0, 3.0, size=(50, 40)) + 0.1
+    z = np.sort(transform.forward(drawn), axis=1)
+    lo, hi = z[:, int(20 * (1 - level))], z[:, -1 - int(20 * (1 - level))]
+    y = drawn[:, 0]
+    inside = (lo < transform.forward(y)) & (transform.forward(y) < hi)
+    back = (transform.inverse(lo) < y) & (y < transform.inverse(hi))
+    at_end = np.isclose(lo, transform.forward(y)) | np.isclose(hi, transform.forward(y))
+    np.testing.assert_array_equal(inside[~at_end], back[~at_end])
 
 
-def sizes(x: list[float]) -> Tensor:
-    return torch.stack([scaling(torch.tensor(x)).size for scaling in SCALINGS.values()])
-
-
-def test_rare_values_and_lonely_values_still_have_a_size() -> None:
-    assert (sizes([0.0] * 9 + [5.0]) != 1).all()  # the quartiles coincide
-    assert (sizes([0.0, NAN, 8.0, NAN, 2.0]) != 1).all()  # no neighbours
+@pytest.mark.parametrize("name", ["sqrt", "log", "log1p"])
+def test_the_median_passes_back_and_the_mean_does_not(name: str) -> None:
+    transform, y = TRANSFORMS[name], np.random.default_rng(0).lognormal(size=4001)
+    z = transform.forward(y)
+    assert transform.inverse(np.median(z)) == pytest.approx(np.median(y))
+    assert transform.inverse(z.mean()) < 0.95 * y.mean()  # Jensen

@@ -101,6 +101,7 @@ class StandIn:
         self.context_length, self.season_length = context_length or 33, season_length or 11
         self.freq, self.n_windows, self.level = freq, n_windows, level
         training = {"max_updates": 300, "clip": {"norm": 1.0, "value": None}, "seed": seed}
+        self.scaling_words = "identity; moments of window and series, half each; from the level"
         self.settings = {"cell": cell, "training": training, "hidden_size": 32, "members": 5}
 
     def fit(self, table, level=(80, 95), observers=()):

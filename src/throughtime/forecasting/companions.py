@@ -1,9 +1,11 @@
 """What goes beside the nets: forecasts in closed form, and the limits of any forecast.
 
-    linear_k      f_k^-1( mean + deviation A_k (w - mean) / deviation )     `linear.py`
-    seasonal      the mean of the last two seasons                          for a cycle about a level
+    linear_k      f_k^-1( location + size A_k (w - location) / size )
+    seasonal      the mean of the last two seasons                     for a cycle about a level
 
-w is the window of the transformed series, mean and deviation those of its series, f_k the scales.
+w is the window of the transformed series, f_k the transforms. With scaling="blend" the scale is that
+of its series and A_k an autoregression that is iterated (`linear.py`), the better of the two for few
+data; with another scaling it is the nets', and A_k says all h steps at once (`ridge.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import ScaledWindows
 from throughtime.forecasting.linear import fit_linear_map
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.ridge import fit_ridge
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.forecasting.windows import Windows
 
@@ -28,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 def fit_linear(panel: Panel, design: Design) -> Floats:
     """Return the linear maps A_k [K, h, L]."""
     L, h, m = design.context_length, design.h, design.season_length
+    if design.scaling != "blend":
+        return np.stack([fit_ridge(part) for part in design.examples(panel).parts])
     scales = [TRANSFORMS[name] for name in design.transforms]
     return np.stack([fit_linear_map(panel, f_k, L, h, design.residual, m) for f_k in scales])
 
@@ -37,9 +42,10 @@ def linear(maps: Floats, parts: Sequence[ScaledWindows]) -> Floats:
     made = []
     for A_k, part in zip(maps, parts, strict=True):
         window, scale = part.newest()
-        whole = part.row_scale()
-        z = whole.apply(scale.invert(window.z)).double()
-        ahead = whole.invert(z @ torch.from_numpy(A_k.T))
+        z = window.z
+        if part.scaling == "blend":
+            z, scale = part.whole.apply(scale.invert(z)), part.whole
+        ahead = scale.invert(z.double() @ torch.from_numpy(A_k.T))
         made.append(part.transform.inverse(ahead.flatten(0, 1).numpy()))
     return np.stack(made)
 

@@ -11,13 +11,17 @@ import torch
 from throughtime._checks import one_of, positive_int
 from throughtime._errors import SettingError
 from throughtime._types import CellName
+from throughtime._words import joined
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.forecasting.decoders import DECODERS, Decoder
 from throughtime.forecasting.decoders.direct import Direct
+from throughtime.forecasting.decoders.reversible import Reversible
+from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
+from throughtime.forecasting.scaling import SCALING_WORDS, SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.nn import Ensemble, Init, Recurrence
 from throughtime.nn.heads import ValueHead
@@ -64,6 +68,8 @@ class Design:
     segment: int = 1
     linear_skip: bool = False
     companions: bool = True
+    scaling: str = "blend"
+    difference: Difference | None = None
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
@@ -72,6 +78,8 @@ class Design:
         for name in self.transforms:
             one_of("transform", name, TRANSFORMS)
         one_of("residual", self.residual, RESIDUALS)
+        one_of("scaling", self.scaling, SCALINGS)
+        one_of("difference", self.difference, DIFFERENCES)
         one_of("decoder", self.decoder, DECODERS)
         one_of("output", self.output, OUTPUTS)
         for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
@@ -79,6 +87,7 @@ class Design:
         for name, value in (
             ("residual='season'", self.residual == "season"),
             ("preprogram='seasonal'", self.preprogram == "seasonal"),
+            (f"difference={self.difference!r}", self.difference in ("season", "both")),
         ):
             if value and self.season_length > self.context_length:
                 raise SettingError(
@@ -99,11 +108,19 @@ class Design:
                 str(self.context_length),
                 f"pass context_length={-(-self.context_length // self.segment) * self.segment}",
             )
-        if (self.segment > 1 or self.linear_skip) and self.decoder != "direct":
+        if (self.segment > 1 or self.linear_skip) and (
+            self.decoder != "direct" or self.scaling == "revin"
+        ):
             raise SettingError(
-                "segment and linear_skip for decoder='direct' alone",
-                f"decoder={self.decoder!r}",
+                "segment and linear_skip for decoder='direct' alone, and not with scaling='revin'",
+                f"decoder={self.decoder!r}, scaling={self.scaling!r}",
                 "leave them out",
+            )
+        if self.preprogram and self.difference is not None:
+            raise SettingError(
+                "preprogram or difference: the teacher reads values",
+                f"preprogram={self.preprogram!r}, difference={self.difference!r}",
+                "leave one of them out",
             )
         if self.decoder == "recursive" and self.output == "point":
             raise SettingError(
@@ -142,6 +159,7 @@ class Design:
         """
         channels = Channels.of(panel, self.calendar) if channels is None else channels
         parts: list[ScaledWindows] = []
+        lags = lags_of(self.difference, self.season_length)
         for name in self.transforms:
             part = ScaledWindows.of(
                 panel,
@@ -151,6 +169,8 @@ class Design:
                 self.base,
                 DECODERS[self.decoder],
                 channels,
+                self.scaling,
+                lags,
             )
             parts.append(replace(part, windows=parts[0].windows) if parts else part)
         return SpreadExamples(tuple(parts))
@@ -159,6 +179,19 @@ class Design:
     def scale(self) -> Transform:
         """The middle one of the scales, on which errors are taken to be even."""
         return TRANSFORMS[self.transforms[len(self.transforms) // 2]]
+
+    @property
+    def scaling_words(self) -> str:
+        """One line on how values are scaled: transforms, moments, naive base and differences."""
+        turns = " by turns" if len(self.transforms) > 1 else ""
+        parts = [joined(self.transforms) + turns, SCALING_WORDS[self.scaling]]
+        m = self.season_length
+        bases = {"level": "level", "last": "last value", "season": f"last season ({m})"}
+        parts.append(f"from the {bases[self.residual]}")
+        if self.difference is not None:
+            steps = [f"{lag:,}" for lag in lags_of(self.difference, m)]
+            parts.append(f"reads differences at lag {' and '.join(steps)}")
+        return "; ".join(parts)
 
     @property
     def has_cycle(self) -> bool:
@@ -175,14 +208,14 @@ class Design:
             parts = (sizes, self.recurrence, head, self.h)
             if self.decoder == "direct":
                 L = self.context_length if self.linear_skip else 0
-                return Direct(*parts, segment=self.segment, linear_skip=L)
-            return DECODERS[self.decoder](*parts)
+                net: Decoder = Direct(*parts, segment=self.segment, linear_skip=L)
+            else:
+                net = DECODERS[self.decoder](*parts)
+            if self.scaling == "revin":
+                net.reversible = Reversible(sizes.targets, self.base)
+            return net
 
-        return Ensemble(
-            build,
-            self.members,
-            self.training.seed,
-        )
+        return Ensemble(build, self.members, self.training.seed)
 
 
 @contextmanager

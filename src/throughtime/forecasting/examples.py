@@ -5,15 +5,13 @@ With u = f(y) the transformed series, C its window of L steps and T the h steps 
     z = (C - location) / size                            the network's input
     r = (T - location) / size - base(z)                  what it learns to say
 
-    location = (mean(C) + mean of the series) / 2        size = (deviation of C + of the series) / 2
+location and size are those of the window, of its series, or between them (`scaling.py`). base is a
+naive forecast (`residuals.py`), so that the network begins where that stands. In place of z it may
+read differences of it (`differences.py`). What of it all is input and what target is the decoder's
+to say (`decoders/`).
 
-A window's own moments follow a level that drifts, those of its series are less noisy and keep the
-level in sight; the scale is half of each. base is a naive forecast (`residuals.py`), so that the
-network begins where that stands. What of it all is input and what target is the decoder's to say
-(`decoders/`).
-
-Gaps in a window carry the last observed value on; what lies before a series begins is 0. A window
-without a value has the scale of its series. Gaps in a target are left out of the loss.
+Gaps in a window carry the last observed value on; what lies before a series begins is 0. Gaps in a
+target are left out of the loss.
 """
 
 from __future__ import annotations
@@ -31,9 +29,11 @@ from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.decoders import Decoder
 from throughtime.forecasting.decoders.decoder import Inputs, Window
 from throughtime.forecasting.decoders.direct import Direct
+from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
-from throughtime.forecasting.transforms import Scale, Transform, mean_and_deviation
+from throughtime.forecasting.scaling import SCALINGS, Scale, carry_on
+from throughtime.forecasting.transforms import Transform
 from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[Any]
@@ -71,7 +71,8 @@ class SpreadExamples:
 class ScaledWindows:
     """The windows of a panel as examples of a decoder, `examples[index] -> (inputs, r)`.
 
-    `means` and `deviations` [S, M, 1] are the moments of every row.
+    `whole` is the scale of every row by its own moments, [S, M, 1]; `lags` those of the differences
+    that are read.
 
     >>> from throughtime.forecasting import read_frame
     >>> from throughtime.forecasting.transforms import Identity
@@ -84,11 +85,12 @@ class ScaledWindows:
 
     windows: Windows
     transform: Transform
-    means: Tensor
-    deviations: Tensor
+    whole: Scale
     channels: Channels
     base: Base = field(default_factory=Base)
     decoder: type[Decoder] = Direct
+    scaling: str = "blend"
+    lags: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -100,18 +102,23 @@ class ScaledWindows:
         base: Base = Base(),  # noqa: B008  (frozen)
         decoder: type[Decoder] = Direct,
         channels: Channels | None = None,
+        scaling: str = "blend",
+        lags: tuple[int, ...] = (),
     ) -> ScaledWindows:
         """Cut and scale the windows of a panel; `DataError` where it has none.
 
         `channels` are those of the fitted panel; this one's, where None.
         """
         windows = Windows(panel, context_length, h)
-        means, deviations = (
+        location, size = (
             torch.from_numpy(m).float().reshape(len(panel.ids), -1, 1)
             for m in moments(panel, transform)
         )
+        whole = Scale(location, torch.where(size > 0, size, 1.0))
         channels = Channels.of(panel) if channels is None else channels
-        return cls(windows, transform, means, deviations, channels, base, decoder)
+        return cls(
+            windows, transform, whole, channels, base, decoder, scaling, lags
+        )
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -123,13 +130,20 @@ class ScaledWindows:
     def window(self, series: Tensor, origin: Tensor, ahead: int) -> tuple[Window, Scale]:
         """Return contexts with the `ahead` steps after them on their scale [..., M, 1]."""
         L, M = self.windows.context_length, len(self.windows.panel.targets)
-        y = self.windows.gather(range(M), series, origin, ahead)
+        before = sum(self.lags)
+        y = self.windows.gather(range(M), series, origin, ahead, before)
         u = self.transform.forward(y.double()).float()
-        scale = self._scale(u[..., :L], series)
-        z = scale.apply(carry_on(u)).nan_to_num(0.0)
+        known, u = carry_on(u), u[..., before:]
+        whole = Scale(self.whole.location[series], self.whole.size[series])
+        scale = SCALINGS[self.scaling](u[..., :L], whole)
+        z = scale.apply(known[..., before:])
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         static = self.channels.static(self.windows.panel.static, series)
-        return Window(L, z, scale.apply(u), hist, futr, *static), scale
+        window = Window(L, z.nan_to_num(0.0), scale.apply(u), hist, futr, *static)
+        if not self.lags:
+            return window, scale
+        read = differenced(scale.apply(known), self.lags)[..., before:].nan_to_num(0.0)
+        return replace(window, lags=self.lags, differences=read), scale
 
     def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:
         """Return the windows at the end of (some of the) series."""
@@ -137,25 +151,10 @@ class ScaledWindows:
         chosen = every if series is None else series
         return self.window(chosen, ends[chosen], ahead)
 
-    def row_scale(self) -> Scale:
-        """Return the scale of every row by its own moments, [S, M, 1]."""
-        return Scale(self.means, torch.where(self.deviations > 0, self.deviations, 1.0))
-
     def split(self, n_validation: int) -> tuple[ScaledWindows, ScaledWindows]:
         """Return a training and a later validation part (`Windows.split`)."""
         train, validation = self.windows.split(n_validation)
         return replace(self, windows=train), replace(self, windows=validation)
-
-    def _scale(self, context: Tensor, series: Tensor) -> Scale:
-        own = mean_and_deviation(carry_on(context))
-        mean, deviation = self.means[series], self.deviations[series]
-        whole = Scale(mean, torch.where(deviation > 0, deviation, own.size))
-        share = torch.where(context.isnan().all(dim=-1, keepdim=True), 0.0, 0.5)
-        return Scale(
-            torch.lerp(whole.location, own.location, share),
-            torch.lerp(whole.size, own.size, share),
-        )
-
 
 def stacked(inputs: Sequence[Inputs]) -> Inputs:
     """Return what several members read as what their ensemble reads, with a leading axis E."""
@@ -190,27 +189,19 @@ def _sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
     return total
 
 
-def carry_on(context: Tensor) -> Tensor:
-    """Return windows [..., L] in which a gap repeats the value before it.
-
-    >>> carry_on(torch.tensor([float("nan"), 1.0, float("nan"), 3.0]))
-    tensor([nan, 1., 1., 3.])
-    """
-    position = torch.arange(context.shape[-1])
-    latest = torch.where(context.isnan(), 0, position).cummax(dim=-1).values
-    return context.gather(-1, latest)
-
-
-def choose_residual(panel: Panel, transform: Transform, L: int, h: int, m: int) -> Residual:
+def choose_residual(
+    panel: Panel, transform: Transform, L: int, h: int, m: int, known: bool = False
+) -> Residual:
     """Return the naive forecast that errs least over (at most 10,000 of) the windows.
 
-    The season of m steps is among them where it is the calendar's, and within the context: a cycle
-    that was found in the data keeps no calendar, and last time's is soon out of step.
+    The season of m steps is among them where it is the calendar's, or `known` to the user, and within
+    the context: a cycle that was found in the data keeps no calendar, and last time's is soon out of
+    step.
     """
     examples = ScaledWindows.of(panel, transform, L, h)
     index = torch.from_numpy(np.unique(np.linspace(0, len(examples) - 1, 10_000).astype(np.int64)))
-    calendar = panel.frequency.season_length == m > 1 and m <= L
-    candidates = RESIDUALS if calendar else RESIDUALS[:2]
+    repeats = (known or panel.frequency.season_length == m) and 1 < m <= L
+    candidates = RESIDUALS if repeats else RESIDUALS[:2]
     errors: dict[Residual, list[Tensor]] = {residual: [] for residual in candidates}
     for some in torch.split(index, _BLOCK):
         window, _ = examples.window(*examples.windows.places(some), h)

@@ -29,6 +29,7 @@ from throughtime.forecasting.cures import (
 from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
 from throughtime.forecasting.design import Design
+from throughtime.forecasting.differences import DIFFERENCES, Difference
 from throughtime.forecasting.doctor import examined, treat
 from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.fitting import count_updates, fit
@@ -39,6 +40,9 @@ from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.resuming import NOT_KEPT, KeptRuns, Runs, fingerprint
 from throughtime.forecasting.seasons import panel_season_length
 from throughtime.forecasting.statics import known_static, read_static
+from throughtime.forecasting.residuals import RESIDUALS
+from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, choose
+from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.nn import Recurrence
 from throughtime.training import Checkpoint, Clip, History, Observer, TrainingSettings
@@ -82,6 +86,12 @@ class Forecaster:
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.
 
+    `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh"; `transforms.py`), `scaling`
+    on each window ("blend", "standard", "robust", "mean-absolute", "last", "series", "revin";
+    `scaling.py`), and `difference` (1, "season", "both") lets nets read differences. A panel of 20
+    series or more has scaling, residual and look-back chosen by how a linear map errs with them
+    (`scale_choice.py`), a smaller one "blend"; `scaling_words` says what was taken.
+
     What vanishing and exploding gradients are cured with is one argument each (`cures.py`):
 
         init=tt.nn.chrono(132)   a starting point: chrono, orthogonal, identity, forget_bias
@@ -122,6 +132,8 @@ class Forecaster:
         dropout: float = 0.0,
         members: int = 6,
         transform: str | None = None,
+        scaling: str | None = None,
+        difference: Difference | None = None,
         residual: str | None = None,
         companions: bool | None = None,
         segment: int = 1,
@@ -138,6 +150,8 @@ class Forecaster:
         self.cure = cure
         one_of("transform", transform, [None, *TRANSFORMS])
         one_of("residual", residual, [None, "level", "last", "season"])
+        one_of("scaling", scaling, [None, *SCALINGS])
+        one_of("difference", difference, DIFFERENCES)
         for name, value in (("context_length", context_length), ("season_length", season_length)):
             if value is not None:
                 positive_int(name, value)
@@ -155,6 +169,8 @@ class Forecaster:
             "season_length": season_length,
             "transforms": None if transform is None else (transform,),
             "residual": residual,
+            "scaling": scaling,
+            "difference": difference,
             "training": replace(
                 trained_with(training, cures), seed=positive_int("seed", seed, at_least=0)
             ),
@@ -202,6 +218,11 @@ class Forecaster:
     def context_length(self) -> int:
         """The look-back that was given or chosen, in steps."""
         return self.design.context_length
+
+    @property
+    def scaling_words(self) -> str:
+        """One line on how values are scaled, and from which naive forecast the nets begin."""
+        return self.design.scaling_words
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -500,15 +521,37 @@ class Forecaster:
         season = given["season_length"]
         if given["context_length"] is None:
             wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
-            given["context_length"] = min(wanted, LONGEST_CONTEXT, max(1, room // 2))
-        if given["residual"] is None:
-            first = TRANSFORMS[given["transforms"][0]]
-            L = given["context_length"]
-            given["residual"] = choose_residual(panel, first, L, self.h, season)
+            longest = min(LONGEST_CONTEXT, max(1, room // 2))
+            contexts = [min(k * wanted, longest) for k in (1, 2)]
+        else:
+            contexts = [given["context_length"]]
+        given |= self._scaled(panel, given, contexts)
         if given["companions"] is None:  # which know nothing of covariates, and no other horizon
             reads_more = panel.hist or panel.futr or given["decoder"] == "recursive"
             given["companions"] = not reads_more
         return Design(h=self.h, **given)
+
+    def _scaled(self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]) -> dict[str, Any]:
+        """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
+        scaling, residual = given["scaling"], given["residual"]
+        first, season = TRANSFORMS[given["transforms"][0]], given["season_length"]
+        if len(panel.ids) >= LEAST_SERIES:
+            choice = choose(
+                panel,
+                first,
+                self.h,
+                season,
+                sorted(set(contexts)),
+                CANDIDATES if scaling is None else (scaling,),
+                RESIDUALS if residual is None else (residual,),
+            )
+            if choice is not None:
+                return choice.settings
+        L = contexts[0]
+        if residual is None:
+            known = self._given["season_length"] is not None
+            residual = choose_residual(panel, first, L, self.h, season, known)
+        return {"scaling": scaling or "blend", "residual": residual, "context_length": L}
 
 
 def checked(level: Sequence[float]) -> tuple[float, ...]:

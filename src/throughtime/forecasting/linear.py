@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from throughtime.forecasting.examples import carry_on, moments
+from throughtime.forecasting.examples import moments
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import Residual
+from throughtime.forecasting.scaling import carry_on
 from throughtime.forecasting.transforms import Transform
 from throughtime.forecasting.windows import Windows
 

@@ -2,11 +2,11 @@
 
 For each of the K scales f_k (as is, square root, logarithm; `transforms.py`),
 
-    linear_k      f_k^-1( mean + deviation A_k (w - mean) / deviation )     in closed form (`linear.py`)
+    linear_k      f_k^-1( location + size A_k (w - location) / size )       in closed form (`companions.py`)
     recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )           by training
     seasonal      the mean of the last two seasons                          for a cycle about a level
 
-w is the window of the transformed series, mean and deviation those of its series; h_T the newest
+w is the window of the transformed series, location and size its scale; h_T the newest
 state of a net that reads z (`examples.py`); members e = k, k + K, ... of the ensemble are on scale
 k, and recurrent_k is the mean of what they say. Each is held within the range of the window widened
 by itself on either side. The forecast is the mean over the kinds of the mean over the scales.

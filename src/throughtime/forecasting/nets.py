@@ -25,7 +25,7 @@ from throughtime.forecasting.decoders.recursive import Recursive
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.transforms import Scale
+from throughtime.forecasting.scaling import Scale
 from throughtime.nn import Ensemble
 from throughtime.nn.heads import ValueHead
 from throughtime.training.sources import evaluation_batches

@@ -1,13 +1,24 @@
-"""What is done to values before a network sees them, and undone after.
+"""What is done to each value before a network sees it, and undone after.
 
-A transform acts on each value alone and is monotone, so that quantiles and ends of intervals pass
-back through `inverse`. A scale is taken from each context window and undone on its forecast:
-z = (x - location) / size.
+    identity   z = y
+    sqrt       z = sqrt(y)         y >= 0
+    log1p      z = log(1 + y)      y >= 0
+    log        z = log(y)          y > 0
+    asinh      z = log(y + sqrt(y^2 + 1))      like log far from 0, on both sides of it
+
+A transform f is strictly increasing, so that P(f(Y) <= z) = P(Y <= f^-1(z)): quantiles, medians and
+ends of intervals pass back exactly, and an interval covers y just when its image covers f(y). A
+mean does not: E[Y] >= f^-1(E[f(Y)]) for the convex inverses of sqrt and log (Jensen). So under a
+transform a point forecast is a *median*: exactly under output "point", whose loss is the absolute
+error; under "gaussian" and "student-t", whose centre is the median of f(Y), too. No correction is added
+to make it a mean.
+
+"log1p" is "log" for values far above 1, and nearly the identity far below: of values about 1e-3
+choose "log". Left to the data, identity, sqrt and log1p are taken by turns (`choose_transforms`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -111,7 +122,63 @@ class Log1p:
         return y.clip(min=0)
 
 
-TRANSFORMS: dict[str, Transform] = {t.name: t for t in (Identity(), Sqrt(), Log1p())}
+@dataclass(frozen=True)
+class Log:
+    """z = log(y), for y > 0: growth by factors becomes growth by steps, whatever the unit.
+
+    >>> Log().inverse(Log().forward(np.array([1e-3, 5.0])) + np.log(2))
+    array([2.e-03, 1.e+01])
+    """
+
+    name: str = "log"
+
+    def forward(self, y: Array) -> Array:
+        """Return log(y); `DataError` at 0 and below."""
+        if (y <= 0).any():
+            raise DataError(
+                "values above 0 alone for transform='log'",
+                "one that is not",
+                "pass transform='log1p', or 'asinh' where values lie below 0",
+            )
+        return np.log(y) if isinstance(y, np.ndarray) else torch.log(y)
+
+    def inverse(self, z: Array) -> Array:
+        """Return exp(z)."""
+        with np.errstate(over="ignore"):  # far beyond any value is far beyond, as infinity
+            return np.exp(z) if isinstance(z, np.ndarray) else torch.exp(z)
+
+    def nearest(self, y: Array) -> Array:
+        """Return y, at least the smallest normal number."""
+        return y.clip(min=float(np.finfo(np.float64).tiny))
+
+
+@dataclass(frozen=True)
+class Asinh:
+    """z = asinh(y), for values on both sides of 0, of which the large grow by factors.
+
+    >>> Asinh().inverse(Asinh().forward(np.array([-5.0, 0.0]))).round(9)
+    array([-5.,  0.])
+    """
+
+    name: str = "asinh"
+
+    def forward(self, y: Array) -> Array:
+        """Return asinh(y)."""
+        return np.arcsinh(y) if isinstance(y, np.ndarray) else torch.asinh(y)
+
+    def inverse(self, z: Array) -> Array:
+        """Return sinh(z)."""
+        return np.sinh(z) if isinstance(z, np.ndarray) else torch.sinh(z)
+
+    def nearest(self, y: Array) -> Array:
+        """Return y."""
+        return y
+
+
+TRANSFORMS: dict[str, Transform] = {
+    t.name: t for t in (Identity(), Sqrt(), Log1p(), Log(), Asinh())
+}
+BY_TURNS = ("identity", "sqrt", "log1p")
 
 
 def _at_least_0(y: npt.NDArray[np.float64] | Tensor) -> None:
@@ -124,83 +191,10 @@ def _at_least_0(y: npt.NDArray[np.float64] | Tensor) -> None:
 
 
 def choose_transforms(panel: Panel) -> tuple[str, ...]:
-    """Return the scales that suit values: all of them, or with a value below 0 the identity alone.
+    """Return what members take by turns: `BY_TURNS`, or with a value below 0 the identity alone.
 
     >>> from throughtime.forecasting import read_frame
     >>> choose_transforms(read_frame([0.0, 3.0, np.nan]))
     ('identity', 'sqrt', 'log1p')
     """
-    return ("identity",) if panel.is_negative else tuple(TRANSFORMS)
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """Location and size of windows, [..., 1] each: z = (x - location) / size."""
-
-    location: Tensor
-    size: Tensor
-
-    def apply(self, x: Tensor) -> Tensor:
-        """Return windows [..., any length] on the common scale."""
-        return (x - self.location) / self.size
-
-    def invert(self, z: Tensor) -> Tensor:
-        """Return what `apply` would map to `z`."""
-        return z * self.size + self.location
-
-
-Scaling = Callable[[Tensor], Scale]
-
-
-def mean_and_deviation(context: Tensor) -> Scale:
-    """Return mean and standard deviation of the observed values of each context [..., L].
-
-    As in the scales below, a size of 0 becomes 1, and a context without a value has location 0.
-
-    >>> mean_and_deviation(torch.tensor([1.0, 3.0, float("nan")])).apply(torch.tensor([5.0]))
-    tensor([3.])
-    """
-    location = context.nanmean(dim=-1, keepdim=True)
-    return _safe(location, _deviation(context, location))
-
-
-def median_and_quartiles(context: Tensor) -> Scale:
-    """Return median and (q75 - q25) / 1.349 of each context [..., L]: deaf to outliers.
-
-    1.349 is that difference for a normal variable of variance 1. Where the quartiles coincide, the
-    size is the standard deviation about the median.
-    """
-    levels = torch.tensor([0.25, 0.5, 0.75], dtype=context.dtype, device=context.device)
-    low, middle, high = context.nanquantile(levels, dim=-1, keepdim=True)
-    size = (high - low) / 1.349
-    return _safe(middle, torch.where(size > 0, size, _deviation(context, middle)))
-
-
-def last_and_mean_step(context: Tensor) -> Scale:
-    """Return last value and mean |x_t - x_{t-1}| of each context [..., L].
-
-    The forecast 0 is then the naive one, and an error of 1 its usual error one step ahead. Where
-    no two neighbours are observed, the size is the standard deviation about the last value.
-    """
-    position = torch.arange(context.shape[-1], device=context.device)
-    newest = torch.where(context.isnan(), -1, position).amax(dim=-1, keepdim=True)
-    location = context.gather(-1, newest.clamp(min=0))
-    step = context.diff(dim=-1).abs().nanmean(dim=-1, keepdim=True)
-    return _safe(location, torch.where(step.isnan(), _deviation(context, location), step))
-
-
-SCALINGS: dict[str, Scaling] = {
-    "mean": mean_and_deviation,
-    "median": median_and_quartiles,
-    "last": last_and_mean_step,
-}
-
-
-def _deviation(context: Tensor, location: Tensor) -> Tensor:
-    return (context - location).square().nanmean(dim=-1, keepdim=True).sqrt()
-
-
-def _safe(location: Tensor, size: Tensor) -> Scale:
-    location = location.nan_to_num(0.0)
-    rounding = 8 * torch.finfo(size.dtype).eps * location.abs()
-    return Scale(location, torch.where(size > rounding, size, torch.ones_like(size)))
+    return ("identity",) if panel.is_negative else BY_TURNS

@@ -78,15 +78,22 @@ class Windows:
         return torch.arange(len(self._lengths)), self._lengths
 
     def gather(
-        self, channels: Sequence[int], series: Tensor, origin: Tensor, ahead: int | None = None
+        self,
+        channels: Sequence[int],
+        series: Tensor,
+        origin: Tensor,
+        ahead: int | None = None,
+        before: int = 0,
     ) -> Tensor:
         """Return contexts with the `ahead` (h) steps after them, [..., channels, L + ahead].
+
+        And with so many steps `before` them.
 
         Targets and past covariates end with their series, the rest where its values do.
         """
         ahead = self.h if ahead is None else ahead
         known_ahead = len(self.panel.targets) + len(self.panel.hist)
-        position = origin[..., None] + torch.arange(-self.context_length, ahead)
+        position = origin[..., None] + torch.arange(-self.context_length - before, ahead)
         begun = position >= 0
         place = (self._begins[series][..., None] + position).clamp_(0, len(self._values[0]) - 1)
         made = []

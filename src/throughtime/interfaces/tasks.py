@@ -72,6 +72,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
+    talk.status(f"scale: {forecaster.scaling_words}")
     say_origins(options, talk, forecaster.backtest, panel)
     table = forecaster.predict(level=levels(options.level))
     diagnosis = forecaster.diagnose(step=step_word(panel))
@@ -272,6 +273,7 @@ def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
         "model": forecaster.name,
         "season": count(season, step) if season > 1 else "none",
         "look-back": count(forecaster.context_length, step),
+        "scale": forecaster.scaling_words,
     }
 
 

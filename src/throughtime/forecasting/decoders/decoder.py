@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.forecasting.channels import Sizes
+from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 from throughtime.nn.heads import ValueHead
@@ -32,7 +33,8 @@ class Window:
     """Windows on their scale, [..., channels, L + h], and what does not change.
 
     `z` is read: a gap carries the last value on, 0 before a series begins. `truth` is z with NaN
-    where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static.
+    where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `lags`,
+    `differences` of z are read in its place (`differences.py`).
     """
 
     L: int
@@ -42,10 +44,13 @@ class Window:
     futr: Tensor
     numbers: Tensor
     codes: Tensor
+    lags: tuple[int, ...] = ()
+    differences: Tensor | None = None
 
     def steps(self, sizes: Sizes, start: int, stop: int) -> Tensor:
         """Return what is read of the window's own steps from `start` to `stop`, [..., steps, I]."""
-        parts = [self.z[..., start:stop]]
+        read = self.z if self.differences is None else self.differences
+        parts = [read[..., start:stop]]
         if sizes.mask:
             parts.append((~self.truth[..., start:stop].isnan()).float())
         if sizes.hist:
@@ -73,6 +78,7 @@ class Decoder(nn.Module, ABC):
     def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
         super().__init__()
         self.sizes, self.h = sizes, h
+        self.reversible: Reversible | None = None  # what scaling="revin" learns
         self.embeddings = nn.ModuleList(nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories)
 
     @property
@@ -88,11 +94,18 @@ class Decoder(nn.Module, ABC):
 
     def read(self, x: Tensor, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
         """Return x [B, T, I] with what is static at every step."""
+        if self.reversible is not None:
+            x = self.reversible.read(x)
         if numbers is None or codes is None or not (self.sizes.numbers or self.sizes.categories):
             return x
         each = [numbers, *(embed(codes[:, k]) for k, embed in enumerate(self.embeddings))]
         static = torch.cat(each, dim=-1)
         return torch.cat([x, static[:, None].expand(-1, x.shape[1], -1)], dim=-1)
+
+    def say(self, hidden: Tensor) -> Tensor:
+        """Return parameters [..., outputs, P] of what hidden states [..., H] say."""
+        params: Tensor = self.head(hidden)
+        return params if self.reversible is None else self.reversible.undo(self.head, params)
 
 
 class Ahead(nn.Module):

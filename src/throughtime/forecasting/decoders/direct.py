@@ -74,10 +74,10 @@ class Direct(Decoder):
         steps = x.reshape(len(x), -1, self.segment * x.shape[-1])
         _, state = self.layer(self.read(steps, numbers, codes))
         s = newest(self.layer, state)
-        params: Tensor = (
-            self.head(s)
+        params = (
+            self.say(s)
             if self.ahead is None or ahead is None
-            else by_row(self.head(self.ahead(s, ahead)))
+            else by_row(self.say(self.ahead(s, ahead)))
         )
         if self.skip is None:
             return params

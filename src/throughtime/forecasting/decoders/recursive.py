@@ -18,6 +18,7 @@ from torch import Tensor
 
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.decoders.decoder import Decoder, HeadOf, Inputs, Window
+from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 
@@ -51,8 +52,7 @@ class Recursive(Decoder):
     ) -> Tensor:
         """Map x [B, T, I] and what is static to parameters [B, T, M, P]; `ahead` is not read."""
         s, _ = self.layer(self.read(x, numbers, codes))
-        params: Tensor = self.head(s)
-        return params
+        return self.say(s)
 
     @torch.no_grad()
     def paths(
@@ -70,18 +70,19 @@ class Recursive(Decoder):
         L, B, head = window.L, len(window.z), self.head
         steps = _shifted(window.steps(self.sizes, 0, L), window, self.sizes, 1, L + 1)
         s, state = self.layer(self.read(steps, window.numbers, window.codes))
-        state, params = _copies(state, n), head(s[:, -1]).repeat(n, 1, 1)
+        state, params = _copies(state, n), self.say(s[:, -1]).repeat(n, 1, 1)
         z = torch.cat([window.z[..., :L], torch.zeros(B, self.sizes.targets, h)], dim=-1)
         z, static = z.repeat(n, 1, 1), (window.numbers.repeat(n, 1), window.codes.repeat(n, 1))
         for k in range(L, L + h):
             r = head.sample(params, generator)[0]
             z[..., k] = base.ahead(z[..., :k], 1)[..., 0] + r
             if k + 1 < L + h:
-                x = [z[..., k], torch.ones_like(z[..., k])][: 1 + self.sizes.mask]
+                read = differenced(z[..., k - sum(window.lags) : k + 1], window.lags)[..., -1]
+                x = [read, torch.ones_like(read)][: 1 + self.sizes.mask]
                 x.append(window.futr[..., k + 1].repeat(n, 1))
                 step = self.read(torch.cat(x, dim=-1)[:, None], *static)
                 s, state = self.layer(step, state)
-                params = head(s[:, 0])
+                params = self.say(s[:, 0])
         return z[..., L:].reshape(n, B, -1, h)
 
 

@@ -62,7 +62,7 @@ class Seq2Seq(Decoder):
         written = []
         for k in range(self.h):
             w, state = self.decoder(torch.cat([y, a[:, k]], dim=-1)[:, None], state)
-            written.append(self.head(w[:, 0]))
+            written.append(self.say(w[:, 0]))
             y = self.head.feedback(self.head.point(written[-1]))
             if known is not None:
                 forced = torch.rand_like(y[:, :1]) < forcing

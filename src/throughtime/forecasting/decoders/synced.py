@@ -56,6 +56,5 @@ class Synced(Decoder):
         """Map x [B, L, I], what is known ahead [B, L, h, F] and what is static to parameters."""
         s, _ = self.layer(self.read(x, numbers, codes))
         if self.ahead is None or ahead is None:
-            params: Tensor = self.head(s)
-            return params
-        return by_row(self.head(self.ahead(s, ahead)))
+            return self.say(s)
+        return by_row(self.say(self.ahead(s, ahead)))

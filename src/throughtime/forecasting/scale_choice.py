@@ -1,0 +1,100 @@
+"""Which scaling, naive base and look-back suit a panel: those with which a linear map errs least.
+
+The last windows of every series are held out (200 or more in all). For each candidate the map of
+`ridge.py` is learned from the windows before them, and judged by
+
+    mean over windows of  mean_k |y_{T+k} - forecast| / (mean |y_t - y_{t-1}| of its series)
+
+which is free of units: MASE with season 1 (Hyndman and Koehler 2006). Scalings and bases are tried
+together at the shortest look-back, and of those within 2 % of the best the first is taken, in the
+order of `CANDIDATES`: that of how well they go with series unlike those judged. Then the look-back is
+doubled while that takes off at least 2 %, since nets read it step by step. No net is trained.
+
+With fewer than 20 series their ends tell too little: these keep "blend" and the base that errs
+least (`examples.choose_residual`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from throughtime.forecasting.backtest import series_sizes
+from throughtime.forecasting.examples import ScaledWindows
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.residuals import Base, Residual
+from throughtime.forecasting.ridge import fit_ridge, say, scaled, spread
+from throughtime.forecasting.transforms import Transform
+
+CANDIDATES = ("standard", "last", "robust", "mean-absolute", "series", "blend")
+LEAST_SERIES = 20
+WORTH = 0.98  # of the error: what is less than 2 % better is not
+_JUDGED = 200  # windows at least, where the panel has them
+_MOST_JUDGED = 4_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A scaling, a naive base and a look-back, with the error of the linear map there."""
+
+    scaling: str
+    residual: Residual
+    context_length: int
+    error: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The chosen settings by name."""
+        return {name: getattr(self, name) for name in ("scaling", "residual", "context_length")}
+
+
+def choose(
+    panel: Panel,
+    transform: Transform,
+    h: int,
+    season_length: int,
+    contexts: Sequence[int],
+    scalings: Sequence[str] = CANDIDATES,
+    residuals: Sequence[Residual] = ("level", "last", "season"),
+) -> Choice | None:
+    """Return the choice for a panel; None where no window is left to judge by.
+
+    `contexts` rise. A season that is longer than the look-back is no candidate.
+    """
+    tried = [
+        choice
+        for scaling in scalings
+        for residual in residuals
+        if residual != "season" or 1 < season_length <= contexts[0]
+        if (choice := _tried(panel, transform, h, season_length, contexts[0], scaling, residual))
+    ]
+    if not tried:
+        return None
+    least = min(choice.error for choice in tried)
+    alike = next(choice.scaling for choice in tried if WORTH * choice.error <= least)
+    best = min((c for c in tried if c.scaling == alike), key=lambda choice: choice.error)
+    for L in contexts[1:]:
+        longer = _tried(panel, transform, h, season_length, L, best.scaling, best.residual)
+        if longer is None or longer.error > WORTH * best.error:
+            break
+        best = longer
+    return best
+
+
+def _tried(
+    panel: Panel, transform: Transform, h: int, m: int, L: int, scaling: str, residual: Residual
+) -> Choice | None:
+    examples = ScaledWindows.of(panel, transform, L, h, Base(residual, m), scaling=scaling)
+    train, judged = examples.split(-(-_JUDGED // len(panel.ids)))
+    if len(judged) == 0:
+        return None
+    A, index = fit_ridge(train), spread(len(judged), _MOST_JUDGED)
+    z, truth, size = scaled(judged, index)
+    series, M = judged.windows.places(index)[0], len(panel.targets)
+    rows = (series[:, None] * M + torch.arange(M)).flatten()
+    unit = torch.from_numpy(series_sizes(panel, transform))[rows, None]
+    error = ((say(A, z) - truth).abs() * size / unit).nanmean().item()
+    return Choice(scaling, residual, L, error)

@@ -12,6 +12,9 @@ level in sight; the scale is half of each. base is a naive forecast (`residuals.
 network begins where that stands. What of it all is input and what target is the decoder's to say
 (`decoders/`).
 
+Counts have no place to be shifted to: their location is 0, their size the mean of both, and what the
+network learns to say is the count itself, size and all (`nn/heads/negative_binomial.py`).
+
 Gaps in a window carry the last observed value on; what lies before a series begins is 0. A window
 without a value has the scale of its series. Gaps in a target are left out of the loss.
 """
@@ -86,6 +89,7 @@ class ScaledWindows:
     channels: Channels
     base: Base = field(default_factory=Base)
     decoder: type[Decoder] = Direct
+    counts: bool = False
 
     @classmethod
     def of(
@@ -97,6 +101,7 @@ class ScaledWindows:
         base: Base = Base(),  # noqa: B008  (frozen)
         decoder: type[Decoder] = Direct,
         channels: Channels | None = None,
+        counts: bool = False,
     ) -> ScaledWindows:
         """Cut and scale the windows of a panel; `DataError` where it has none.
 
@@ -108,7 +113,7 @@ class ScaledWindows:
             for m in moments(panel, transform)
         )
         channels = Channels.of(panel) if channels is None else channels
-        return cls(windows, transform, means, deviations, channels, base, decoder)
+        return cls(windows, transform, means, deviations, channels, base, decoder, counts)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -126,7 +131,8 @@ class ScaledWindows:
         z = scale.apply(carry_on(u)).nan_to_num(0.0)
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         static = self.channels.static(self.windows.panel.static, series)
-        return Window(L, z, scale.apply(u), hist, futr, *static), scale
+        truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
+        return Window(L, z, truth, hist, futr, *static, size), scale
 
     def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:
         """Return the windows at the end of (some of the) series."""
@@ -148,6 +154,9 @@ class ScaledWindows:
         mean, deviation = self.means[series], self.deviations[series]
         whole = Scale(mean, torch.where(deviation > 0, deviation, own.size))
         share = torch.where(context.isnan().all(dim=-1, keepdim=True), 0.0, 0.5)
+        if self.counts:
+            size = torch.lerp(mean, own.location, share)
+            return Scale(torch.zeros_like(size), torch.where(size > 0, size, 1.0))
         return Scale(
             torch.lerp(whole.location, own.location, share),
             torch.lerp(whole.size, own.size, share),

@@ -31,6 +31,7 @@ from throughtime._files import check_writable
 from throughtime.forecasting.backtest import Backtest
 from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.columns import DateKind
+from throughtime.forecasting.conformity import GRID
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
@@ -125,6 +126,9 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         backtest = _unpack_backtest(snapshot.part("backtest"), panel)
         _need(backtest.h == forecaster.h, "the horizon of the back-test")
         _need(backtest.models[0] == forecaster.name, "the model of the back-test")
+        says = backtest.quantiles is not None
+        _need(not says or forecaster._given["output"] != "point", "quantiles of points")
+        _need(backtest.counts == (says and model.design.counts), "counts")
         backtest.calibration(forecaster.name)  # refuses one without errors
     history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
     forecaster._take(panel, model, backtest, history, pilot)
@@ -332,13 +336,22 @@ def _pack_backtest(backtest: Backtest, fitted: Panel) -> Snapshot:
         "transform": backtest.transform.name,
         "levels": backtest.levels,
         "models": backtest.models,
+        "quantiles": _quantiles_of(backtest),
     }
     part = Snapshot({"y": torch.tensor(backtest.y)}, facts)
     for i, model in enumerate(backtest.models):
         part.tensors[f"forecast.{i}"] = torch.tensor(backtest.forecasts[model])
+    if backtest.quantiles is not None:
+        part.tensors["quantiles"] = torch.tensor(backtest.quantiles)
     if backtest.panel is not fitted:
         part.include("panel", _pack_panel(backtest.panel))
     return part
+
+
+def _quantiles_of(backtest: Backtest) -> str:
+    if backtest.quantiles is None:
+        return "none"
+    return "counts" if backtest.counts else "numbers"
 
 
 _COUNTS = ("h", "n_windows", "step_size", "season_length")
@@ -356,6 +369,12 @@ def _unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
         _array(part, name, np.float64, R, len(panel), h)
         for name in ("y", *(f"forecast.{i}" for i in range(len(models))))
     )
+    kind = facts.get("quantiles", "none")  # a release before there were any wrote nothing
+    one_of("quantiles", kind, ("none", "numbers", "counts"))
+    quantiles = None
+    if kind != "none":
+        quantiles = _array(part, "quantiles", np.float64, R, len(panel), h, len(GRID))
+        _need(bool((np.isfinite(quantiles) | np.isnan(y)[..., None]).all()), "quantiles")
     return Backtest(
         panel,
         h,
@@ -366,6 +385,8 @@ def _unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
         checked(facts["levels"]),
         y,
         dict(zip(models, forecasts, strict=True)),
+        quantiles,
+        kind == "counts",
     )
 
 

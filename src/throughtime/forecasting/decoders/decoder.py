@@ -32,7 +32,8 @@ class Window:
     """Windows on their scale, [..., channels, L + h], and what does not change.
 
     `z` is read: a gap carries the last value on, 0 before a series begins. `truth` is z with NaN
-    where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static.
+    where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `size`
+    [..., M, 1] the targets are counts: `truth` is of the counts themselves, z size.
     """
 
     L: int
@@ -42,6 +43,7 @@ class Window:
     futr: Tensor
     numbers: Tensor
     codes: Tensor
+    size: Tensor | None = None
 
     def steps(self, sizes: Sizes, start: int, stop: int) -> Tensor:
         """Return what is read of the window's own steps from `start` to `stop`, [..., steps, I]."""
@@ -57,6 +59,8 @@ class Window:
 
     def inputs(self, sizes: Sizes, x: Tensor, ahead: Tensor) -> Inputs:
         """Return what a net is called with: x alone where there is nothing else."""
+        if self.size is not None:
+            return x, ahead, self.numbers, self.codes, self.size
         return x if sizes.is_plain else (x, ahead, self.numbers, self.codes)
 
 
@@ -93,6 +97,17 @@ class Decoder(nn.Module, ABC):
         each = [numbers, *(embed(codes[:, k]) for k, embed in enumerate(self.embeddings))]
         static = torch.cat(each, dim=-1)
         return torch.cat([x, static[:, None].expand(-1, x.shape[1], -1)], dim=-1)
+
+
+def resized(head: ValueHead, params: Tensor, size: Tensor | None, repeat: int = 1) -> Tensor:
+    """Return parameters [B, ..., M repeat, P] of counts of these sizes [B, M, 1]; others unchanged.
+
+    Each target has `repeat` places after each other.
+    """
+    if size is None:
+        return params
+    size = size[..., 0].repeat_interleave(repeat, dim=-1)
+    return head.rescale(params, size=size.reshape(len(size), *[1] * (params.dim() - 3), -1))
 
 
 class Ahead(nn.Module):

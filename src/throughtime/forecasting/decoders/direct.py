@@ -21,6 +21,7 @@ from throughtime.forecasting.decoders.decoder import (
     Inputs,
     Window,
     by_row,
+    resized,
 )
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
@@ -52,11 +53,13 @@ class Direct(Decoder):
         ahead: Tensor | None = None,
         numbers: Tensor | None = None,
         codes: Tensor | None = None,
+        size: Tensor | None = None,
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, h, F] and what is static to parameters."""
         _, state = self.layer(self.read(x, numbers, codes))
         s = newest(self.layer, state)
         if self.ahead is None or ahead is None:
             params: Tensor = self.head(s)
-            return params
-        return by_row(self.head(self.ahead(s, ahead)))
+        else:
+            params = by_row(self.head(self.ahead(s, ahead)))
+        return resized(self.head, params, size, self.h)

@@ -20,6 +20,7 @@ from throughtime.forecasting.decoders.decoder import (
     Inputs,
     Window,
     by_row,
+    resized,
 )
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
@@ -52,10 +53,12 @@ class Synced(Decoder):
         ahead: Tensor | None = None,
         numbers: Tensor | None = None,
         codes: Tensor | None = None,
+        size: Tensor | None = None,
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, L, h, F] and what is static to parameters."""
         s, _ = self.layer(self.read(x, numbers, codes))
         if self.ahead is None or ahead is None:
             params: Tensor = self.head(s)
-            return params
-        return by_row(self.head(self.ahead(s, ahead)))
+        else:
+            params = by_row(self.head(self.ahead(s, ahead)))
+        return resized(self.head, params, size, self.h)

@@ -320,7 +320,7 @@ def _made(facts: dict[str, Any]) -> dict[str, Any]:
         made["zoneout"] = tuple(facts["zoneout"])
     if isinstance(facts.get("dilations"), list):
         made["dilations"] = _nested(facts["dilations"])
-    if "calendar" in facts:
+    if not isinstance(facts.get("calendar", False), bool):
         _need(_all_of(facts["calendar"], str), "calendar")
         made["calendar"] = tuple(facts["calendar"])
     return made

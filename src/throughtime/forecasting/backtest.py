@@ -20,7 +20,13 @@ import pyarrow as pa
 
 from throughtime.forecasting import metrics
 from throughtime.forecasting.baselines import Baseline
-from throughtime.forecasting.conformity import GRID, AroundPoint, AroundQuantiles, Conformity
+from throughtime.forecasting.conformity import (
+    GRID,
+    AroundPoint,
+    AroundQuantiles,
+    Conformity,
+    mean_width,
+)
 from throughtime.forecasting.frame import Panel
 from throughtime.forecasting.intervals import Calibration, leave_one_out
 from throughtime.forecasting.transforms import Transform
@@ -109,8 +115,30 @@ class Backtest:
     def around(self, model: str) -> Conformity:
         """Return what the errors of `model` are measured by, over all origins."""
         if self.quantiles is not None and model == self.models[0]:
-            return AroundQuantiles(self.quantiles, self.transform, self.counts)
+            return self._around(self.in_errors)
         return AroundPoint(self.forecasts[model], self.sizes, self.transform)
+
+    @cached_property
+    def in_errors(self) -> bool:
+        """Say whether our model's scores are steadier in units of an error (`conformity.py`).
+
+        They are where the 80 % intervals, each origin calibrated by the others, then cost less:
+        width plus what sticks out (Gneiting and Raftery 2007), on the transformed scale.
+        """
+        if self.quantiles is None or self.n_windows < 3:
+            return True
+        f, costs = self.transform, []
+        y = f.forward(self.y) / self.sizes[:, None]
+        for in_errors in (True, False):
+            ends = self._left_out(self._around(in_errors), 80)
+            lo, hi = (f.forward(f.nearest(end)) / self.sizes[:, None] for end in ends)
+            costs.append(np.nanmean(metrics.interval_loss(y, lo, hi, 80)))
+        return bool(costs[0] <= costs[1])
+
+    def _around(self, in_errors: bool) -> AroundQuantiles:
+        assert self.quantiles is not None
+        unit = mean_width(self.quantiles, self.sizes, self.transform) if in_errors else 1.0
+        return AroundQuantiles(self.quantiles, self.transform, self.counts, unit)
 
     def residuals(self, model: str) -> Floats:
         """Return the scores [R, S, h] of the values about the forecasts of `model`."""
@@ -129,12 +157,13 @@ class Backtest:
 
     def _intervals(self, model: str) -> dict[float, tuple[Floats, Floats]]:
         around = self.around(model)
-        calibrations = leave_one_out(self.residuals(model), around.rises)
-        ends = {}
-        for level in self.levels:
-            half = np.stack([each.half(level, self.h) for each in calibrations])[:, None]
-            ends[level] = around.value(-half), around.value(half)
-        return ends
+        return {level: self._left_out(around, level) for level in self.levels}
+
+    def _left_out(self, around: Conformity, level: float) -> tuple[Floats, Floats]:
+        """Return the ends [R, S, h] at each origin by the calibration of the others."""
+        calibrations = leave_one_out(around.score(self.y), around.rises)
+        half = np.stack([each.half(level, self.h) for each in calibrations])[:, None]
+        return around.value(-half), around.value(half)
 
     @cached_property
     def coverage_by_step(self) -> dict[str, dict[float, StepCoverage]]:

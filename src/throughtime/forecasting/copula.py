@@ -38,11 +38,11 @@ def correlation(w: Floats) -> Floats:
     flat = np.nan_to_num(w.reshape(n, M * h))
     seen = (~np.isnan(w.reshape(n, M * h))).astype(np.float64)
     C = _ratio(flat.T @ flat, np.sqrt((flat**2).T @ seen * (seen.T @ flat**2)))
+    np.fill_diagonal(C, 1.0)
     parts = C.reshape(M, h, M, h)
     own = np.mean([parts[m, :, m] for m in range(M)], axis=0)
     between = np.einsum("aibi->ab", parts) / h
-    T = np.kron(between / np.sqrt(np.outer(between.diagonal(), between.diagonal())), _of_steps(own))
-    np.fill_diagonal(C, 1.0)
+    T = np.kron(between, _of_steps(own))
     chance = float(((1 - T**2) ** 2 / np.maximum(seen.T @ seen, 1)).sum())
     error = float(((C - T) ** 2).sum())
     share = min(1.0, chance / error) if error > 0 else 1.0

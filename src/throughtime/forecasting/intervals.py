@@ -135,9 +135,13 @@ def _independent(scores: Floats) -> float:
 def _shrunk(means: Floats, counts: Floats, sizes: Floats) -> Floats:
     """Return the means of the steps, drawn to their common one by as much as is chance.
 
-    The positive part of James and Stein (1961), with the variance of |r| within the steps.
+    The positive part of James and Stein (1961), with the variance of |r| within the steps. A |r|
+    beyond ten medians, as a forecast gives that is sure of one value, counts for ten.
     """
-    seen = counts > 0
+    seen, median = counts > 0, float(np.nanmedian(sizes))
+    if median > 0:
+        sizes = np.minimum(sizes, 10 * median)
+        means = np.nansum(sizes, axis=0) / np.maximum(counts, 1)
     common = float(np.average(means, weights=counts))
     within = np.nansum((sizes - means) ** 2) / max(float(counts.sum() - seen.sum()), 1.0)
     chance = within * float(np.mean(1 / counts[seen]))

@@ -26,7 +26,13 @@ import torch
 from throughtime._errors import NotFittedError
 from throughtime.forecasting import copula
 from throughtime.forecasting.backtest import Backtest, prefixes, series_sizes
-from throughtime.forecasting.conformity import GRID, AroundPoint, AroundQuantiles, Conformity
+from throughtime.forecasting.conformity import (
+    GRID,
+    AroundPoint,
+    AroundQuantiles,
+    Conformity,
+    mean_width,
+)
 from throughtime.forecasting.intervals import Calibration
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.nets import PATHS
@@ -63,7 +69,10 @@ class Forecast:
         says = design.output != "point" and (backtest is None or backtest.quantiles is not None)
         point, quantiles = model.distribution(panel, GRID if says and interval else (), h)
         if says or not interval:
-            around: Conformity = AroundQuantiles(quantiles, scale, design.counts)
+            unit: Floats | float = 1.0
+            if interval and backtest is not None and backtest.in_errors:
+                unit = mean_width(quantiles, series_sizes(panel, scale), scale)
+            around: Conformity = AroundQuantiles(quantiles, scale, design.counts, unit)
         else:
             if backtest is None:
                 raise NotFittedError(

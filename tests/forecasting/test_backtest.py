@@ -23,13 +23,13 @@ H, R, STEP = 3, 4, 2
 IDENTITY = Identity()
 
 
-def drifting(known: Panel, r: int) -> np.ndarray:
+def drifting(known: Panel, r: int) -> tuple[np.ndarray, None]:
     """A forecast that errs: the last value and a drift that depends on all of the past."""
     newest = [
         y[~np.isnan(y)][-1] + np.nanmean(y) / 10 * np.arange(1, H + 1)
         for y in map(known.row, range(len(known)))
     ]
-    return np.array(newest)
+    return np.array(newest), None
 
 
 def rolled(known: Panel, transform: Transform = IDENTITY, **settings: Any) -> Backtest:
@@ -44,7 +44,7 @@ def two_series() -> Panel:
 def test_origins_lie_where_they_should_and_know_what_is_before_them() -> None:
     lengths = []
 
-    def spy(known: Panel, r: int) -> np.ndarray:
+    def spy(known: Panel, r: int) -> tuple[np.ndarray, None]:
         lengths.append((r, known.lengths.tolist()))
         return drifting(known, r)
 

@@ -3,7 +3,8 @@
 Origin r = 1..R lies (R - r) * step_size + h steps before the end of every series. What comes
 before it is all that a forecast made there may know; the h values after it judge the forecast.
 Intervals at one origin are calibrated on the errors at the other origins, so that the coverage
-measured here is honest (`intervals.leave_one_out`).
+measured here is honest (`intervals.leave_one_out`). They stand about the points of a model, or
+about its quantiles where it says any (`conformity.py`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,24 @@ import pyarrow as pa
 
 from throughtime.forecasting import metrics
 from throughtime.forecasting.baselines import Baseline
+from throughtime.forecasting.conformity import (
+    GRID,
+    AroundPoint,
+    AroundQuantiles,
+    Conformity,
+    mean_width,
+)
 from throughtime.forecasting.frame import Panel
 from throughtime.forecasting.intervals import Calibration, leave_one_out
 from throughtime.forecasting.transforms import Transform
 
 Floats = npt.NDArray[np.float64]
 MOST_JUDGED = 1000  # series; their errors tell the width of intervals and the scores well enough
-Forecast = Callable[[Panel, int], Floats]  # (what is known, number of the origin) -> [S, h]
+COARSE = 0.05  # a chance error of coverage beyond which it is said
+
+Ints = npt.NDArray[np.int64]
+# (what is known, number of the origin) -> points [S, h], quantiles [S, h, Q] at GRID or None
+Forecast = Callable[[Panel, int], tuple[Floats, Floats | None]]
 
 
 def judged(panel: Panel, ahead: int) -> Panel:
@@ -53,11 +65,43 @@ class Score:
 
 
 @dataclass(frozen=True, eq=False)
+class StepCoverage:
+    """The share [h] of the values inside their intervals at each step, and their number n [h]."""
+
+    level: float
+    shares: Floats
+    n: Ints
+
+    @property
+    def note(self) -> str:
+        """How far a share may be off by chance, where that is more than 5 points; else empty.
+
+        Two standard deviations of a share of n values that know nothing of each other.
+
+        >>> StepCoverage(80, np.array([0.75]), np.array([8])).note
+        'of 8 values a step: a share of 80 % can be off by 28 points by chance alone'
+        """
+        n, p = int(self.n.min()), self.level / 100
+        if n == 0:
+            return "of no value at some step"
+        off = 2 * (p * (1 - p) / n) ** 0.5
+        if off <= COARSE:
+            return ""
+        values = f"{n} value{'s' if n > 1 else ''} a step"
+        return (
+            f"of {values}: a share of {self.level:g} % can be off by {100 * off:.0f} points "
+            "by chance alone"
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Backtest:
     """Values and forecasts at R rolling origins of S series, h steps each (see `judged`).
 
     `y` [R, S, h] holds the values, `forecasts` the same shape for each model, NaN where there is
-    none. `transform` is the scale on which errors are even, and intervals are made.
+    none. `transform` is the scale on which errors are even, and intervals are made. `quantiles`
+    [R, S, h, Q] are those of our model, the first, at the levels of `conformity.GRID`, where it
+    says any; `counts` says that they are of whole numbers.
     """
 
     panel: Panel
@@ -69,6 +113,8 @@ class Backtest:
     levels: tuple[float, ...]
     y: Floats
     forecasts: Mapping[str, Floats]
+    quantiles: Floats | None = None
+    counts: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -80,15 +126,41 @@ class Backtest:
         """The size [S] of each series' steps on the transformed scale, to pool errors by."""
         return series_sizes(self.panel, self.transform)
 
+    def around(self, model: str) -> Conformity:
+        """Return what the errors of `model` are measured by, over all origins."""
+        if self.quantiles is not None and model == self.models[0]:
+            return self._around(self.in_errors)
+        return AroundPoint(self.forecasts[model], self.sizes, self.transform)
+
+    @cached_property
+    def in_errors(self) -> bool:
+        """Say whether our model's scores are steadier in units of an error (`conformity.py`).
+
+        They are where the 80 % intervals, each origin calibrated by the others, then cost less:
+        width plus what sticks out (Gneiting and Raftery 2007), on the transformed scale.
+        """
+        if self.quantiles is None or self.n_windows < 3:
+            return True
+        f, costs = self.transform, []
+        y = f.forward(self.y) / self.sizes[:, None]
+        for in_errors in (True, False):
+            ends = self._left_out(self._around(in_errors), 80)
+            lo, hi = (f.forward(f.nearest(end)) / self.sizes[:, None] for end in ends)
+            costs.append(np.nanmean(metrics.interval_loss(y, lo, hi, 80)))
+        return bool(costs[0] <= costs[1])
+
+    def _around(self, in_errors: bool) -> AroundQuantiles:
+        assert self.quantiles is not None
+        unit = mean_width(self.quantiles, self.sizes, self.transform) if in_errors else 1.0
+        return AroundQuantiles(self.quantiles, self.transform, self.counts, unit)
+
     def residuals(self, model: str) -> Floats:
-        """Return the errors [R, S, h] of `model` on the transformed scale, in units of `sizes`."""
-        made = self.transform.nearest(self.forecasts[model])
-        errors = self.transform.forward(self.y) - self.transform.forward(made)
-        return np.asarray(errors / self.sizes[:, None])
+        """Return the scores [R, S, h] of the values about the forecasts of `model`."""
+        return self.around(model).score(self.y)
 
     def calibration(self, model: str) -> Calibration:
         """Return what all origins together say about the width of the model's intervals."""
-        return Calibration.fit(self.residuals(model))
+        return Calibration.fit(self.residuals(model), self.around(model).rises)
 
     @cached_property
     def intervals(self) -> dict[str, dict[float, tuple[Floats, Floats]]]:
@@ -98,15 +170,40 @@ class Backtest:
         return {model: self._intervals(model) for model in self.models}
 
     def _intervals(self, model: str) -> dict[float, tuple[Floats, Floats]]:
-        calibrations = leave_one_out(self.residuals(model))
-        ends = {}
-        for level in self.levels:
-            made = [
-                interval(calibration, self.transform, forecast, self.sizes, level)
-                for calibration, forecast in zip(calibrations, self.forecasts[model], strict=True)
-            ]
-            ends[level] = (np.stack([lo for lo, _ in made]), np.stack([hi for _, hi in made]))
-        return ends
+        around = self.around(model)
+        return {level: self._left_out(around, level) for level in self.levels}
+
+    def _left_out(self, around: Conformity, level: float) -> tuple[Floats, Floats]:
+        """Return the ends [R, S, h] at each origin by the calibration of the others."""
+        calibrations = leave_one_out(around.score(self.y), around.rises)
+        half = np.stack([each.half(level, self.h) for each in calibrations])[:, None]
+        return around.value(-half), around.value(half)
+
+    @cached_property
+    def coverage_by_step(self) -> dict[str, dict[float, StepCoverage]]:
+        """The measured coverage of every model at every level, step by step of the horizon."""
+        return {
+            model: {level: self._coverage(level, *ends) for level, ends in made.items()}
+            for model, made in self.intervals.items()
+        }
+
+    def _coverage(self, level: float, lo: Floats, hi: Floats) -> StepCoverage:
+        inside = metrics.inside(self.y, lo, hi).reshape(-1, self.h)
+        n = (~np.isnan(inside)).sum(axis=0)
+        shares = np.where(n > 0, np.nansum(inside, axis=0) / np.maximum(n, 1), np.nan)
+        return StepCoverage(level, shares, n)
+
+    @cached_property
+    def coverage_table(self) -> pa.Table:
+        """The coverage as a pyarrow table: model, level, step, coverage, n."""
+        rows = [
+            (model, level, k + 1, float(each.shares[k]), int(each.n[k]))
+            for model, levels in self.coverage_by_step.items()
+            for level, each in levels.items()
+            for k in range(self.h)
+        ]
+        names = ("model", "level", "step", "coverage", "n")
+        return pa.table({name: [row[i] for row in rows] for i, name in enumerate(names)})
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:
@@ -155,26 +252,34 @@ class Backtest:
 
     @cached_property
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """`unique_id`, `ds`, `cutoff`, `y`, a column a model and two a level, row by row."""
+        """`unique_id`, `ds`, `cutoff`, `y`, a column a model and two a level, row by row.
+
+        A column of values has the target's own name; with several, those made for `load` are
+        `load-LSTM`, `load-LSTM-lo-80` and so on.
+        """
         R, _, h = self.y.shape
-        M = len(self.panel.targets)
-        lengths, starts = self.panel.row_lengths, np.repeat(self.panel.starts, M)
-        origin = lengths[None, :] - np.array([self._ahead(r) for r in range(R)])[:, None]
+        panel = self.panel
+        origin = panel.lengths[None, :] - np.array([self._ahead(r) for r in range(R)])[:, None]
         k = (origin[..., None] + np.arange(h)).reshape(-1)
-        starts = np.tile(np.repeat(starts, h), R)
-        at = self.panel.frequency.at
+        starts = np.tile(np.repeat(panel.starts, h), R)
+        at = panel.frequency.at
         made = {
-            "unique_id": np.tile(np.repeat(np.array(self.panel.row_ids, dtype=object), h), R),
+            "unique_id": np.tile(np.repeat(np.array(panel.ids, dtype=object), h), R),
             "ds": at(starts, k),
             "cutoff": at(starts, np.repeat(origin.reshape(-1), h) - 1),
-            "y": self.y.reshape(-1),
         }
-        for model in self.models:
-            made[model] = self.forecasts[model].reshape(-1)
-            for level, (lo, hi) in self.intervals.get(model, {}).items():
-                made[f"{model}-lo-{level:g}"] = lo.reshape(-1)
-                made[f"{model}-hi-{level:g}"] = hi.reshape(-1)
-        judged = ~np.isnan(made[self.models[0]])
+        for m, (target, prefix) in enumerate(zip(panel.targets, prefixes(panel), strict=True)):
+
+            def put(name: str, values: Floats, m: int = m) -> None:
+                made[name] = values[:, m :: len(panel.targets)].reshape(-1)
+
+            put(target, self.y)
+            for model in self.models:
+                put(prefix + model, self.forecasts[model])
+                for level, (lo, hi) in self.intervals.get(model, {}).items():
+                    put(f"{prefix}{model}-lo-{level:g}", lo)
+                    put(f"{prefix}{model}-hi-{level:g}", hi)
+        judged = ~np.isnan(made[prefixes(panel)[0] + self.models[0]])
         return {name: values[judged] for name, values in made.items()}
 
     @cached_property
@@ -195,36 +300,47 @@ def roll(
     season_length: int,
     transform: Transform,
     levels: Sequence[float],
+    counts: bool = False,
 ) -> Backtest:
     """Make the forecasts of a model (called `name`) and of the baselines at every origin.
 
-    Raises `DataError` where no series is long enough for the first origin.
+    `counts` says that the model's quantiles are of whole numbers. Raises `DataError` where no series is long enough for the first origin.
     """
     y = np.full((n_windows, len(panel), h), np.nan)
     forecasts = {each: y.copy() for each in (name, *(b.name for b in baselines))}
+    quantiles: Floats | None = None
     for r in range(n_windows):
         ahead = h + (n_windows - 1 - r) * step_size
         known = panel.cut(ahead)
         rows = np.flatnonzero(panel.row_lengths > ahead)
-        forecasts[name][r, rows] = forecast(known, r)
+        forecasts[name][r, rows], said = forecast(known, r)
+        if said is not None:
+            if quantiles is None:
+                quantiles = np.full((*y.shape, len(GRID)), np.nan)
+            quantiles[r, rows] = said
         for i, s in enumerate(rows.tolist()):
             series = panel.row(s)
             y[r, s] = series[len(series) - ahead : len(series) - ahead + h]
             for baseline in baselines:
                 forecasts[baseline.name][r, s] = baseline.forecast(known.row(i), h)
     return Backtest(
-        panel, h, n_windows, step_size, season_length, transform, tuple(levels), y, forecasts
+        panel,
+        h,
+        n_windows,
+        step_size,
+        season_length,
+        transform,
+        tuple(levels),
+        y,
+        forecasts,
+        quantiles,
+        counts,
     )
 
 
-def interval(
-    calibration: Calibration, transform: Transform, point: Floats, sizes: Floats, level: float
-) -> tuple[Floats, Floats]:
-    """Return lower and upper ends around `point` [S, h], made on the transformed scale."""
-    size = sizes[:, None]
-    middle = transform.forward(transform.nearest(point))
-    lower, upper = calibration.interval(middle / size, level)
-    return transform.inverse(lower * size), transform.inverse(upper * size)
+def prefixes(panel: Panel) -> tuple[str, ...]:
+    """Return what stands before the name of a model in the columns made for each target."""
+    return ("",) if len(panel.targets) == 1 else tuple(f"{name}-" for name in panel.targets)
 
 
 def series_sizes(panel: Panel, transform: Transform) -> Floats:

@@ -8,6 +8,7 @@ import numpy as np
 
 from throughtime._checks import positive_int
 from throughtime._errors import DataError
+from throughtime.forecasting.frequency import show
 from throughtime.forecasting.panel import Panel
 
 
@@ -36,6 +37,30 @@ def checked_panel(panel: Panel, h: int) -> Panel:
         return panel
     note = f"{still:,} {'series never varies' if still == 1 else 'series never vary'}"
     return replace(panel, notes=(*panel.notes, note))
+
+
+def checked_counts(panel: Panel) -> Panel:
+    """Return a panel whose targets are counts; `DataError` naming the first value that is none.
+
+    >>> from throughtime.forecasting import read_frame
+    >>> checked_counts(read_frame([3.0, 1.5]))
+    Traceback (most recent call last):
+    throughtime._errors.DataError: Expected counts (whole numbers, none below 0) for output='negative-binomial', found 1.5 on 1 in series 'series': choose another output, or mend the table.
+    """
+    reached = np.zeros(len(panel), dtype=np.int64)
+    for rows, y, offsets in panel.pieces():
+        wrong = (y < 0) | (y != np.floor(y)) & ~np.isnan(y)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            j = int(np.searchsorted(offsets, at, side="right")) - 1
+            i, k = divmod(int(rows[j]), len(panel.targets))[0], at - offsets[j] + reached[rows[j]]
+            raise DataError(
+                "counts (whole numbers, none below 0) for output='negative-binomial'",
+                f"{y[at]:g} on {show(panel.ds(i)[k])} in series {panel.ids[i]!r}",
+                "choose another output, or mend the table",
+            )
+        reached[rows] += np.diff(offsets)
+    return panel
 
 
 def least_rows(h: int) -> int:

@@ -29,7 +29,7 @@ from throughtime.nn.sequences import Nonlinearity
 from throughtime.nn.stacks import Dilations
 from throughtime.training import TrainingSettings
 from throughtime.training.losses import Loss
-from throughtime.training.outputs import OUTPUTS, output
+from throughtime.training.outputs import COUNTS, OUTPUTS, output
 
 SMALL = 2**16  # numbers that the nets handle in one time step
 
@@ -128,6 +128,12 @@ class Design:
                 "output='point'",
                 "pass output='student-t', 'gaussian' or another",
             )
+        if self.counts and (self.transforms, self.residual) != (("identity",), "level"):
+            raise SettingError(
+                "transform='identity' and residual='level' for counts, which cannot be shifted",
+                f"transform={', '.join(self.transforms)!r}, residual={self.residual!r}",
+                "leave both out, or pass another output",
+            )
         if self.bidirectional and self.decoder != "direct":
             raise SettingError(
                 "bidirectional for decoder='direct' alone, which reads before it answers",
@@ -146,6 +152,16 @@ class Design:
     def base(self) -> Base:
         """The naive forecast that the nets begin from."""
         return Base(self.residual, self.season_length)
+
+    @property
+    def counts(self) -> bool:
+        """Say whether the nets say distributions of counts."""
+        return self.output in COUNTS
+
+    @property
+    def any_horizon(self) -> bool:
+        """Say whether the model can forecast beyond h."""
+        return DECODERS[self.decoder].any_horizon and not self.companions
 
     @property
     def loss(self) -> Loss:
@@ -171,6 +187,7 @@ class Design:
                 channels,
                 self.scaling,
                 lags,
+                self.counts,
             )
             parts.append(replace(part, windows=parts[0].windows) if parts else part)
         return SpreadExamples(tuple(parts))

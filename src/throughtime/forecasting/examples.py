@@ -10,6 +10,9 @@ naive forecast (`residuals.py`), so that the network begins where that stands. I
 read differences of it (`differences.py`). What of it all is input and what target is the decoder's
 to say (`decoders/`).
 
+Counts have no place to be shifted to: their location is 0, their size the mean of both, and what the
+network learns to say is the count itself, size and all (`nn/heads/negative_binomial.py`).
+
 Gaps in a window carry the last observed value on; what lies before a series begins is 0. Gaps in a
 target are left out of the loss.
 """
@@ -91,6 +94,7 @@ class ScaledWindows:
     decoder: type[Decoder] = Direct
     scaling: str = "blend"
     lags: tuple[int, ...] = ()
+    counts: bool = False
 
     @classmethod
     def of(
@@ -104,6 +108,7 @@ class ScaledWindows:
         channels: Channels | None = None,
         scaling: str = "blend",
         lags: tuple[int, ...] = (),
+        counts: bool = False,
     ) -> ScaledWindows:
         """Cut and scale the windows of a panel; `DataError` where it has none.
 
@@ -116,9 +121,7 @@ class ScaledWindows:
         )
         whole = Scale(location, torch.where(size > 0, size, 1.0))
         channels = Channels.of(panel) if channels is None else channels
-        return cls(
-            windows, transform, whole, channels, base, decoder, scaling, lags
-        )
+        return cls(windows, transform, whole, channels, base, decoder, scaling, lags, counts)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -134,12 +137,12 @@ class ScaledWindows:
         y = self.windows.gather(range(M), series, origin, ahead, before)
         u = self.transform.forward(y.double()).float()
         known, u = carry_on(u), u[..., before:]
-        whole = Scale(self.whole.location[series], self.whole.size[series])
-        scale = SCALINGS[self.scaling](u[..., :L], whole)
+        scale = self._scale(u[..., :L], series)
         z = scale.apply(known[..., before:])
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         static = self.channels.static(self.windows.panel.static, series)
-        window = Window(L, z.nan_to_num(0.0), scale.apply(u), hist, futr, *static)
+        truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
+        window = Window(L, z.nan_to_num(0.0), truth, hist, futr, *static, size=size)
         if not self.lags:
             return window, scale
         read = differenced(scale.apply(known), self.lags)[..., before:].nan_to_num(0.0)
@@ -155,6 +158,15 @@ class ScaledWindows:
         """Return a training and a later validation part (`Windows.split`)."""
         train, validation = self.windows.split(n_validation)
         return replace(self, windows=train), replace(self, windows=validation)
+
+    def _scale(self, context: Tensor, series: Tensor) -> Scale:
+        whole = Scale(self.whole.location[series], self.whole.size[series])
+        if not self.counts:
+            return SCALINGS[self.scaling](context, whole)
+        share = torch.where(context.isnan().all(dim=-1, keepdim=True), 0.0, 0.5)
+        size = torch.lerp(whole.location, carry_on(context).nanmean(dim=-1, keepdim=True), share)
+        return Scale(torch.zeros_like(size), torch.where(size > 0, size, 1.0))
+
 
 def stacked(inputs: Sequence[Inputs]) -> Inputs:
     """Return what several members read as what their ensemble reads, with a leading axis E."""

@@ -15,9 +15,10 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
-from throughtime.forecasting.backtest import Backtest, interval, judged, roll, series_sizes
+from throughtime.forecasting.backtest import Backtest, judged, prefixes, roll
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.calendar import checked_calendar
+from throughtime.forecasting.conformity import GRID
 from throughtime.forecasting.covariates import need_future, with_future
 from throughtime.forecasting.cures import (
     OF_THE_NET,
@@ -27,7 +28,7 @@ from throughtime.forecasting.cures import (
     trained_with,
 )
 from throughtime.forecasting.decoders import DECODERS
-from throughtime.forecasting.demands import checked_panel, windows_that_fit
+from throughtime.forecasting.demands import checked_counts, checked_panel, windows_that_fit
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.differences import DIFFERENCES, Difference
 from throughtime.forecasting.doctor import examined, treat
@@ -37,16 +38,17 @@ from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.resuming import NOT_KEPT, KeptRuns, Runs, fingerprint
-from throughtime.forecasting.seasons import panel_season_length
-from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.residuals import RESIDUALS
+from throughtime.forecasting.resuming import NOT_KEPT, KeptRuns, Runs, fingerprint
 from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, choose
 from throughtime.forecasting.scaling import SCALINGS
+from throughtime.forecasting.seasons import panel_season_length
+from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
+from throughtime.forecasting.uncertainty import Forecast, paths
 from throughtime.nn import Recurrence
 from throughtime.training import Checkpoint, Clip, History, Observer, TrainingSettings
-from throughtime.training.outputs import OUTPUTS
+from throughtime.training.outputs import COUNTS, OUTPUTS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -313,6 +315,7 @@ class Forecaster:
         self,
         data: Any = None,
         *,
+        h: int | None = None,
         futr_df: Any = None,
         static_df: Any = None,
         level: Sequence[float] = (80, 95),
@@ -321,32 +324,84 @@ class Forecaster:
 
         A table of the kind that `fit` saw: `unique_id`, `ds`, the model's column (`LSTM`), and
         `LSTM-lo-80`, `LSTM-hi-80` for each level; with several targets `load-LSTM` and so on.
-        `futr_df` has the covariates known ahead, for the h steps after every series. With `data`,
+        Intervals are calibrated on the rolling origins. Without any, an output that is no point
+        has those that the nets say, which nothing has measured: they are usually too narrow.
+        `h` may be shorter than the forecaster's; decoder="recursive" goes on for any, with the last
+        step's calibration for those beyond. `futr_df` has the covariates known ahead, for the h steps after every series. With `data`,
         series go on from the end of that table with the weights as they are. Raises
-        `NotFittedError` before `fit`, or where intervals are asked for and no rolling origins were
-        made; `DataError` naming the first date for which a covariate is missing.
+        `NotFittedError` before `fit`, or where intervals of points are asked for and no rolling
+        origins were made; `DataError` naming the first date for which a covariate is missing.
         """
-        fitted, model = self._need_fit()
+        levels, h = checked(level), self._horizon(h)
+        panel = self._to_predict(data, futr_df, static_df, h)
+        made = Forecast.of(self.model, panel, h, self._backtest, bool(levels))
+        return panel.like(made.columns(panel, self.name, levels))
+
+    def sample(
+        self,
+        n: int = 100,
+        data: Any = None,
+        *,
+        h: int | None = None,
+        futr_df: Any = None,
+        static_df: Any = None,
+        seed: int = 0,
+    ) -> Any:
+        """Draw n paths of the next h values of every series, whose steps depend on each other.
+
+        A table of the kind that `fit` saw: `unique_id`, `ds`, `sample` (0 ... n - 1) and the model's
+        column. At each step the paths are distributed as `predict`'s intervals say; the steps, and
+        several targets, are tied as their errors at the rolling origins were (`copula.py`), or as
+        the paths that decoder="recursive" draws. Sums, extremes and times of a path are draws of
+        theirs. Other arguments as for `predict`. Raises `NotFittedError` without rolling origins,
+        which decoder="recursive" alone can do without.
+
+        >>> import throughtime as tt
+        >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=2)
+        >>> table = forecaster.fit([0.0, 1.0, 2.0, 1.0] * 8).sample(n=3)
+        >>> table["ds"].to_pylist(), table["sample"].to_pylist()
+        ([32, 33, 32, 33, 32, 33], [0, 0, 1, 1, 2, 2])
+        """
+        n, h = positive_int("n", n), self._horizon(h)
+        panel = self._to_predict(data, futr_df, static_df, h)
+        drawn = paths(
+            self.model, panel, h, self._backtest, n, positive_int("seed", seed, at_least=0)
+        )
+        ids, ds = (each.reshape(-1, h) for each in panel.future(h))
+        columns: dict[str, Any] = {
+            "unique_id": np.repeat(ids, n, axis=0).reshape(-1),
+            "ds": np.repeat(ds, n, axis=0).reshape(-1),
+            "sample": np.tile(np.repeat(np.arange(n), h), len(ids)),
+        }
+        before = prefixes(panel)
+        for m, prefix in enumerate(before):
+            columns[prefix + self.name] = drawn[:, m :: len(before)].swapaxes(0, 1).reshape(-1)
+        return panel.like(columns)
+
+    def _horizon(self, h: int | None) -> int:
+        """Return the horizon to forecast; `SettingError` where the model cannot go so far."""
+        h = self.h if h is None else positive_int("h", h)
+        if h > self.h and not self.design.any_horizon:
+            raise SettingError(
+                f"h of at most {self.h}, for which this forecaster was fitted",
+                str(h),
+                f"fit with h={h}, or with decoder='recursive' without companions",
+            )
+        return h
+
+    def _to_predict(self, data: Any, futr_df: Any, static_df: Any, h: int) -> Panel:
+        fitted = self.panel
         panel = fitted if data is None else read_frame(data, like=fitted)
+        if self.design.counts:
+            checked_counts(panel)
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
         elif data is not None:
             panel = replace(panel, static=known_static(fitted.static, fitted.ids, panel.ids))
         if futr_df is not None:
-            panel = with_future(panel, futr_df, self.h)
-        need_future(panel, self.h)
-        point = model.forecast(panel)
-        ids, ds = panel.future(self.h)
-        columns: dict[str, Any] = {"unique_id": ids, "ds": ds, self.name: point.reshape(-1)}
-        if level:
-            calibration = self.backtest.calibration(self.name)
-            scale = self.backtest.transform  # a cross-validation may have chosen another
-            sizes = series_sizes(panel, scale)
-            for each in checked(level):
-                lo, hi = interval(calibration, scale, point, sizes, each)
-                columns[f"{self.name}-lo-{each:g}"] = lo.reshape(-1)
-                columns[f"{self.name}-hi-{each:g}"] = hi.reshape(-1)
-        return panel.like(columns)
+            panel = with_future(panel, futr_df, h)
+        need_future(panel, h)
+        return panel
 
     def cross_validation(
         self,
@@ -416,6 +471,8 @@ class Forecaster:
         panel = read_frame(data, self.freq, **self.columns)
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids))
+        if self._given["output"] in COUNTS:
+            checked_counts(panel)
         return checked_panel(panel, self.h)
 
     def _need_fit(self) -> tuple[Panel, Model]:
@@ -440,13 +497,15 @@ class Forecaster:
         design, (updates, pilot) = self._piloted(first, panel, observers, runs)
         models: list[Model] = []
 
-        def forecast(known: Panel, r: int) -> Floats:
+        def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
             """Forecast what is `known` of the judged series; all of them are learned from."""
             if not models or (refit and r % refit == 0):
                 every = panel.cut(self.h + (R - 1 - r) * step_size)
                 name = f"back-test {r + 1}/{R}"
                 models[:] = [fit(every, design, updates, observers, name, runs)[0]]
-            return models[0].forecast(known)
+            if design.output == "point":
+                return models[0].forecast(known), None
+            return models[0].distribution(known, GRID)
 
         season = design.season_length
         baselines = (Naive(), SeasonalNaive(season), LinearAutoregression(season=season))
@@ -461,6 +520,7 @@ class Forecaster:
             season_length=season,
             transform=design.scale,
             levels=levels,
+            counts=design.counts,
         )
         return backtest, design, updates, pilot
 
@@ -515,6 +575,9 @@ class Forecaster:
                 )
         if given["season_length"] is None:
             given["season_length"] = panel_season_length(panel, self.h)
+        if given["output"] in COUNTS:  # which cannot be shifted
+            given["transforms"] = given["transforms"] or ("identity",)
+            given["residual"] = given["residual"] or "level"
         if given["transforms"] is None:
             given["transforms"] = choose_transforms(whole)
         given["calendar"] = checked_calendar(given["calendar"], panel.frequency)
@@ -528,10 +591,12 @@ class Forecaster:
         given |= self._scaled(panel, given, contexts)
         if given["companions"] is None:  # which know nothing of covariates, and no other horizon
             reads_more = panel.hist or panel.futr or given["decoder"] == "recursive"
-            given["companions"] = not reads_more
+            given["companions"] = not (reads_more or given["output"] in COUNTS)
         return Design(h=self.h, **given)
 
-    def _scaled(self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]) -> dict[str, Any]:
+    def _scaled(
+        self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]
+    ) -> dict[str, Any]:
         """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
         scaling, residual = given["scaling"], given["residual"]
         first, season = TRANSFORMS[given["transforms"][0]], given["season_length"]

@@ -2,6 +2,7 @@
 
 r_{o,k}        residual (value minus forecast) of origin o at step k = 1 ... h
 s_k            scale of step k: the mean of |r_{o,k}|, made to rise with k (isotonic regression)
+               or, for residuals in units that need not rise (`conformity.py`), shrunk to their mean
 z_{o,k}        score |r_{o,k}| / s_k; all n of them, over origins and steps, sorted
 interval       forecast -/+ s_k z_(j),  j = ceil(n (1 + 1/m) level)
 
@@ -48,11 +49,12 @@ class Calibration:
     independent: float
 
     @classmethod
-    def fit(cls, residuals: npt.ArrayLike) -> Calibration:
+    def fit(cls, residuals: npt.ArrayLike, rises: bool = True) -> Calibration:
         """Return the calibration by `residuals` [..., h], NaN where there is none.
 
         The leading axes (origins, series) are pooled; residuals of series of unlike size are to
-        be divided by each one's size first. Raises `DataError` if there is no residual at all.
+        be divided by each one's size first. `rises` says that they grow with the step. Raises
+        `DataError` if there is no residual at all.
         """
         residuals = np.asarray(residuals, dtype=np.float64)
         sizes = np.abs(residuals.reshape(-1, residuals.shape[-1]))
@@ -60,7 +62,8 @@ class Calibration:
         if not counts.any():
             raise DataError("residuals of a back-test", "none", "pass a longer series")
         means = np.nansum(sizes, axis=0) / np.maximum(counts, 1)
-        scale = _isotonic(means, counts.astype(np.float64))
+        weights = counts.astype(np.float64)
+        scale = _isotonic(means, weights) if rises else _shrunk(means, weights, sizes)
         scores = sizes / np.where(scale == 0, 1, scale)
         return cls(scale, np.sort(scores[~np.isnan(scores)]), _independent(scores))
 
@@ -74,6 +77,17 @@ class Calibration:
         normal = NormalDist().inv_cdf
         widened = normal((1 + share) / 2) / normal((1 + m / (m + 1)) / 2)
         return float(self.scores[-1]) * max(1.0, widened)
+
+    def half(self, level: float, h: int) -> Floats:
+        """Return half the width [h] of intervals at `level` percent.
+
+        Steps beyond those that were calibrated have the scale of the last.
+        """
+        return self.scales(h) * self.quantile(level)
+
+    def scales(self, h: int) -> Floats:
+        """Return the scale [h] of each step, which beyond the calibrated ones is that of the last."""
+        return self.scale[np.minimum(np.arange(h), len(self.scale) - 1)]
 
     def interval(
         self, point: npt.ArrayLike, level: float, steps: npt.ArrayLike | None = None
@@ -95,7 +109,7 @@ class Calibration:
         return point - half, point + half
 
 
-def leave_one_out(residuals: npt.ArrayLike) -> tuple[Calibration, ...]:
+def leave_one_out(residuals: npt.ArrayLike, rises: bool = True) -> tuple[Calibration, ...]:
     """Return a calibration for each origin, made from the residuals [R, ..., h] of the others.
 
     Intervals of a back-test made with these are honest: no origin has calibrated its own.
@@ -104,7 +118,8 @@ def leave_one_out(residuals: npt.ArrayLike) -> tuple[Calibration, ...]:
     residuals = np.asarray(residuals, dtype=np.float64)
     if len(residuals) < 2:
         raise DataError("at least 2 origins", str(len(residuals)), "back-test with n_windows=2")
-    return tuple(Calibration.fit(np.delete(residuals, o, axis=0)) for o in range(len(residuals)))
+    others = (np.delete(residuals, o, axis=0) for o in range(len(residuals)))
+    return tuple(Calibration.fit(each, rises) for each in others)
 
 
 def _independent(scores: Floats) -> float:
@@ -115,6 +130,24 @@ def _independent(scores: Floats) -> float:
     if spread_of_means * per_row <= spread:
         return n
     return max(float(len(rows)), n * float(spread / (spread_of_means * per_row)))
+
+
+def _shrunk(means: Floats, counts: Floats, sizes: Floats) -> Floats:
+    """Return the means of the steps, drawn to their common one by as much as is chance.
+
+    The positive part of James and Stein (1961), with the variance of |r| within the steps. A |r|
+    beyond ten medians, as a forecast gives that is sure of one value, counts for ten.
+    """
+    seen, median = counts > 0, float(np.nanmedian(sizes))
+    if median > 0:
+        sizes = np.minimum(sizes, 10 * median)
+        means = np.nansum(sizes, axis=0) / np.maximum(counts, 1)
+    common = float(np.average(means, weights=counts))
+    within = np.nansum((sizes - means) ** 2) / max(float(counts.sum() - seen.sum()), 1.0)
+    chance = within * float(np.mean(1 / counts[seen]))
+    between = float(np.mean((means[seen] - common) ** 2))
+    share = max(0.0, 1 - chance / between) if between > 0 else 0.0
+    return np.where(seen, common + share * (means - common), common)
 
 
 def _isotonic(means: Floats, weights: Floats) -> Floats:

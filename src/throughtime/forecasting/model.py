@@ -61,22 +61,34 @@ class Model:
 
     def forecast(self, panel: Panel, h: int | None = None) -> Floats:
         """Return the next h values [rows, h] after the end of every series, some at a time."""
-        negative = panel.is_negative
-        blocks = self._blocks(panel)
-        return np.concatenate([_mean(self.kinds(block, h, negative)) for block in blocks])
+        return self.distribution(panel, (), h)[0]
 
     def quantiles(self, panel: Panel, levels: Sequence[float], h: int | None = None) -> Floats:
         """Return quantiles [rows, h, Q] at rising levels: those of the nets, about the forecast."""
+        return self.distribution(panel, levels, h)[1]
+
+    def distribution(
+        self, panel: Panel, levels: Sequence[float], h: int | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return forecast [rows, h] and quantiles [rows, h, Q] at rising levels, some at a time."""
         negative = panel.is_negative
-        made = []
+        points, made = [], []
         for block in self._blocks(panel):
-            parts = self.nets.examples(block).parts
-            kinds = self.kinds(block, h, negative)
-            shift = _mean(kinds) - kinds["recurrent"].mean(axis=0)
-            quantiles = self.nets.quantiles(parts, h or self.design.h, levels)
-            low, high = companions.limits(block, self.design.context_length, negative)
-            made.append(np.clip(quantiles + shift[..., None], low[..., None], high[..., None]))
-        return np.concatenate(made)
+            kinds, quantiles = self._said(block, h or self.design.h, negative, levels)
+            points.append(_mean(kinds))
+            if levels:
+                shift = points[-1] - kinds["recurrent"].mean(axis=0)
+                low, high = self._limits(block, negative, whole=True)
+                held = np.clip(quantiles + shift[..., None], low[..., None], high[..., None])
+                made.append(np.round(held) if self.design.counts else held)
+        point = np.concatenate(points)
+        return point, np.concatenate(made) if levels else np.zeros((*point.shape, 0))
+
+    def paths(self, panel: Panel, n: int, h: int, seed: int) -> Floats:
+        """Draw n paths [n, rows, h] of decoder="recursive", as the nets alone see them."""
+        blocks = enumerate(self._blocks(panel))
+        drawn = [self.nets.paths(self.nets.examples(b).parts, h, n, seed + i) for i, b in blocks]
+        return np.concatenate(drawn, axis=1)
 
     def kinds(
         self, panel: Panel, h: int | None = None, negative: bool | None = None
@@ -85,16 +97,28 @@ class Model:
 
         They are not below 0 unless they may be `negative`; None asks whether the panel is.
         """
-        design, parts = self.design, self.nets.examples(panel).parts
-        made = {"recurrent": self.nets.points(parts, h or design.h)}
-        if design.companions:
-            made["linear"] = companions.linear(self.linear, parts)
-            if design.has_cycle:
-                seasonal = companions.last_two_seasons(panel, design.h, design.season_length)
-                made["seasonal"] = seasonal[None]
         negative = panel.is_negative if negative is None else negative
-        low, high = companions.limits(panel, design.context_length, negative)
-        return {kind: np.clip(values, low, high) for kind, values in made.items()}
+        return self._said(panel, h or self.design.h, negative, ())[0]
+
+    def _said(
+        self, panel: Panel, h: int, negative: bool, levels: Sequence[float]
+    ) -> tuple[dict[str, Floats], Floats]:
+        """Return the kinds, and the quantiles of the nets alone."""
+        design, parts = self.design, self.nets.examples(panel).parts
+        points, quantiles = self.nets.distribution(parts, h, levels)
+        made = {"recurrent": points}
+        if design.companions:
+            made["linear"] = companions.linear(self.linear, parts)[..., :h]
+            if design.has_cycle:
+                seasonal = companions.last_two_seasons(panel, h, design.season_length)
+                made["seasonal"] = seasonal[None]
+        low, high = self._limits(panel, negative)
+        return {kind: np.clip(values, low, high) for kind, values in made.items()}, quantiles
+
+    def _limits(self, panel: Panel, negative: bool, whole: bool = False) -> tuple[Floats, Floats]:
+        """Return the limits of forecasts; counts, on no scale that could run off, have none above."""
+        low, high = companions.limits(panel, self.design.context_length, negative, whole)
+        return (low * 0.0, high + np.inf) if self.design.counts else (low, high)
 
     def reach(self, panel: Panel) -> LagProfile:
         """Measure how far back the gradient of one forecast reaches, on (at most 256) windows.

@@ -49,25 +49,32 @@ class Nets:
 
     def points(self, parts: Sequence[ScaledWindows], h: int) -> Floats:
         """Return a point forecast [scales, rows, h]."""
-        if self.design.decoder == "recursive":
-            return np.median(self.paths(parts, h), axis=0)[None]
-
-        def mean(head: ValueHead, params: Tensor) -> Tensor:
-            return head.point(params).mean(dim=0, keepdim=True)
-
-        return np.stack([_y(part, scale.invert(z))[0] for part, scale, z in self._say(parts, mean)])
+        return self.distribution(parts, h, ())[0]
 
     def quantiles(self, parts: Sequence[ScaledWindows], h: int, levels: Sequence[float]) -> Floats:
         """Return the quantiles [rows, h, Q] at rising levels inside (0, 1)."""
+        return self.distribution(parts, h, levels)[1]
+
+    def distribution(
+        self, parts: Sequence[ScaledWindows], h: int, levels: Sequence[float]
+    ) -> tuple[Floats, Floats]:
+        """Return points [scales, rows, h] and quantiles [rows, h, Q], the nets being asked once."""
         if self.design.decoder == "recursive":
-            return np.moveaxis(np.quantile(self.paths(parts, h), levels, axis=0), 0, -1)
-        q = torch.tensor(levels, dtype=torch.float64)
+            paths = self.paths(parts, h)
+            quantiles = np.quantile(paths, levels, axis=0) if levels else paths[:0]
+            return np.median(paths, axis=0)[None], np.moveaxis(quantiles, 0, -1)
+        q = torch.tensor(tuple(levels), dtype=torch.float64)
 
-        def each(head: ValueHead, params: Tensor) -> Tensor:
-            return head.quantile(params, q).movedim(-1, 1).mean(dim=0)  # [Q, B, M, h]
+        def say(head: ValueHead, params: Tensor) -> Tensor:
+            z = head.point(params).mean(dim=0, keepdim=True)
+            if not levels:
+                return z
+            return torch.cat([z, head.quantile(params, q).movedim(-1, 1).mean(dim=0)])
 
-        made = [_y(part, scale.invert(z)) for part, scale, z in self._say(parts, each)]
-        return np.moveaxis(np.mean(made, axis=0), 0, -1)
+        made = [_y(part, scale.invert(z)) for part, scale, z in self._say(parts, say)]
+        quantiles = np.mean([each[1:] for each in made], axis=0)
+        points = np.stack([each[0] for each in made])
+        return points[..., :h], np.moveaxis(quantiles, 0, -1)[:, :h]
 
     def paths(
         self, parts: Sequence[ScaledWindows], h: int, n: int = PATHS, seed: int | None = None
@@ -82,7 +89,8 @@ class Nets:
             assert isinstance(net, Recursive)
             window, scale = part.newest(ahead=h)
             z = net.paths(window, design.base, share, h, generator)
-            drawn.append(_y(part, scale.invert(z)))
+            y = _y(part, scale.invert(z))
+            drawn.append(np.round(y) if design.counts else y)
         return np.concatenate(drawn)
 
     def _say(
@@ -97,6 +105,8 @@ class Nets:
         for k, (part, (window, scale)) in enumerate(zip(parts, newest, strict=True)):
             if k < members:
                 r = say(head, params_E[k::K])
+                if self.design.counts:  # which are said in their own units
+                    scale = Scale(torch.zeros(()), torch.ones(()))
                 yield part, scale, r + self.design.base.ahead(window.z[..., : window.L], h)
 
     def _inputs(self, window: Window) -> Inputs:

@@ -29,6 +29,7 @@ from throughtime.nn.heads import (
 from throughtime.training import losses
 from throughtime.training.losses import Loss
 
+COUNTS = frozenset({"negative-binomial"})  # outputs whose head `counts`
 LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 
 Output = Callable[[int, int, Sequence[float]], tuple[ValueHead, Loss]]

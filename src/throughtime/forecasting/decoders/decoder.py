@@ -34,7 +34,8 @@ class Window:
 
     `z` is read: a gap carries the last value on, 0 before a series begins. `truth` is z with NaN
     where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `lags`,
-    `differences` of z are read in its place (`differences.py`).
+    `differences` of z are read in its place (`differences.py`). With `size` [..., M, 1] the targets
+    are counts: `truth` is of the counts themselves, z size.
     """
 
     L: int
@@ -46,6 +47,7 @@ class Window:
     codes: Tensor
     lags: tuple[int, ...] = ()
     differences: Tensor | None = None
+    size: Tensor | None = None
 
     def steps(self, sizes: Sizes, start: int, stop: int) -> Tensor:
         """Return what is read of the window's own steps from `start` to `stop`, [..., steps, I]."""
@@ -62,6 +64,8 @@ class Window:
 
     def inputs(self, sizes: Sizes, x: Tensor, ahead: Tensor) -> Inputs:
         """Return what a net is called with: x alone where there is nothing else."""
+        if self.size is not None:
+            return x, ahead, self.numbers, self.codes, self.size
         return x if sizes.is_plain else (x, ahead, self.numbers, self.codes)
 
 
@@ -106,6 +110,17 @@ class Decoder(nn.Module, ABC):
         """Return parameters [..., outputs, P] of what hidden states [..., H] say."""
         params: Tensor = self.head(hidden)
         return params if self.reversible is None else self.reversible.undo(self.head, params)
+
+
+def resized(head: ValueHead, params: Tensor, size: Tensor | None, repeat: int = 1) -> Tensor:
+    """Return parameters [B, ..., M repeat, P] of counts of these sizes [B, M, 1]; others unchanged.
+
+    Each target has `repeat` places after each other.
+    """
+    if size is None:
+        return params
+    size = size[..., 0].repeat_interleave(repeat, dim=-1)
+    return head.rescale(params, size=size.reshape(len(size), *[1] * (params.dim() - 3), -1))
 
 
 class Ahead(nn.Module):

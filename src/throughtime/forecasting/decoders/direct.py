@@ -26,6 +26,7 @@ from throughtime.forecasting.decoders.decoder import (
     Inputs,
     Window,
     by_row,
+    resized,
 )
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
@@ -69,6 +70,7 @@ class Direct(Decoder):
         ahead: Tensor | None = None,
         numbers: Tensor | None = None,
         codes: Tensor | None = None,
+        size: Tensor | None = None,
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, h, F] and what is static to parameters."""
         steps = x.reshape(len(x), -1, self.segment * x.shape[-1])
@@ -79,7 +81,7 @@ class Direct(Decoder):
             if self.ahead is None or ahead is None
             else by_row(self.say(self.ahead(s, ahead)))
         )
-        if self.skip is None:
-            return params
-        moved: Tensor = self.skip(x[..., : self.sizes.targets].mT).flatten(1)
-        return self.head.rescale(params, moved)
+        if self.skip is not None:
+            moved: Tensor = self.skip(x[..., : self.sizes.targets].mT).flatten(1)
+            params = self.head.rescale(params, moved)
+        return resized(self.head, params, size, self.h)

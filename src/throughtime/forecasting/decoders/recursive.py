@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import Decoder, HeadOf, Inputs, Window
+from throughtime.forecasting.decoders.decoder import Decoder, HeadOf, Inputs, Window, resized
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
@@ -49,10 +49,11 @@ class Recursive(Decoder):
         ahead: Tensor | None = None,
         numbers: Tensor | None = None,
         codes: Tensor | None = None,
+        size: Tensor | None = None,
     ) -> Tensor:
         """Map x [B, T, I] and what is static to parameters [B, T, M, P]; `ahead` is not read."""
         s, _ = self.layer(self.read(x, numbers, codes))
-        return self.say(s)
+        return resized(self.head, self.say(s), size)
 
     @torch.no_grad()
     def paths(
@@ -70,11 +71,13 @@ class Recursive(Decoder):
         L, B, head = window.L, len(window.z), self.head
         steps = _shifted(window.steps(self.sizes, 0, L), window, self.sizes, 1, L + 1)
         s, state = self.layer(self.read(steps, window.numbers, window.codes))
+        size = None if window.size is None else window.size.repeat(n, 1, 1)
         state, params = _copies(state, n), self.say(s[:, -1]).repeat(n, 1, 1)
         z = torch.cat([window.z[..., :L], torch.zeros(B, self.sizes.targets, h)], dim=-1)
         z, static = z.repeat(n, 1, 1), (window.numbers.repeat(n, 1), window.codes.repeat(n, 1))
         for k in range(L, L + h):
-            r = head.sample(params, generator)[0]
+            r = head.sample(resized(head, params, size), generator)[0]
+            r = r if size is None else r / size[..., 0]
             z[..., k] = base.ahead(z[..., :k], 1)[..., 0] + r
             if k + 1 < L + h:
                 read = differenced(z[..., k - sum(window.lags) : k + 1], window.lags)[..., -1]

@@ -20,6 +20,7 @@ from throughtime.forecasting.decoders.decoder import (
     Inputs,
     Window,
     by_row,
+    resized,
 )
 from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.residuals import Base
@@ -46,6 +47,7 @@ class Seq2Seq(Decoder):
         ahead: Tensor | None = None,
         numbers: Tensor | None = None,
         codes: Tensor | None = None,
+        size: Tensor | None = None,
         targets: Tensor | None = None,
         forcing: float = 0.0,
     ) -> Tensor:
@@ -57,7 +59,8 @@ class Seq2Seq(Decoder):
         a = x.new_zeros(len(x), self.h, 0) if ahead is None else ahead
         known = None
         if targets is not None and forcing > 0:
-            known = self.head.feedback(targets.reshape(len(x), -1, self.h).mT)
+            y_k = targets.reshape(len(x), -1, self.h)  # [B, M, h]
+            known = self.head.feedback((y_k if size is None else y_k / size).mT)
         y = x.new_zeros(len(x), self.head.feedback_size)
         written = []
         for k in range(self.h):
@@ -67,4 +70,4 @@ class Seq2Seq(Decoder):
             if known is not None:
                 forced = torch.rand_like(y[:, :1]) < forcing
                 y = torch.where(forced, known[:, k], y)
-        return by_row(torch.stack(written, dim=1))
+        return resized(self.head, by_row(torch.stack(written, dim=1)), size, self.h)

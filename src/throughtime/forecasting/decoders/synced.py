@@ -20,6 +20,7 @@ from throughtime.forecasting.decoders.decoder import (
     Inputs,
     Window,
     by_row,
+    resized,
 )
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
@@ -52,9 +53,12 @@ class Synced(Decoder):
         ahead: Tensor | None = None,
         numbers: Tensor | None = None,
         codes: Tensor | None = None,
+        size: Tensor | None = None,
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, L, h, F] and what is static to parameters."""
         s, _ = self.layer(self.read(x, numbers, codes))
         if self.ahead is None or ahead is None:
-            return self.say(s)
-        return by_row(self.say(self.ahead(s, ahead)))
+            params = self.say(s)
+        else:
+            params = by_row(self.say(self.ahead(s, ahead)))
+        return resized(self.head, params, size, self.h)

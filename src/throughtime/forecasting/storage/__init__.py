@@ -106,6 +106,9 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         backtest = unpack_backtest(snapshot.part("backtest"), panel)
         need(backtest.h == forecaster.h, "the horizon of the back-test")
         need(backtest.models[0] == forecaster.name, "the model of the back-test")
+        says = backtest.quantiles is not None
+        need(not says or model.design.output != "point", "quantiles of points")
+        need(backtest.counts == (says and model.design.counts), "counts")
         backtest.calibration(forecaster.name)  # refuses one without errors
     history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
     forecaster._take(panel, model, backtest, history, pilot)

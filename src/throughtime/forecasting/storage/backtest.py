@@ -8,6 +8,7 @@ import torch
 from throughtime._archive import Snapshot
 from throughtime._checks import one_of, positive_int
 from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.conformity import GRID
 from throughtime.forecasting.forecaster import checked
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.storage.checking import all_of, array, need
@@ -24,13 +25,22 @@ def pack_backtest(backtest: Backtest, fitted: Panel) -> Snapshot:
         "transform": backtest.transform.name,
         "levels": backtest.levels,
         "models": backtest.models,
+        "quantiles": _quantiles_of(backtest),
     }
     part = Snapshot({"y": torch.tensor(backtest.y)}, facts)
     for i, model in enumerate(backtest.models):
         part.tensors[f"forecast.{i}"] = torch.tensor(backtest.forecasts[model])
+    if backtest.quantiles is not None:
+        part.tensors["quantiles"] = torch.tensor(backtest.quantiles)
     if backtest.panel is not fitted:
         part.include("panel", pack_panel(backtest.panel.compact()))
     return part
+
+
+def _quantiles_of(backtest: Backtest) -> str:
+    if backtest.quantiles is None:
+        return "none"
+    return "counts" if backtest.counts else "numbers"
 
 
 def unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
@@ -46,6 +56,12 @@ def unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
         array(part, name, np.float64, R, len(panel), h)
         for name in ("y", *(f"forecast.{i}" for i in range(len(models))))
     )
+    kind = facts["quantiles"]
+    one_of("quantiles", kind, ("none", "numbers", "counts"))
+    quantiles = None
+    if kind != "none":
+        quantiles = array(part, "quantiles", np.float64, R, len(panel), h, len(GRID))
+        need(bool((np.isfinite(quantiles) | np.isnan(y)[..., None]).all()), "quantiles")
     return Backtest(
         panel,
         h,
@@ -56,4 +72,6 @@ def unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
         checked(facts["levels"]),
         y,
         dict(zip(models, forecasts, strict=True)),
+        quantiles,
+        kind == "counts",
     )

@@ -73,7 +73,8 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
     talk.status(f"scale: {forecaster.scaling_words}")
-    say_origins(options, talk, forecaster.backtest, panel)
+    say_origins(options, talk, forecaster.backtest)
+    _say_judges(talk, forecaster.backtest, panel)
     table = forecaster.predict(level=levels(options.level))
     diagnosis = forecaster.diagnose(step=step_word(panel))
     written = _write(options, places, forecaster, table, reading, panel, diagnosis)
@@ -129,13 +130,17 @@ def _concerns(diagnosis: Any) -> list[str]:
     ]
 
 
-def say_origins(options: Options, talk: Talk, result: Any, panel: Any) -> None:
-    """Say so where there are fewer rolling origins, or judges, than were asked for."""
+def say_origins(options: Options, talk: Talk, result: Any) -> None:
+    """Say so where there are fewer rolling origins than were asked for."""
     if result.n_windows < options.windows:
         talk.status(
             f"note: the history allows {count(result.n_windows, 'rolling origin')}, "
             f"not {options.windows:,}"
         )
+
+
+def _say_judges(talk: Talk, result: Any, panel: Any) -> None:
+    """Say so where not all series judge the forecasts."""
     for note in result.panel.notes[len(panel.notes) :]:
         talk.status(f"note: {note}")
 
@@ -155,7 +160,8 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
             panel, options.windows, level=levels(options.level), observers=[observer]
         )
     result = forecaster.backtest
-    say_origins(options, talk, result, panel)
+    say_origins(options, talk, result)
+    _say_judges(talk, result, panel)
     if out is not None:
         write_atomically(out, _file(result.table, out))
 

@@ -347,7 +347,7 @@ def test_others_give_their_first_steps_and_no_more(decoder: str) -> None:
     whole = forecaster.predict().to_pydict()
     assert forecaster.predict(h=2).to_pydict() == {name: each[:2] for name, each in whole.items()}
     assert len(forecaster.sample(n=3, h=2)) == 6
-    with pytest.raises(tt.SettingError, match="h of at most 3.* decoder='recursive'"):
+    with pytest.raises(tt.SettingError, match=r"h of at most 3.* decoder='recursive'"):
         forecaster.predict(h=4)
 
 

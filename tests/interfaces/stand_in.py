@@ -102,6 +102,8 @@ class StandIn:
         self.freq, self.n_windows, self.level = freq, n_windows, level
         training = {"max_updates": 300, "clip": {"norm": 1.0, "value": None}, "seed": seed}
         self.settings = {"cell": cell, "training": training, "hidden_size": 32, "members": 5}
+        self.settings |= {"decoder": "direct", "output": "point", "calendar": ()}
+        self.settings |= {"transforms": ("identity",)}
 
     def fit(self, table, level=(80, 95), observers=()):
         self.level = level

@@ -66,6 +66,7 @@ def report_place(given: str | None, usual: str, none: bool) -> tuple[str | None,
 
 def forecast(options: Options, places: Places, talk: Talk) -> None:
     """Fit, forecast, write, compare."""
+    from throughtime.interfaces.console import facts_block
     from throughtime.interfaces.reading import need_future
 
     reading, panel = read_panel(options, talk)
@@ -73,6 +74,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows, reading.roles)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
+    talk.status(facts_block(model_facts(forecaster, panel), []))
     say_origins(options, talk, forecaster.backtest)
     table = forecaster.predict(level=levels(options.level))
     diagnosis = forecaster.diagnose(step=step_word(panel))

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import throughtime
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._errors import ModelFileError
 from throughtime._files import check_writable
+from throughtime._version import __version__
 from throughtime.forecasting.panel import Panel
 from throughtime.kernels import compiled
 from throughtime.training import Checkpoint, Examples, History, Trainer
@@ -201,7 +201,7 @@ def conditions() -> dict[str, Any]:
     """Return what forecasts depend on to the last bit, beside seed, data and settings."""
     processor = compiled.processor()
     return {
-        "throughtime": throughtime.__version__,
+        "throughtime": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "kernels": "torch" if processor is None else processor.name,

@@ -55,7 +55,9 @@ def long_tables(draw: st.DrawFn) -> Draft:
             size, shift = draw(st.sampled_from(SIZES)), draw(st.sampled_from([-1.0, 0.0, 1.0]))
             cells = size * (shift + rng.integers(0, 2, n) * rng.normal(size=n))
             gaps = rng.random(n) < draw(st.sampled_from([0.0, 0.0, 0.2, 0.9]))
-            columns[column] += [None if gap else float(c) for c, gap in zip(cells, gaps, strict=True)]
+            columns[column] += [
+                None if gap else float(c) for c, gap in zip(cells, gaps, strict=True)
+            ]
     columns["unique_id"] = names
     if len(ids) == 1 and draw(st.booleans()):
         del columns["unique_id"]
@@ -123,7 +125,7 @@ def test_a_table_is_forecast_or_refused_in_one_sentence(
             made = forecaster.predict(futr_df=futr_df, level=level)
         except ThroughtimeError as error:
             event(f"refused: {type(error).__name__}")
-            assert ONE_SENTENCE.fullmatch(str(error)), str(error)
+            assert ONE_SENTENCE.fullmatch(str(error)), str(error)  # noqa: PT017  (or a forecast)
             return
     event("forecast")
     assert type(made) is type(table)

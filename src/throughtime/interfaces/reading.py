@@ -118,11 +118,12 @@ def _with_future(panel: Panel, reading: Reading, options: Options) -> Panel:
 
     sheet = files.read(str(options.future))
     table, place = columns.choose_future(sheet, reading)
-    return _told(
+    made: Panel = _told(
         lambda: with_future(panel, table, options.h, row_word=_ROW),
         *(_ROW, place, "futr_df"),
         futr_df=sheet.source,
     )
+    return made
 
 
 def _told(
@@ -144,7 +145,7 @@ def _told(
         def placed(text: str) -> str:
             text = rows.sub(lambda match: place(int(match[1])), text)
             for name, file in names.items():
-                text = re.sub(rf"\b{name}\b", lambda _, file=file: file, text)
+                text = file.join(re.split(rf"\b{name}\b", text))
             text = text.replace("; future_frame lists them", "")
             return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")
 

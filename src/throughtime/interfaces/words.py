@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from throughtime._words import count, joined, number, percent
+from throughtime._words import count, number, percent
 
 _UNITS = {
     **{"Y": "year", "A": "year", "Q": "quarter", "M": "month", "W": "week", "D": "day"},

@@ -85,7 +85,7 @@ def code(tuning: Any) -> str:
         lines = [
             "from dataclasses import replace",
             *lines,
-            "from throughtime.forecasting.forecaster import TRAINING",
+            "from throughtime.forecasting.effort import TRAINING",
         ]
         given.append(f"training=replace(TRAINING, learning_rate={rate:g})")
     return "\n".join([*lines, f"forecaster = tt.Forecaster({', '.join(given)})"])

@@ -113,9 +113,7 @@ class ScaledWindows:
         )
         whole = Scale(location, torch.where(size > 0, size, 1.0))
         channels = Channels.of(panel) if channels is None else channels
-        return cls(
-            windows, transform, whole, channels, base, decoder, scaling, lags
-        )
+        return cls(windows, transform, whole, channels, base, decoder, scaling, lags)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -152,6 +150,7 @@ class ScaledWindows:
         """Return a training and a later validation part (`Windows.split`)."""
         train, validation = self.windows.split(n_validation)
         return replace(self, windows=train), replace(self, windows=validation)
+
 
 def stacked(inputs: Sequence[Inputs]) -> Inputs:
     """Return what several members read as what their ensemble reads, with a leading axis E."""

@@ -470,7 +470,9 @@ class Forecaster:
             given["companions"] = not reads_more
         return Design(h=self.h, **given)
 
-    def _scaled(self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]) -> dict[str, Any]:
+    def _scaled(
+        self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]
+    ) -> dict[str, Any]:
         """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
         scaling, residual = given["scaling"], given["residual"]
         first, season = TRANSFORMS[given["transforms"][0]], given["season_length"]

@@ -77,9 +77,7 @@ class Decoder(nn.Module, ABC):
         super().__init__()
         self.sizes, self.h = sizes, h
         self.reversible: Reversible | None = None  # what scaling="revin" learns
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories
-        )
+        self.embeddings = nn.ModuleList(nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories)
 
     @property
     def input_size(self) -> int:

@@ -54,7 +54,6 @@ class Recursive(Decoder):
         s, _ = self.layer(self.read(x, numbers, codes))
         return self.say(s)
 
-
     @torch.no_grad()
     def paths(
         self,

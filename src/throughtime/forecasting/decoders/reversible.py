@@ -61,6 +61,4 @@ class Reversible(nn.Module):
         h = params.shape[-2] // len(self.beta)
         size = (-self.log_gamma).exp()
         b = self.beta if self.shifts else torch.zeros_like(self.beta)
-        return head.rescale(
-            params, (-b * size).repeat_interleave(h), size.repeat_interleave(h)
-        )
+        return head.rescale(params, (-b * size).repeat_interleave(h), size.repeat_interleave(h))

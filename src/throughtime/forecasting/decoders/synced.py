@@ -58,4 +58,3 @@ class Synced(Decoder):
         if self.ahead is None or ahead is None:
             return self.say(s)
         return by_row(self.say(self.ahead(s, ahead)))
-

@@ -200,7 +200,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": 2.5}, "hidden_size"),
     ({"dropout": 1}, "dropout"),
     ({"freq": "fortnight"}, "freq to be one of"),
-    ({"transform": "log"}, "transform"),
+    ({"transform": "cube"}, "transform"),
     ({"residual": "none"}, "residual"),
     ({"n_windows": -1}, "n_windows"),
     ({"context_length": 0}, "context_length"),

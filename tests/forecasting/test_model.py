@@ -220,7 +220,7 @@ def test_reach_is_the_mean_of_the_members_profiles_of_the_top_layer(cell: Any) -
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"h": 0}, "h to be a whole number"),
     ({"cell": "lstn"}, "cell to be one of"),
-    ({"transforms": ("sqrt", "log")}, "transform to be one of"),
+    ({"transforms": ("sqrt", "cube")}, "transform to be one of"),
     ({"residual": "none"}, "residual to be one of"),
     ({"dropout": 0.5}, "two layers or more"),
     ({"context_length": 1.5}, "context_length to be a whole number"),

@@ -109,7 +109,7 @@ def measure(case: Case, output: str, settings: dict[str, Any]) -> tuple[dict[int
     """Return for each level what lay inside (1) or not (0) [origins, series, h]; the forecaster."""
     columns = {"freq": 1} if "unique_id" in case.table.column_names else {}
     forecaster = Forecaster(case.h, output=output, **{**columns, **case.settings, **settings})
-    whole, future = split(case.table, case.test)
+    whole, _ = split(case.table, case.test)
     forecaster.fit(whole, level=LEVELS)
     inside: dict[int, list[Floats]] = {level: [] for level in LEVELS}
     for k in range(0, case.test - case.h + 1, case.step):
@@ -152,7 +152,9 @@ def values_after(table: pa.Table, test: int, h: int) -> Floats:
     return np.stack(each).astype(np.float64)
 
 
-def show(name: str, output: str, inside: dict[int, Floats], forecaster: Any, seconds: float) -> None:
+def show(
+    name: str, output: str, inside: dict[int, Floats], forecaster: Any, seconds: float
+) -> None:
     honest = forecaster.backtest.scores[0].coverage
     cells = []
     for level, each in inside.items():
@@ -166,7 +168,10 @@ def show(name: str, output: str, inside: dict[int, Floats], forecaster: Any, sec
             f"{100 * honest.get(level, float('nan')):8.1f}"
         )
     R = forecaster.backtest.n_windows
-    print(f"{name:12}{output:12}" + "  |".join(cells) + f"{R:9}{len(each):8}{seconds:8.0f}", flush=True)
+    print(
+        f"{name:12}{output:12}" + "  |".join(cells) + f"{R:9}{len(each):8}{seconds:8.0f}",
+        flush=True,
+    )
 
 
 SPAN: dict[str, int] = {}  # steps in the test part, of data sets whose origins overlap

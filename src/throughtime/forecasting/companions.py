@@ -46,7 +46,7 @@ def linear(maps: Floats, parts: Sequence[ScaledWindows]) -> Floats:
 
 def last_two_seasons(panel: Panel, h: int, season_length: int) -> Floats:
     """Return the mean of the last two seasons [rows, h]; the last alone where there is no other."""
-    m, again = season_length, SeasonalNaive(season_length)
+    m, again = min(season_length, int(panel.lengths.max())), SeasonalNaive(season_length)
     newest = Windows(panel, 2 * m, 1).newest().flatten(0, 1).double().numpy()
     k = np.arange(h) % m
     made: Floats = (newest[:, m + k] + newest[:, k]) / 2

@@ -325,7 +325,9 @@ class Forecaster:
         """
         n, h = positive_int("n", n), self._horizon(h)
         panel = self._to_predict(data, futr_df, static_df, h)
-        drawn = paths(self.model, panel, h, self._backtest, n, positive_int("seed", seed, at_least=0))
+        drawn = paths(
+            self.model, panel, h, self._backtest, n, positive_int("seed", seed, at_least=0)
+        )
         ids, ds = (each.reshape(-1, h) for each in panel.future(h))
         columns: dict[str, Any] = {
             "unique_id": np.repeat(ids, n, axis=0).reshape(-1),

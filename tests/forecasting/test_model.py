@@ -12,7 +12,6 @@ from forecasting_cases import CELLS, NAN, TRAINING, design, panel, wave
 
 from throughtime import SettingError
 from throughtime.diagnostics import lag_profile
-from throughtime.forecasting import model as model_module
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.model import Model
@@ -184,7 +183,7 @@ def test_updates_are_counted_by_the_least_loss_on_the_latest_fifth(
     least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never fewer than make a net learn anything, if as many are asked for."""
-    monkeypatch.setattr(model_module, "LEAST_UPDATES", least)
+    monkeypatch.setattr("throughtime.forecasting.fitting.LEAST_UPDATES", least)
     training = replace(TRAINING, max_updates=30, evaluate_every=3, learning_rate=0.2)
     updates, history = count_updates(panel(wave(60)), design(training=training), (), "pilot")
     best = min(history.evaluations, key=lambda e: e.loss)

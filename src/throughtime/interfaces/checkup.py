@@ -100,6 +100,7 @@ def diagnose(
         forecaster = tasks.new_forecaster(options, n_windows=0)
         with talk.watching() as observer:
             forecaster.fit(panel, observers=[observer])
+            tasks.check_whole(forecaster)
         diagnosis = forecaster.diagnose(step=tasks.step_word(forecaster.panel))
     else:
         forecaster = throughtime.load(model)

@@ -72,6 +72,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
+        check_whole(forecaster)
     _say_origins(options, talk, forecaster.backtest)
     table = forecaster.predict(level=levels(options.level))
     diagnosis = forecaster.diagnose(step=step_word(panel))
@@ -231,6 +232,12 @@ def new_forecaster(options: Options, n_windows: int) -> Any:
         seed=options.seed,
         **cast(Any, options.cures),
     )
+
+
+def check_whole(forecaster: Any) -> None:
+    """Stop where Ctrl-C has broken off the final fit: a command that is stopped writes nothing."""
+    if forecaster.history.reason == "interrupted":
+        raise KeyboardInterrupt
 
 
 def step_word(panel: Any) -> str:

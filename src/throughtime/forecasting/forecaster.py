@@ -269,7 +269,7 @@ class Forecaster:
         if history.reason != "interrupted":
             runs.finish()
         self._take(panel, model, backtest, history, pilot)
-        self.log = watch.log if len(watch.log.updates) == len(history.updates) else None
+        self.log = None if runs.took_up else watch.log
         return self
 
     def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:

@@ -41,7 +41,9 @@ FORMAT = Format("throughtime fit", 1, "a checkpoint of a fit", REMEDY)
 
 
 class Runs:
-    """The runs of a fit, which no file keeps."""
+    """The runs of a fit, which no file keeps; `took_up` says if the newest began before this call."""
+
+    took_up = False
 
     def train(
         self, trainer: Trainer, examples: Examples, validation: Examples | None, name: str
@@ -85,6 +87,7 @@ class KeptRuns(Runs):
     ) -> History:
         """Train, go on with training, or return what came of it before."""
         run = self._done()
+        self.took_up = run is not None or self._running is not None
         if run is not None:
             trainer.model.load_state_dict(run.part("network").tensors)
             history = History(reason=run.facts["reason"])

@@ -225,10 +225,15 @@ def test_a_series_too_short_for_the_windows_says_how_many_it_allows(run):
     assert "the history allows 2 rolling origins, not 50" in err
 
 
-def test_stopping_one_fit_stops_the_program(run, tmp_path, monkeypatch):
-    def stop(self, update):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("name", ["pilot", "final fit"])
+def test_stopping_one_fit_stops_the_program(run, tmp_path, monkeypatch, name):
+    names = []
 
+    def stop(self, update):
+        if names[-1] == name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tally, "on_start", lambda self, name, total: names.append(name))
     monkeypatch.setattr(Tally, "on_update", stop)
     code, out, err = run(table(DAYS))
     assert (code, out) == (130, "")

@@ -301,7 +301,7 @@ class Forecaster:
         if history.reason != "interrupted":
             runs.finish()
         self._take(panel, model, backtest, history, pilot)
-        self.log = watch.log if len(watch.log.updates) == len(history.updates) else None
+        self.log = None if runs.took_up else watch.log
         return self
 
     def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:
@@ -550,7 +550,7 @@ class Forecaster:
         self,
         checkpoint: Checkpoint | str | os.PathLike[str] | None,
         panel: Panel,
-        *of: Any,
+        call: str,
         **how: Any,
     ) -> Runs:
         """Return the runs of a fit, kept in a file if there is a checkpoint."""
@@ -559,8 +559,8 @@ class Forecaster:
         from throughtime.forecasting.storage.given import pack_given
 
         file = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-        whose = {"data": fingerprint(panel), "settings": pack_given(self), "call": [*of, how]}
-        return KeptRuns(file, whose)
+        of = {"call": call, **how, "settings": pack_given(self), "data": fingerprint(panel)}
+        return KeptRuns(file, of)
 
     def _chosen(self) -> set[str]:
         """Return the cures that were passed and are not what would be without them."""

@@ -109,6 +109,7 @@ def diagnose(
         forecaster = tasks.new_forecaster(options, 0, reading.roles)
         with talk.watching() as observer:
             forecaster.fit(panel, observers=[observer])
+            tasks.check_whole(forecaster)
         diagnosis = forecaster.diagnose(step=tasks.step_word(forecaster.panel))
     else:
         forecaster = fitted

@@ -74,6 +74,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows, reading.roles)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
+        check_whole(forecaster)
     talk.status(facts_block(model_facts(forecaster, panel), []))
     say_origins(options, talk, forecaster.backtest)
     _say_judges(talk, forecaster.backtest, panel)
@@ -209,6 +210,12 @@ def new_forecaster(options: Options, n_windows: int, roles: Mapping[str, Any] | 
         seed=options.seed,
         **cast(Any, {**(roles or {}), **options.answer, **options.cures}),
     )
+
+
+def check_whole(forecaster: Any) -> None:
+    """Stop where Ctrl-C has broken off the final fit: a command that is stopped writes nothing."""
+    if forecaster.history.reason == "interrupted":
+        raise KeyboardInterrupt
 
 
 def step_word(panel: Any) -> str:

@@ -112,13 +112,18 @@ def _write(
 
 
 def _say(options: Options, talk: Talk, forecaster: Any, table: Any, diagnosis: Any) -> None:
+    from throughtime.forecasting.views import prefix
     from throughtime.interfaces import console
 
-    name, result = forecaster.name, forecaster.backtest
+    name, result, panel = forecaster.name, forecaster.backtest, forecaster.panel
+    level, prefixes = levels(options.level), [prefix(panel, m) for m in range(len(panel.targets))]
     talk.result(
         console.score_table(result, name, step_word(forecaster.panel)),
         f"{words.verdict(result.scores, name, result.n_windows)}\n",
-        console.forecast_table(table, name, levels(options.level)),
+        *(
+            console.forecast_table(table, f"{target}{name}", level, target.removesuffix("-"))
+            for target in prefixes
+        ),
         _reach(forecaster),
         *_concerns(diagnosis),
     )

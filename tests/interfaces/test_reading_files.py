@@ -221,7 +221,9 @@ def test_what_cannot_be_read_is_refused_with_its_place(data, said):
 
 @pytest.mark.parametrize("option", ["time", "target", "id"])
 def test_an_unknown_column_is_refused_with_a_list(option):
-    with pytest.raises(DataError, match=f"--{option} to name a column of standard input, found 'x'.*'ds', 'y'"):
+    with pytest.raises(
+        DataError, match=f"--{option} to name a column of standard input, found 'x'.*'ds', 'y'"
+    ):
         read("ds,y\n2024-01-01,1\n", **{option: "x"})
 
 

@@ -122,7 +122,7 @@ def choose_static(sheet: Sheet, id: str) -> tuple[Any, Callable[[int], str]]:
     """
     import pyarrow as pa
 
-    search = _Search(sheet)
+    search = _Search(sheet, beside=True)
     own = search.id(id)
     columns = {"unique_id": search.labels(own)}
     for name, column in search.columns.items():
@@ -140,11 +140,21 @@ def choose_future(sheet: Sheet, reading: Reading) -> tuple[Any, Callable[[int], 
     """
     import pyarrow as pa
 
-    search = _Search(sheet)
+    search = _Search(sheet, beside=True)
     ahead = search.named("--futr", reading.futr)
     id = None if reading.id is None else search.id(reading.id)
     time = reading.time if reading.time in search.names else None
-    _, ds, _ = search.time(time, exclude=(*ahead, id), id=id)
+    time, ds, _ = search.time(time, exclude=(*ahead, id), id=id)
+    kinds = [
+        "dates" if pa.types.is_timestamp(c.type) else "whole numbers"
+        for c in (reading.table["ds"], ds)
+    ]
+    if kinds[0] != kinds[1]:
+        _refuse(
+            f"{kinds[0]} in column {time!r} of {sheet.source}, as in {reading.source}",
+            kinds[1],
+            "write them alike",
+        )
     columns = {} if id is None else {"unique_id": search.labels(id)}
     columns |= {"ds": ds} | {name: search.covariate(name)[0] for name in ahead}
     return pa.table(columns), search.place
@@ -153,11 +163,11 @@ def choose_future(sheet: Sheet, reading: Reading) -> tuple[Any, Callable[[int], 
 class _Search:
     """The columns of a sheet without its empty rows."""
 
-    def __init__(self, sheet: Sheet) -> None:
+    def __init__(self, sheet: Sheet, beside: bool = False) -> None:
         import numpy as np
         import pyarrow as pa
 
-        self.sheet = sheet
+        self.sheet, self._of = sheet, f" of {sheet.source}" if beside else ""
         self.columns = sheet.columns
         empty = np.logical_and.reduce(
             [c.is_null().to_numpy(zero_copy_only=False) for c in self.columns.values()]
@@ -172,7 +182,8 @@ class _Search:
         self.names = list(self.columns)
 
     def place(self, row: int) -> str:
-        return self.sheet.place(int(row if self._rows is None else self._rows[row]))
+        """Say where a row stands, and in which file where it is one beside the first."""
+        return self.sheet.place(int(row if self._rows is None else self._rows[row])) + self._of
 
     def named(self, option: str, told: str | Sequence[str] | None) -> tuple[str, ...]:
         """Return the columns that an option names; several are parted by commas, or told in turn."""
@@ -294,9 +305,7 @@ class _Search:
             _refuse(
                 f"{'finite ' if endless else ''}numbers in column {name!r}",
                 f"{_shown(self.columns[name][bad])} in {self.place(bad)}",
-                "correct that cell, or leave it empty"
-                if endless
-                else remedy,
+                "correct that cell, or leave it empty" if endless else remedy,
             )
         if values.null_count == len(values):
             _refuse(f"numbers in column {name!r}", "missing values only", "choose another column")

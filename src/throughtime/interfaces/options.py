@@ -61,9 +61,7 @@ class Options:
             help="A CSV or Parquet file, '-' for standard input, or a carried data set: sunspots."
         ),
     ]
-    h: Annotated[
-        int, typer.Option("--h", "--horizon", help="How many steps to forecast.", **WHOLE)
-    ]
+    h: Annotated[int, typer.Option("--h", "--horizon", help="How many steps to forecast.", **WHOLE)]
     time: Annotated[
         str | None, typer.Option(help="The column of dates; found where not given.")
     ] = None
@@ -75,9 +73,9 @@ class Options:
             metavar="COLUMN,...",
         ),
     ] = None
-    id: Annotated[
-        str | None, typer.Option(help="The column that tells several series apart.")
-    ] = None
+    id: Annotated[str | None, typer.Option(help="The column that tells several series apart.")] = (
+        None
+    )
     freq: Annotated[
         str | None, typer.Option(help="The step between dates, such as MS, D or 30min.")
     ] = None
@@ -91,7 +89,9 @@ class Options:
     ] = None
     static: Annotated[
         str | None,
-        typer.Option(help="A file with a row for each series, of what never changes.", metavar="FILE"),
+        typer.Option(
+            help="A file with a row for each series, of what never changes.", metavar="FILE"
+        ),
     ] = None
     future: Annotated[
         str | None,
@@ -109,7 +109,8 @@ class Options:
     ] = None
     cell: Annotated[str, typer.Option(help="The recurrent cell: rnn, lstm or gru.")] = "lstm"
     decoder: Annotated[
-        str, typer.Option(help="How the steps ahead are made: direct, recursive, seq2seq or synced.")
+        str,
+        typer.Option(help="How the steps ahead are made: direct, recursive, seq2seq or synced."),
     ] = "direct"
     output: Annotated[
         str | None,
@@ -146,9 +147,9 @@ class Options:
     recurrent_dropout: Annotated[
         float, typer.Option(help="The share of the state dropped on its way.", **NUMBER)
     ] = 0.0
-    layer_norm: Annotated[
-        bool, typer.Option("--layer-norm", help="Normalise the cell lstm.")
-    ] = False
+    layer_norm: Annotated[bool, typer.Option("--layer-norm", help="Normalise the cell lstm.")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         positive_int("--h", self.h)

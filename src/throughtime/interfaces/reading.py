@@ -134,12 +134,12 @@ def _told(
 ) -> Any:
     """Return what `read` does, or its error with files and options in the place of arguments.
 
-    Rows are called `row_word` and a number there, followed by the argument that they are `of`.
+    Rows are called `row_word` and a number there, which may be followed by the argument they are `of`.
     """
     try:
         return read()
     except DataError as error:
-        rows = re.compile(rf"{row_word} (\d+)(?= of {of})" if of else rf"{row_word} (\d+)")
+        rows = re.compile(rf"{row_word} (\d+)" + (f" of {of}" if of else ""))
 
         def placed(text: str) -> str:
             text = rows.sub(lambda match: place(int(match[1])), text)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from throughtime.interfaces.files import Sheet
 
 
-
 class Places:
     """Where files go; checked on making, so that a long fit is never lost to a wrong folder."""
 
@@ -195,9 +194,7 @@ def read_panel(
     return found, panel
 
 
-def new_forecaster(
-    options: Options, n_windows: int, roles: Mapping[str, Any] | None = None
-) -> Any:
+def new_forecaster(options: Options, n_windows: int, roles: Mapping[str, Any] | None = None) -> Any:
     """Return a forecaster as the options have it, with columns in these `roles`."""
     from throughtime.forecasting.forecaster import Forecaster
 

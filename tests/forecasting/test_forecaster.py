@@ -352,3 +352,9 @@ def test_the_final_fit_makes_as_many_updates_as_the_pilot_found_best(
 def test_a_forecaster_can_be_fitted_again() -> None:
     forecaster = quick(n_windows=2).fit(20 - 3 * Y)
     assert forecaster.fit(Y).predict() == quick(n_windows=2).fit(Y).predict()
+
+
+def test_paths_are_not_drawn_from_covariates_that_end_with_the_present():
+    table = pa.table({"ds": range(40), "y": wave(40), "warm": wave(40, seed=1)})
+    with pytest.raises(tt.SettingError, match="no hist for decoder='recursive'"):
+        quick(decoder="recursive", hist="warm").fit(table)

@@ -154,6 +154,7 @@ BAD_COVARIATES = {
     "unknown decoder": (WARM, "", "--decoder lstm", ("--decoder to be one of 'direct'", "found 'lstm'")),
     "unknown output": (WARM, "", "--output normal", ("--output to be one of", "found 'normal'")),
     "points to draw from": (WARM, "", "--decoder recursive --output point", ("a distribution", "--output point")),
+    "past of another decoder": (WARM, "", "--decoder recursive --hist off", ("no --hist with", "--hist off")),
     "start of another decoder": (WARM, "", "--decoder synced --preprogram linear", ("--preprogram", "synced")),
 }  # fmt: skip
 

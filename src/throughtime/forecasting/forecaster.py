@@ -566,6 +566,12 @@ class Forecaster:
         Only whether values may be below 0 is asked of the whole: a fact about what is measured.
         """
         given, room = dict(self._given), int(panel.lengths.max()) - self.h
+        if given["decoder"] == "recursive" and panel.hist:
+            raise SettingError(
+                "no hist for decoder='recursive', which reads every step ahead",
+                f"hist={', '.join(panel.hist)}",
+                "choose another decoder, or name in futr what is known ahead",
+            )
         for name in ("season_length", "context_length"):
             if given[name] is not None and given[name] > room:
                 raise SettingError(

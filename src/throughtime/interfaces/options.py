@@ -177,6 +177,12 @@ class Options:
         if self.decoder == "recursive" and self.output == "point":
             wanted = "a distribution to draw paths from with --decoder recursive"
             raise SettingError(wanted, "--output point", "leave --output out, or pass student-t")
+        if self.decoder == "recursive" and self.hist:
+            raise SettingError(
+                "no --hist with --decoder recursive, which reads every step ahead",
+                f"--hist {','.join(self.hist)}",
+                "choose another decoder, or name in --futr what is known ahead",
+            )
         if self.preprogram and (self.decoder != "direct" or self.output not in (None, "point")):
             wanted = "--decoder direct and --output point with --preprogram"
             raise SettingError(wanted, answer, "leave --preprogram out")

@@ -66,6 +66,7 @@ def report_place(given: str | None, usual: str, none: bool) -> tuple[str | None,
 
 def forecast(options: Options, places: Places, talk: Talk) -> None:
     """Fit, forecast, write, compare."""
+    from throughtime.interfaces.console import facts_block
     from throughtime.interfaces.reading import need_future
 
     reading, panel = read_panel(options, talk)
@@ -73,7 +74,7 @@ def forecast(options: Options, places: Places, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows, reading.roles)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
-    talk.status(f"scale: {forecaster.scaling_words}")
+    talk.status(facts_block(model_facts(forecaster, panel), []))
     say_origins(options, talk, forecaster.backtest)
     _say_judges(talk, forecaster.backtest, panel)
     table = forecaster.predict(level=levels(options.level))
@@ -257,7 +258,6 @@ def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
         "model": forecaster.name,
         "decoder": settings["decoder"],
         "output": settings["output"],
-        "scale": words.scale(settings["transforms"]),
         **({"calendar": ", ".join(calendar).replace("_", " ")} if calendar else {}),
         "season": count(season, step) if season > 1 else "none",
         "look-back": count(forecaster.context_length, step),
@@ -279,7 +279,7 @@ def _forecast_summary(
         "season_length": forecaster.season_length,
         "context_length": forecaster.context_length,
         **{name: forecaster.settings[name] for name in ("decoder", "output", "calendar")},
-        "scale": forecaster.settings["transforms"],
+        "scale": forecaster.scaling_words,
         "reach": {
             "half_life": reach.half_life,
             "memory": reach.memory,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from throughtime._words import count, joined, number, percent
+from throughtime._words import count, number, percent
 
 _UNITS = {
     **{"Y": "year", "A": "year", "Q": "quarter", "M": "month", "W": "week", "D": "day"},
@@ -39,17 +39,6 @@ def every(alias: str, step: str) -> str:
     if step == "step":
         return f"every {'step' if alias == '1' else alias}"
     return f"every {step}" if alias == "1" else f"every {step} ({alias})"
-
-
-def scale(transforms: Sequence[str]) -> str:
-    """Say on which scale the model sees values.
-
-    >>> scale(["identity"]), scale(["sqrt", "log1p"])
-    ('as they are', 'square root and logarithm, by turns')
-    """
-    names = {"identity": "as they are", "sqrt": "square root", "log1p": "logarithm"}
-    by_turns = ", by turns" if len(transforms) > 1 else ""
-    return joined(names.get(name, name) for name in transforms) + by_turns
 
 
 def baseline(name: str) -> str:

@@ -358,3 +358,11 @@ def test_paths_are_not_drawn_from_covariates_that_end_with_the_present():
     table = pa.table({"ds": range(40), "y": wave(40), "warm": wave(40, seed=1)})
     with pytest.raises(tt.SettingError, match="no hist for decoder='recursive'"):
         quick(decoder="recursive", hist="warm").fit(table)
+
+
+def test_every_series_has_a_value_of_every_target():
+    load, price = wave(80), [*wave(40), *[NAN] * 40]
+    columns = {"unique_id": ["a"] * 40 + ["b"] * 40, "ds": [*range(40)] * 2, "load": load}
+    table = pa.table(columns | {"price": price})
+    with pytest.raises(tt.DataError, match="a value of 'price' in every series, found none in 'b'"):
+        quick(target=["load", "price"]).fit(table)

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from throughtime._errors import DataError, SettingError
 from throughtime.interfaces import columns, files
@@ -22,6 +22,8 @@ from throughtime.interfaces.options import Options
 if TYPE_CHECKING:
     from throughtime.forecasting.panel import Panel
     from throughtime.interfaces.columns import Reading
+
+T = TypeVar("T")
 
 CARRIED = ("sunspots",)
 _ROW = "\0"  # no column and no label has it in its name
@@ -126,12 +128,12 @@ def _with_future(panel: Panel, reading: Reading, options: Options) -> Panel:
 
 
 def _told(
-    read: Callable[[], Any],
+    read: Callable[[], T],
     row_word: str = _ROW,
     place: Callable[[int], str] = str,
     of: str = "",
     **names: str,
-) -> Any:
+) -> T:
     """Return what `read` does, or its error with files and options in the place of arguments.
 
     Rows are called `row_word` and a number there, which may be followed by the argument they are `of`.
@@ -144,7 +146,7 @@ def _told(
         def placed(text: str) -> str:
             text = rows.sub(lambda match: place(int(match[1])), text)
             for name, file in names.items():
-                text = re.sub(rf"\b{name}\b", lambda _, file=file: file, text)
+                text = re.sub(rf"\b{name}\b", file.replace("\\", r"\\"), text)
             text = text.replace("; future_frame lists them", "")
             return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")
 

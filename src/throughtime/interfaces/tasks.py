@@ -113,17 +113,17 @@ def _write(
 
 
 def _say(options: Options, talk: Talk, forecaster: Any, table: Any, diagnosis: Any) -> None:
-    from throughtime.forecasting.views import prefix
+    from throughtime.forecasting.backtest import prefixes
     from throughtime.interfaces import console
 
     name, result, panel = forecaster.name, forecaster.backtest, forecaster.panel
-    level, prefixes = levels(options.level), [prefix(panel, m) for m in range(len(panel.targets))]
+    level = levels(options.level)
     talk.result(
         console.score_table(result, name, step_word(forecaster.panel)),
         f"{words.verdict(result.scores, name, result.n_windows)}\n",
         *(
-            console.forecast_table(table, f"{target}{name}", level, target.removesuffix("-"))
-            for target in prefixes
+            console.forecast_table(table, f"{of}{name}", level, of.removesuffix("-"))
+            for of in prefixes(panel)
         ),
         _reach(forecaster),
         *_concerns(diagnosis),
@@ -286,7 +286,7 @@ def _forecast_summary(
         "season_length": forecaster.season_length,
         "context_length": forecaster.context_length,
         **{name: forecaster.settings[name] for name in ("decoder", "output", "calendar")},
-        "scale": forecaster.settings["transforms"],
+        "scale": forecaster.scaling_words,
         "reach": {
             "half_life": reach.half_life,
             "memory": reach.memory,

@@ -209,7 +209,6 @@ class StandIn:
             scores=scores,
             h=h,
             n_windows=self.n_windows,
-            panel=self.panel,
             step_size=h,
             season_length=self.season_length,
         )

@@ -38,7 +38,7 @@ def linear(maps: Floats, parts: Sequence[ScaledWindows]) -> Floats:
     for A_k, part in zip(maps, parts, strict=True):
         window, scale = part.newest()
         whole = part.row_scale()
-        z = whole.apply(scale.invert(window.z)).double()
+        z = whole.apply(window.values(scale)).double()
         ahead = whole.invert(z @ torch.from_numpy(A_k.T))
         made.append(part.transform.inverse(ahead.flatten(0, 1).numpy()))
     return np.stack(made)

@@ -17,6 +17,7 @@ from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
+from throughtime.forecasting.running import RunningWindows
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.nn import Ensemble, Init, Recurrence
 from throughtime.nn.heads import ValueHead
@@ -26,6 +27,7 @@ from throughtime.training import TrainingSettings
 from throughtime.training.losses import Loss
 from throughtime.training.outputs import OUTPUTS, output
 
+SCALINGS = ("blend", "running")
 SMALL = 2**16  # numbers that the nets handle in one time step
 
 
@@ -61,6 +63,7 @@ class Design:
     output: str = "point"
     calendar: tuple[str, ...] = ()
     companions: bool = True
+    scaling: str = "blend"
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
@@ -71,6 +74,7 @@ class Design:
         one_of("residual", self.residual, RESIDUALS)
         one_of("decoder", self.decoder, DECODERS)
         one_of("output", self.output, OUTPUTS)
+        one_of("scaling", self.scaling, SCALINGS)
         for name, value in (
             ("residual='season'", self.residual == "season"),
             ("preprogram='seasonal'", self.preprogram == "seasonal"),
@@ -94,6 +98,12 @@ class Design:
                 "output='point'",
                 "pass output='student-t', 'gaussian' or another",
             )
+        if self.carries and self.decoder not in ("synced", "recursive"):
+            raise SettingError(
+                "scaling='running' for decoder='synced' or 'recursive', which read step by step",
+                f"decoder={self.decoder!r}",
+                "leave scaling out",
+            )
         if self.bidirectional and self.decoder != "direct":
             raise SettingError(
                 "bidirectional for decoder='direct' alone, which reads before it answers",
@@ -114,6 +124,11 @@ class Design:
         return Base(self.residual, self.season_length)
 
     @property
+    def carries(self) -> bool:
+        """Say whether the nets' states are carried from step to step, over whole series."""
+        return self.scaling == "running"
+
+    @property
     def loss(self) -> Loss:
         """What the nets are trained on."""
         return output(self.output, 1, 1)[1]
@@ -121,9 +136,10 @@ class Design:
     def examples(self, panel: Panel, channels: Channels | None = None) -> SpreadExamples:
         """Return the windows of a panel on every scale; `channels` are those that were fitted."""
         channels = Channels.of(panel, self.calendar) if channels is None else channels
+        kind = RunningWindows if self.carries else ScaledWindows
         return SpreadExamples(
             tuple(
-                ScaledWindows.of(
+                kind.of(
                     panel,
                     TRANSFORMS[name],
                     self.context_length,

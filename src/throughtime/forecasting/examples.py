@@ -169,6 +169,8 @@ def moments(panel: Panel, transform: Transform) -> tuple[Floats, Floats]:
     >>> moments(read_frame([0.0, 2.0, np.nan]), Identity())
     (array([1.]), array([1.]))
     """
+    if panel.memory is not None:
+        return panel.memory.moments(transform.name)
     count = np.maximum(_sums(panel, lambda y, _: ~np.isnan(y)), 1)
     means = _sums(panel, lambda y, _: np.nan_to_num(transform.forward(y))) / count
 

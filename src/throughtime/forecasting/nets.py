@@ -95,7 +95,7 @@ class Nets:
         for k, (part, (window, scale)) in enumerate(zip(parts, newest, strict=True)):
             if k < members:
                 r = say(head, params_E[k::K])
-                yield part, scale, r + self.design.base.ahead(window.z[..., : window.L], h)
+                yield part, scale, r + window.naive(self.design.base, h)
 
     def _inputs(self, window: Window) -> Inputs:
         decoder = DECODERS[self.design.decoder]

@@ -68,6 +68,12 @@ class Windows:
         rows = self.gather(range(len(self.panel.targets)), *self.places(index))
         return rows[..., : self.context_length], rows[..., self.context_length :]
 
+    def with_context(self, context_length: int) -> Windows:
+        """Return the same windows with contexts of another length."""
+        other = copy(self)
+        other.context_length = context_length
+        return other
+
     def places(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return series and origin [...] of the windows numbered `index` [...]."""
         series = torch.searchsorted(self._before, index, right=True) - 1

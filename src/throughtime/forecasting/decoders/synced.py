@@ -40,9 +40,7 @@ class Synced(Decoder):
         """Read the context, say what follows each of its steps."""
         L = window.L
         h = window.z.shape[-1] - L
-        following = window.truth[..., 1:].unfold(-1, h, 1)  # [..., M, L, h]
-        r = following - base.at_each(window.z[..., :L], h)
-        r = r.transpose(-2, -3).flatten(-2)
+        r = window.beyond(base, L, h).transpose(-2, -3).flatten(-2)
         ahead = window.futr[..., 1:].unfold(-1, h, 1).movedim(-3, -1)  # [..., L, h, F]
         return window.inputs(sizes, window.steps(sizes, 0, L), ahead), r
 

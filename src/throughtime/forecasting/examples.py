@@ -169,18 +169,18 @@ def moments(panel: Panel, transform: Transform) -> tuple[Floats, Floats]:
     >>> moments(read_frame([0.0, 2.0, np.nan]), Identity())
     (array([1.]), array([1.]))
     """
-    if panel.memory is not None:
+    if panel.memory is not None and panel.memory.knows(transform.name):
         return panel.memory.moments(transform.name)
-    count = np.maximum(_sums(panel, lambda y, _: ~np.isnan(y)), 1)
-    means = _sums(panel, lambda y, _: np.nan_to_num(transform.forward(y))) / count
+    count = np.maximum(row_sums(panel, lambda y, _: ~np.isnan(y)), 1)
+    means = row_sums(panel, lambda y, _: np.nan_to_num(transform.forward(y))) / count
 
     def square(y: Floats, rows: Floats) -> Floats:
         return np.nan_to_num((transform.forward(y) - means[rows]) ** 2)
 
-    return means, np.sqrt(_sums(panel, square) / count)
+    return means, np.sqrt(row_sums(panel, square) / count)
 
 
-def _sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
+def row_sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
     """Return the sum [rows] of `of(values, rows)` over each row."""
     total = np.zeros(len(panel))
     for rows, y, offsets in panel.pieces():

@@ -15,6 +15,7 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
+from throughtime.forecasting import streaming
 from throughtime.forecasting.backtest import Backtest, interval, roll, series_sizes
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.calendar import checked_calendar
@@ -37,6 +38,7 @@ from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
+from throughtime.forecasting.state import State
 from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.nn import Recurrence
@@ -123,6 +125,7 @@ class Forecaster:
         transform: str | None = None,
         residual: str | None = None,
         companions: bool | None = None,
+        scaling: str = "blend",
         n_windows: int = 8,
         training: TrainingSettings = TRAINING,
         seed: int = 0,
@@ -160,7 +163,10 @@ class Forecaster:
             "output": output or ("student-t" if decoder == "recursive" else "point"),
             "calendar": calendar,
             "companions": companions,
+            "scaling": scaling,
         }
+        self._state: State | None = None
+        self._ahead: Any = None
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
         self._reach: LagProfile | None = None
@@ -288,11 +294,16 @@ class Forecaster:
         made; `DataError` naming the first date for which a covariate is missing.
         """
         fitted, model = self._need_fit()
-        panel = fitted if data is None else read_frame(data, like=fitted)
+        if data is not None:
+            panel = read_frame(data, like=fitted)
+        else:
+            panel = fitted if self._state is None else self._state.panel
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
         elif data is not None:
             panel = replace(panel, static=known_static(fitted.static, fitted.ids, panel.ids))
+        if futr_df is None and data is None and self._state is not None:
+            futr_df = self._ahead
         if futr_df is not None:
             panel = with_future(panel, futr_df, self.h)
         need_future(panel, self.h)
@@ -308,6 +319,38 @@ class Forecaster:
                 columns[f"{self.name}-lo-{each:g}"] = lo.reshape(-1)
                 columns[f"{self.name}-hi-{each:g}"] = hi.reshape(-1)
         return panel.like(columns)
+
+    def update(self, data: Any, *, futr_df: Any = None) -> Forecaster:
+        """Go on by new rows: `predict` then forecasts from the new end of every series.
+
+        Hidden states (of `scaling="running"`), scales and last values move on, each row at the same
+        cost however long its series; no weight changes, and nothing is read again. `data` is a
+        table of the kind that `fit` saw, with rows after the last date of each series; a dict of one
+        row or of columns; or, of a single series, its next value or values. Dates that are left out
+        and values that are NaN are gaps; a series that is new begins with its first value. `futr_df`
+        has the covariates known ahead, for the h steps after the new rows.
+
+        `panel` stays what was fitted; what came after is in `state` (`state.py`), which forgets all
+        but the last steps. Raises `DataError` naming series and date of a row that is late, comes
+        twice or lies off the grid; the forecaster is then as it was.
+
+        >>> import throughtime as tt
+        >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
+        >>> forecaster = forecaster.fit([0.0, 1.0, 2.0, 1.0] * 8)
+        >>> forecaster.update(0.0).update([1.0, 2.0]).predict(level=[])["ds"].to_pylist()
+        [35, 36]
+        """
+        streaming.update(self.state, data)
+        self._ahead = futr_df
+        return self
+
+    @property
+    def state(self) -> State:
+        """What is carried of every series, from `fit` and every `update` since."""
+        fitted, model = self._need_fit()
+        if self._state is None:
+            self._state = State.read(fitted, model.design, model.channels, model.network)
+        return self._state
 
     def cross_validation(
         self,
@@ -347,6 +390,7 @@ class Forecaster:
         pilot: History,
     ) -> None:
         self._fitted, self._backtest, self._reach = (panel, model), backtest, None
+        self._state = self._ahead = None
         self.log = None
         self.history, self.pilot = history, pilot
 

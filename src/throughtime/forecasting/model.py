@@ -61,13 +61,13 @@ class Model:
 
     def forecast(self, panel: Panel, h: int | None = None) -> Floats:
         """Return the next h values [rows, h] after the end of every series, some at a time."""
-        negative = panel.is_negative
+        panel, negative = self.nets.remembered(panel), panel.is_negative
         blocks = self._blocks(panel)
         return np.concatenate([_mean(self.kinds(block, h, negative)) for block in blocks])
 
     def quantiles(self, panel: Panel, levels: Sequence[float], h: int | None = None) -> Floats:
         """Return quantiles [rows, h, Q] at rising levels: those of the nets, about the forecast."""
-        negative = panel.is_negative
+        panel, negative = self.nets.remembered(panel), panel.is_negative
         made = []
         for block in self._blocks(panel):
             parts = self.nets.examples(block).parts
@@ -85,7 +85,8 @@ class Model:
 
         They are not below 0 unless they may be `negative`; None asks whether the panel is.
         """
-        design, parts = self.design, self.nets.examples(panel).parts
+        panel, design = self.nets.remembered(panel), self.design
+        parts = self.nets.examples(panel).parts
         made = {"recurrent": self.nets.points(parts, h or design.h)}
         if design.companions:
             made["linear"] = companions.linear(self.linear, parts)

@@ -69,11 +69,17 @@ class Memory(Protocol):
     def take(self, index: Ints) -> Memory:
         """Return what is known of some of the series."""
 
+    def knows(self, transform: str) -> bool:
+        """Say whether sums of these transformed values are kept."""
+
     def moments(self, transform: str) -> tuple[Floats, Floats]:
         """Return mean and deviation [rows] of the transformed values."""
 
     def sizes(self, transform: str) -> Floats:
         """Return the mean absolute step [rows] of the transformed values, 0 where there is none."""
+
+    def sums(self, transform: str) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return first value, n, A and B [S, M] of the running scale."""
 
     def sums_before(self, panel: Panel, transform: Any) -> tuple[Floats, Floats]:
         """Return the first value [rows], and n, A, B [3, rows] before the steps of the buffer."""

@@ -17,6 +17,7 @@ adding what lies between.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,20 @@ def location_and_size(shift: Any, n: Any, A: Any, B: Any) -> tuple[Floats, Float
     size = np.where(n < FEW, np.maximum(size, 0.1 * least), size)
     flat = size <= 1e-12 * least
     size = np.where(flat, np.where(least > 0, least, 1.0), size)
+    return location, size
+
+
+def of_one(shift: float, n: float, A: float, B: float) -> tuple[float, float]:
+    """Return `location_and_size` of single numbers: the same operations, and so the same bits."""
+    count = max(n, 1.0)
+    mean = A / count
+    location = shift + mean
+    size = math.sqrt(max(B / count - mean * mean, 0.0))
+    least = abs(location)
+    if n < FEW:
+        size = max(size, 0.1 * least)
+    if size <= 1e-12 * least:
+        size = least if least > 0 else 1.0
     return location, size
 
 
@@ -161,6 +176,25 @@ class RunningWindows(ScaledWindows):
         static = self.channels.static(self.windows.panel.static, series)
         window = RunningWindow(L, z, truth, hist, futr, *static, carried, location, size)
         return window, Scale(location[..., L - 1 : L], size[..., L - 1 : L])
+
+    def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:
+        """Return the windows at the end of (some of the) series, on the newest scale."""
+        panel, L = self.windows.panel, self.windows.context_length
+        if panel.memory is None:
+            return super().newest(series, ahead)
+        every, ends = self.windows.newest_places()
+        chosen = every if series is None else series
+        u = self.windows.gather(range(len(panel.targets)), chosen, ends[chosen], ahead).double()
+        truth = self.transform.forward(u)
+        made = location_and_size(*panel.memory.sums(self.transform.name))
+        location, size = (torch.from_numpy(each)[chosen][..., None] for each in made)
+        u = carry_on(truth)
+        z = ((u - location) / size).float().nan_to_num(0.0)
+        hist, futr = self.channels.covariates(self.windows, chosen, ends[chosen], ahead)
+        static = self.channels.static(panel.static, chosen)
+        all_steps = (each.expand_as(u) for each in (location, size))
+        window = RunningWindow(L, z, truth, hist, futr, *static, u, *all_steps)
+        return window, Scale(location, size)
 
     def _scales(self, u: Tensor, series: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
         """Return location and size at every step of u [..., M, 64 + L + ahead] but the first 64."""

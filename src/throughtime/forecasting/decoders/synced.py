@@ -53,6 +53,10 @@ class Synced(Decoder):
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, L, h, F] and what is static to parameters."""
         s, _ = self.layer(self.read(x, numbers, codes))
+        return self.say(s, ahead)
+
+    def say(self, s: Tensor, ahead: Tensor | None) -> Tensor:
+        """Map states [..., H] and what is known ahead of them [..., h, F] to parameters."""
         if self.ahead is None or ahead is None:
             params: Tensor = self.head(s)
             return params

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,12 @@ from throughtime.nn.sequences import newest
 States = tuple[Tensor, ...]
 
 LEAST_ROWS = 8
+
+
+class _Tables(NamedTuple):
+    x: Tensor
+    x_numpy: Any
+    states: list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +79,36 @@ class Carrier:
             after.append(ends)
         made = tuple(torch.stack(each) for each in zip(*after, strict=True))
         return tuple(s[:, :, :B] for s in made) if rows > B else made
+
+    def step(self, x: Any, states: States, i: int) -> bool:
+        """Move one series on, in place, by a step x [E, I] (numpy); False where `move` has to.
+
+        What `move` does with the same numbers, with as little around the kernel as can be.
+        """
+        if not self._weights or compiled.processor() is None:
+            return False
+        (E, I), tables = x.shape, self._tables
+        tables.x_numpy[0, :, 0] = x
+        y = tables.x
+        with torch.inference_mode():
+            for l, weights in enumerate(self._weights):
+                mine = [s[l, :, i] for s in states]
+                for table, state in zip(tables.states, mine, strict=True):
+                    table[:, 0] = state
+                kernel = self.layer.kernel(weights[0])
+                none = (None,) * (1 + len(mine))
+                y, *ends = kernel.forward(None, (y, *tables.states, *weights, *none), False)
+                for state, end in zip(mine, ends, strict=True):
+                    state.copy_(end[:, 0])
+        return True
+
+    @cached_property
+    def _tables(self) -> _Tables:
+        """The rows of one series, with what fills them up."""
+        E, I = self.network.members, self.layer.input_size
+        x = torch.zeros(1, E, LEAST_ROWS, I)
+        states = [torch.zeros(E, LEAST_ROWS, H) for _, H in self._shapes]
+        return _Tables(x, x.numpy(), states)
 
     def statics(self, numbers: Tensor, codes: Tensor) -> Tensor | None:
         """Return what members read of what never changes, [E, S, features]; None for nothing."""

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 LONGEST_CONTEXT = 512
+RECURSIVE = "recursive", "running"
 LOOKS = 30  # at the gradient over time in the final fit
 
 TRAINING = TrainingSettings(
@@ -300,7 +301,7 @@ class Forecaster:
             panel = fitted if self._state is None else self._state.panel
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
-        elif data is not None:
+        elif data is not None and fitted.static.names:
             panel = replace(panel, static=known_static(fitted.static, fitted.ids, panel.ids))
         if futr_df is None and data is None and self._state is not None:
             futr_df = self._ahead
@@ -467,6 +468,13 @@ class Forecaster:
 
         Only whether values may be below 0 is asked of the whole: a fact about what is measured.
         """
+        if panel.futr and (self._given["decoder"], self._given["scaling"]) == RECURSIVE:
+            raise SettingError(
+                f"scaling='running' without columns known ahead for decoder='recursive', which "
+                f"reads {' and '.join(panel.futr)} of the step after each",
+                f"futr={list(panel.futr)}",
+                "pass decoder='synced', or leave scaling out",
+            )
         given, room = dict(self._given), int(panel.lengths.max()) - self.h
         for name in ("season_length", "context_length"):
             if given[name] is not None and given[name] > room:

@@ -207,9 +207,11 @@ class State:
         a["lengths"][i] = length + 1
         if self.hidden:
             E, K = self.design.members, len(self.design.transforms)
-            x = torch.tensor(z).reshape(K, M)[torch.arange(E) % K]
+            x = np.array(z, dtype=np.float32).reshape(K, M)[np.arange(E) % K]
+            if self.carrier.step(x, self.hidden, i):
+                return
             states = tuple(s[:, :, i : i + 1] for s in self.hidden)
-            for state, after in zip(states, self.carrier.move(x[None, :, None], states), strict=True):
+            for state, after in zip(states, self.carrier.move(torch.from_numpy(x)[None, :, None], states), strict=True):
                 state.copy_(after)
 
     def _newest(self, index: Ints) -> Floats:

@@ -5,6 +5,7 @@
     panel             the series, as numbers, and how their table came in
     model             the maps A_k, and the weights of the nets by their names in PyTorch
     backtest          values and forecasts at the rolling origins; its panel where that is another
+    state             what `update` has carried on (`state_file.py`), if it has
     history, pilot    updates and evaluations
 
 Scores, intervals, tables and reach follow from these, and are computed again. Everything that is
@@ -28,6 +29,7 @@ from throughtime._archive import Format, Snapshot
 from throughtime._checks import one_of, positive_int
 from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
+from throughtime.forecasting import state_file
 from throughtime.forecasting.backtest import Backtest
 from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.columns import DateKind
@@ -81,6 +83,8 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     whole = Snapshot(facts={"given": given})
     whole.include("panel", _pack_panel(panel))
     whole.include("model", _pack_model(model))
+    if forecaster._state is not None:
+        whole.include("state", state_file.pack(forecaster._state))
     if backtest is not None:
         whole.include("backtest", _pack_backtest(backtest, panel))
     for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
@@ -128,6 +132,8 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         backtest.calibration(forecaster.name)  # refuses one without errors
     history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
     forecaster._take(panel, model, backtest, history, pilot)
+    if "state" in snapshot.facts:
+        forecaster._state = state_file.unpack(snapshot.part("state"), panel, model)
     return forecaster
 
 
@@ -316,7 +322,7 @@ def _made(facts: dict[str, Any]) -> dict[str, Any]:
         made["zoneout"] = tuple(facts["zoneout"])
     if isinstance(facts.get("dilations"), list):
         made["dilations"] = _nested(facts["dilations"])
-    if "calendar" in facts:
+    if isinstance(facts.get("calendar"), list):
         _need(_all_of(facts["calendar"], str), "calendar")
         made["calendar"] = tuple(facts["calendar"])
     return made

@@ -193,12 +193,20 @@ def roll(
 
 
 def interval(
-    calibration: Calibration, transform: Transform, point: Floats, sizes: Floats, level: float
+    calibration: Calibration,
+    transform: Transform,
+    point: Floats,
+    sizes: Floats,
+    level: float,
+    factor: Floats | float = 1.0,
 ) -> tuple[Floats, Floats]:
-    """Return lower and upper ends around `point` [S, h], made on the transformed scale."""
+    """Return lower and upper ends around `point` [S, h], made on the transformed scale.
+
+    `factor` [h] is what half-widths are multiplied by (`online.py`).
+    """
     size = sizes[:, None]
     middle = transform.forward(transform.nearest(point))
-    lower, upper = calibration.interval(middle / size, level)
+    lower, upper = calibration.interval(middle / size, level, factor=factor)
     return transform.inverse(lower * size), transform.inverse(upper * size)
 
 

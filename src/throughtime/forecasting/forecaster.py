@@ -36,6 +36,7 @@ from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.model import Model
+from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.seasons import panel_season_length
 from throughtime.forecasting.state import State
@@ -167,6 +168,7 @@ class Forecaster:
             "scaling": scaling,
         }
         self._state: State | None = None
+        self.coverage = Coverage(h)
         self._ahead: Any = None
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
@@ -314,16 +316,31 @@ class Forecaster:
         if level:
             calibration = self.backtest.calibration(self.name)
             scale = self.backtest.transform  # a cross-validation may have chosen another
-            sizes = series_sizes(panel, scale)
-            for each in checked(level):
-                lo, hi = interval(calibration, scale, point, sizes, each)
+            sizes, coverage = series_sizes(panel, scale), self.coverage
+            levels, ends = checked(level), []
+            for each in levels:
+                factor = coverage.factor(each)
+                lo, hi = interval(calibration, scale, point, sizes, each, factor)
+                ends.append((lo, hi))
                 columns[f"{self.name}-lo-{each:g}"] = lo.reshape(-1)
                 columns[f"{self.name}-hi-{each:g}"] = hi.reshape(-1)
+            if data is None:
+                self._issue(levels, ends)
         return panel.like(columns)
+
+    def _issue(self, levels: tuple[float, ...], ends: list[tuple[Floats, Floats]]) -> None:
+        """Remember intervals, to be scored by the values that `update` will bring."""
+        fitted, state = self.panel, self._state
+        lengths = fitted.lengths if state is None else state.arrays["lengths"]
+        shape = len(levels), len(lengths), len(fitted.targets), self.h
+        low, high = (np.stack(each).reshape(shape) for each in zip(*ends, strict=True))
+        self.coverage.issue(levels, lengths, low, high)
 
     def update(self, data: Any, *, futr_df: Any = None) -> Forecaster:
         """Go on by new rows: `predict` then forecasts from the new end of every series.
 
+        Intervals follow their coverage: those that `predict` gave out are scored by the rows that
+        fall into them, and `coverage` widens or narrows the next ones (`online.py`).
         Hidden states (of `scaling="running"`), scales and last values move on, each row at the same
         cost however long its series; no weight changes, and nothing is read again. `data` is a
         table of the kind that `fit` saw, with rows after the last date of each series; a dict of one
@@ -341,7 +358,7 @@ class Forecaster:
         >>> forecaster.update(0.0).update([1.0, 2.0]).predict(level=[])["ds"].to_pylist()
         [35, 36]
         """
-        streaming.update(self.state, data)
+        streaming.update(self.state, self.coverage, data)
         self._ahead = futr_df
         return self
 
@@ -391,7 +408,7 @@ class Forecaster:
         pilot: History,
     ) -> None:
         self._fitted, self._backtest, self._reach = (panel, model), backtest, None
-        self._state = self._ahead = None
+        self._state, self._ahead, self.coverage = None, None, Coverage(self.h)
         self.log = None
         self.history, self.pilot = history, pilot
 

@@ -37,6 +37,7 @@ from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.model import Model
+from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel, Static
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.nn import read_inits
@@ -85,6 +86,7 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     whole.include("model", _pack_model(model))
     if forecaster._state is not None:
         whole.include("state", state_file.pack(forecaster._state))
+        whole.include("coverage", forecaster.coverage.pack())
     if backtest is not None:
         whole.include("backtest", _pack_backtest(backtest, panel))
     for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
@@ -134,6 +136,7 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
     forecaster._take(panel, model, backtest, history, pilot)
     if "state" in snapshot.facts:
         forecaster._state = state_file.unpack(snapshot.part("state"), panel, model)
+        forecaster.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
     return forecaster
 
 

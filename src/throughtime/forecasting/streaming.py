@@ -20,6 +20,7 @@ import pyarrow as pa
 from throughtime._errors import DataError
 from throughtime.forecasting.columns import LARGEST, dates, labels, numbers
 from throughtime.forecasting.frequency import show
+from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Static
 from throughtime.forecasting.state import State
 from throughtime.forecasting.tables import ONE_SERIES, as_table, need_columns
@@ -32,8 +33,8 @@ _MOST_GAPS = 1000  # a row, beyond which a date is a slip
 _REMEDY = "pass a table with the columns that were fitted, or a dict of such"
 
 
-def update(state: State, data: Any) -> int:
-    """Move the state on by a table, a dict, or the next value(s) of the one series there is.
+def update(state: State, coverage: Coverage, data: Any) -> int:
+    """Move state and coverage on by a table, a dict, or the next value(s) of the one series there is.
 
     Return the number of steps. Raises `DataError` naming series and date of a row that is late,
     comes twice or lies off the grid, and what does not fit in the table; the state is then as before.
@@ -41,12 +42,16 @@ def update(state: State, data: Any) -> int:
     if _is_number(data) or (isinstance(data, Mapping) and _is_number(data.get("y"))):
         at = _one_row(state, data)
         if at is not None:
+            if coverage.waiting:
+                M, index = len(state.like.targets), np.array([at[0]])
+                y = np.array(at[1][:M])[None, :, None]
+                coverage.score(index, state.arrays["lengths"][index], y)
             state.step(*at)
             return 1
     rows = _rows(state, data)
     if rows.new:
         state.grow(rows.new, rows.starts, Static.none(len(rows.new)))
-    return _move(state, rows)
+    return _move(state, coverage, rows)
 
 
 def _is_number(value: Any) -> bool:
@@ -233,7 +238,7 @@ def _name(state: State, new: list[Any], i: Any) -> Any:
     return names[int(i)] if names else ONE_SERIES
 
 
-def _move(state: State, rows: _Rows) -> int:
+def _move(state: State, coverage: Coverage, rows: _Rows) -> int:
     """Move the state on by rows, some steps at a time."""
     index, begins = np.unique(rows.series, return_index=True)
     if not len(index):
@@ -250,5 +255,7 @@ def _move(state: State, rows: _Rows) -> int:
         these = np.flatnonzero((ahead >= start) & (ahead < start + STEPS))
         to = np.searchsorted(going, of[these])
         values[to, :, ahead[these] - start] = rows.values[:, these].T
+        y = values[:, : len(state.like.targets)]
+        coverage.score(index[going], state.arrays["lengths"][index[going]], y)
         state.move(index[going], values, taken)
     return int(counts.sum())

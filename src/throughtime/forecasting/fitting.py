@@ -26,15 +26,27 @@ LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short v
 
 
 def fit(
-    panel: Panel, design: Design, updates: int, observers: Sequence[Observer], name: str
+    panel: Panel,
+    design: Design,
+    updates: int,
+    observers: Sequence[Observer],
+    name: str,
+    start: Model | None = None,
 ) -> tuple[Model, History]:
-    """Fit all paths to everything in the panel, the nets with a given number of updates."""
+    """Fit all paths to everything in the panel, the nets with a given number of updates.
+
+    The nets go on from the weights of `start` where given, and read what they read there.
+    """
     training = replace(design.training, max_updates=updates, patience=None)
-    channels = Channels.of(panel, design.calendar)
+    channels = Channels.of(panel, design.calendar) if start is None else start.channels
     linear, network = fit_linear(panel, design), design.network(channels.sizes)
     examples = design.examples(panel, channels)
     with threads(design):
-        explained = _preprogrammed(network, design, linear, examples, observers)
+        if start is None:
+            explained = _preprogrammed(network, design, linear, examples, observers)
+        else:
+            explained = start.explained
+            network.load_state_dict(start.network.state_dict())
         trainer = Trainer(network, design.loss, training, observers)
         history = whole(trainer.fit(examples, name=name))
     return Model(design, linear, network.eval(), channels, explained), history

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from inspect import signature
@@ -35,6 +36,7 @@ from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.fitting import count_updates, fit
+from throughtime.forecasting.learning import MOST_LOSSES, Learner
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
@@ -169,6 +171,8 @@ class Forecaster:
         }
         self._state: State | None = None
         self.coverage = Coverage(h)
+        self._learner: Learner | None = None
+        self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
         self._ahead: Any = None
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
@@ -239,6 +243,7 @@ class Forecaster:
         static_df: Any = None,
         level: Sequence[float] = (80, 95),
         observers: Sequence[Observer] = (),
+        warm_start: bool = False,
     ) -> Forecaster:
         """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
 
@@ -246,21 +251,27 @@ class Forecaster:
         `unique_id` and a column for each.
         First the rolling origins, each fitted anew on what was known there, then everything.
         `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
+        With `warm_start` the final fit goes on from the weights there are, by the decisions of the
+        last fit and as many updates; the table has its columns. Rolling origins begin anew, as these
+        weights may know what comes after them.
         Raises `DataError` naming what does not fit, `DivergedError` where training breaks down;
         either leaves the forecaster as it was.
         """
-        panel = self._read(data, static_df)
+        start = self._need_fit()[1] if warm_start else None
+        panel = self._read(data, static_df, self.panel if warm_start else None)
         before = self.treatment
         try:
             if self.n_windows:
                 backtest, design, updates, pilot = self._rolled(
-                    panel, self.n_windows, self.h, level, True, observers
+                    panel, self.n_windows, self.h, level, True, observers, start
                 )
             else:
-                design, (updates, pilot) = self._piloted(panel, panel, observers)
+                design, (updates, pilot) = self._piloted(panel, panel, observers, start)
                 backtest = None
             watch = Watch(every=max(1, updates // LOOKS))
-            model, history = fit(panel, design, updates, (*observers, watch), "final fit")
+            model, history = fit(
+                panel, design, updates, (*observers, watch), "final fit", start
+            )
         except BaseException:
             self.treatment = before
             raise
@@ -336,17 +347,21 @@ class Forecaster:
         low, high = (np.stack(each).reshape(shape) for each in zip(*ends, strict=True))
         self.coverage.issue(levels, lengths, low, high)
 
-    def update(self, data: Any, *, futr_df: Any = None) -> Forecaster:
+    def update(self, data: Any, *, futr_df: Any = None, learn: bool = False) -> Forecaster:
         """Go on by new rows: `predict` then forecasts from the new end of every series.
 
         Intervals follow their coverage: those that `predict` gave out are scored by the rows that
         fall into them, and `coverage` widens or narrows the next ones (`online.py`).
         Hidden states (of `scaling="running"`), scales and last values move on, each row at the same
-        cost however long its series; no weight changes, and nothing is read again. `data` is a
+        cost however long its series, and nothing is read again. `data` is a
         table of the kind that `fit` saw, with rows after the last date of each series; a dict of one
         row or of columns; or, of a single series, its next value or values. Dates that are left out
         and values that are NaN are gaps; a series that is new begins with its first value. `futr_df`
         has the covariates known ahead, for the h steps after the new rows.
+
+        With `learn` the nets learn on, once for every 8 steps or fewer (`learning.py`); `losses` has
+        the loss before each of these updates. A `DivergedError` there leaves the weights before it,
+        and the rows up to there read.
 
         `panel` stays what was fitted; what came after is in `state` (`state.py`), which forgets all
         but the last steps. Raises `DataError` naming series and date of a row that is late, comes
@@ -358,7 +373,9 @@ class Forecaster:
         >>> forecaster.update(0.0).update([1.0, 2.0]).predict(level=[])["ds"].to_pylist()
         [35, 36]
         """
-        streaming.update(self.state, self.coverage, data)
+        if learn and self._learner is None:
+            self._learner = Learner(self.model, self.losses)
+        streaming.update(self.state, self.coverage, data, self._learner if learn else None)
         self._ahead = futr_df
         return self
 
@@ -409,10 +426,13 @@ class Forecaster:
     ) -> None:
         self._fitted, self._backtest, self._reach = (panel, model), backtest, None
         self._state, self._ahead, self.coverage = None, None, Coverage(self.h)
+        self._learner, self.losses = None, deque(maxlen=MOST_LOSSES)
         self.log = None
         self.history, self.pilot = history, pilot
 
-    def _read(self, data: Any, static_df: Any = None) -> Panel:
+    def _read(self, data: Any, static_df: Any = None, like: Panel | None = None) -> Panel:
+        if like is not None:
+            return checked_panel(read_frame(data, like=like, static_df=static_df), self.h)
         panel = read_frame(data, self.freq, **self.columns)
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids))
@@ -431,12 +451,13 @@ class Forecaster:
         level: Sequence[float],
         refit: bool,
         observers: Sequence[Observer],
+        start: Model | None = None,
     ) -> tuple[Backtest, Design, int, History]:
         """Make the rolling origins; also return what was decided at the first."""
         levels = checked(level)
         R = windows_that_fit(panel, self.h, n_windows, step_size)
         first = panel.cut(self.h + (R - 1) * step_size)
-        design, (updates, pilot) = self._piloted(first, panel, observers)
+        design, (updates, pilot) = self._piloted(first, panel, observers, start)
         models: list[Model] = []
 
         def forecast(known: Panel, r: int) -> Floats:
@@ -461,8 +482,14 @@ class Forecaster:
         return backtest, design, updates, pilot
 
     def _piloted(
-        self, panel: Panel, whole: Panel, observers: Sequence[Observer]
+        self,
+        panel: Panel,
+        whole: Panel,
+        observers: Sequence[Observer],
+        start: Model | None = None,
     ) -> tuple[Design, tuple[int, History]]:
+        if start is not None:  # what was decided before stays
+            return start.design, (max(1, len(self.history.updates)), self.pilot)
         design = self._decide(panel, whole)
         if self.cure == "auto":
             longest = min(LONGEST_CONTEXT, (int(panel.lengths.max()) - self.h) // 2)

@@ -37,6 +37,7 @@ from throughtime.nn import Ensemble
 Floats = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
+MOST_NEW = 8  # steps, of which the windows are kept to be learned from
 PIECE = 2**18  # values that are read together
 
 
@@ -54,7 +55,7 @@ class State:
         self.place: dict[Any, int] = {}
         self.static = self.like.static
         C, M, K = len(fitted.values), len(fitted.targets), len(design.transforms)
-        R = max(design.context_length + design.h + 1, 2 * design.season_length, 2)
+        R = max(design.context_length + design.h + MOST_NEW, 2 * design.season_length)
         nothing = (("n", (M,)), ("steps", (M,)), ("A", (M, K)), ("B", (M, K)), ("path", (M, K)))
         self.arrays: dict[str, Floats] = {
             "starts": fitted.starts[:0],

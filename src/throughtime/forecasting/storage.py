@@ -36,6 +36,7 @@ from throughtime.forecasting.columns import DateKind
 from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.design import Design
+from throughtime.forecasting.learning import Learner
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel, Static
@@ -87,6 +88,8 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     if forecaster._state is not None:
         whole.include("state", state_file.pack(forecaster._state))
         whole.include("coverage", forecaster.coverage.pack())
+    if forecaster._learner is not None:
+        whole.include("learner", forecaster._learner.snapshot())
     if backtest is not None:
         whole.include("backtest", _pack_backtest(backtest, panel))
     for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
@@ -137,6 +140,9 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
     if "state" in snapshot.facts:
         forecaster._state = state_file.unpack(snapshot.part("state"), panel, model)
         forecaster.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
+    if "learner" in snapshot.facts:
+        forecaster._learner = Learner(model, forecaster.losses)
+        forecaster._learner.restore(snapshot.part("learner"))
     return forecaster
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from throughtime._errors import DataError
 from throughtime.forecasting.columns import LARGEST, dates, labels, numbers
 from throughtime.forecasting.frequency import show
+from throughtime.forecasting.learning import K1, Learner
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Static
 from throughtime.forecasting.state import State
@@ -33,11 +34,12 @@ _MOST_GAPS = 1000  # a row, beyond which a date is a slip
 _REMEDY = "pass a table with the columns that were fitted, or a dict of such"
 
 
-def update(state: State, coverage: Coverage, data: Any) -> int:
+def update(state: State, coverage: Coverage, data: Any, learner: Learner | None = None) -> int:
     """Move state and coverage on by a table, a dict, or the next value(s) of the one series there is.
 
     Return the number of steps. Raises `DataError` naming series and date of a row that is late,
     comes twice or lies off the grid, and what does not fit in the table; the state is then as before.
+    A `learner` updates the weights after every few steps.
     """
     if _is_number(data) or (isinstance(data, Mapping) and _is_number(data.get("y"))):
         at = _one_row(state, data)
@@ -47,11 +49,13 @@ def update(state: State, coverage: Coverage, data: Any) -> int:
                 y = np.array(at[1][:M])[None, :, None]
                 coverage.score(index, state.arrays["lengths"][index], y)
             state.step(*at)
+            if learner is not None:
+                learner.learn(state.panel)
             return 1
     rows = _rows(state, data)
     if rows.new:
         state.grow(rows.new, rows.starts, Static.none(len(rows.new)))
-    return _move(state, coverage, rows)
+    return _move(state, coverage, rows, learner)
 
 
 def _is_number(value: Any) -> bool:
@@ -238,7 +242,7 @@ def _name(state: State, new: list[Any], i: Any) -> Any:
     return names[int(i)] if names else ONE_SERIES
 
 
-def _move(state: State, coverage: Coverage, rows: _Rows) -> int:
+def _move(state: State, coverage: Coverage, rows: _Rows, learner: Learner | None) -> int:
     """Move the state on by rows, some steps at a time."""
     index, begins = np.unique(rows.series, return_index=True)
     if not len(index):
@@ -248,14 +252,17 @@ def _move(state: State, coverage: Coverage, rows: _Rows) -> int:
     counts = rows.k[ends] + 1 - lengths
     of = np.searchsorted(index, rows.series)
     ahead = rows.k - lengths[of]
-    for start in range(0, int(counts.max()), STEPS):
+    steps = STEPS if learner is None else K1
+    for start in range(0, int(counts.max()), steps):
         going = np.flatnonzero(counts > start)
-        taken = np.minimum(counts[going] - start, STEPS)
+        taken = np.minimum(counts[going] - start, steps)
         values = np.full((len(going), len(rows.values), int(taken.max())), np.nan)
-        these = np.flatnonzero((ahead >= start) & (ahead < start + STEPS))
+        these = np.flatnonzero((ahead >= start) & (ahead < start + steps))
         to = np.searchsorted(going, of[these])
         values[to, :, ahead[these] - start] = rows.values[:, these].T
         y = values[:, : len(state.like.targets)]
         coverage.score(index[going], state.arrays["lengths"][index[going]], y)
         state.move(index[going], values, taken)
+        if learner is not None:
+            learner.learn(state.panel)
     return int(counts.sum())

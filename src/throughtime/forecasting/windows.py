@@ -83,6 +83,16 @@ class Windows:
         """Return every series and its end, [S] each: where the next forecast is made."""
         return torch.arange(len(self._lengths)), self._lengths
 
+    def newest_complete(self, n: int) -> Tensor:
+        """Return the numbers of (at most) the last n windows of every series.
+
+        >>> from throughtime.forecasting import read_frame
+        >>> Windows(read_frame(np.arange(6.0)), context_length=2, h=1).newest_complete(2)
+        tensor([2, 3])
+        """
+        back = self._before[1:, None] - torch.arange(n, 0, -1)
+        return back[back >= self._before[:-1, None]]
+
     def gather(
         self, channels: Sequence[int], series: Tensor, origin: Tensor, ahead: int | None = None
     ) -> Tensor:

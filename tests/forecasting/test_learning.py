@@ -62,7 +62,9 @@ def test_what_diverges_leaves_the_weights_before(monkeypatch):
     """The state has moved on, the weights are finite and as they were."""
     forecaster = quick().fit(signs(100, 0.5))
     weights = {n: p.clone() for n, p in forecaster.model.network.state_dict().items()}
-    monkeypatch.setattr(learning.Run, "_losses", lambda *_: torch.full((2,), torch.nan, requires_grad=True))
+    monkeypatch.setattr(
+        learning.Run, "_losses", lambda *_: torch.full((2,), torch.nan, requires_grad=True)
+    )
     with pytest.raises(DivergedError):
         forecaster.update(1.0, learn=True)
     for name, found in forecaster.model.network.state_dict().items():
@@ -109,6 +111,7 @@ def test_a_warm_start_goes_on_from_the_weights_there_are():
     y = signs(300, 0.9)
     warm = quick(training=TrainingSettings(max_updates=1, learning_rate=1e-4)).fit(y[:200])
     first = {n: p.clone() for n, p in warm.model.network.state_dict().items()}
+
     def moved():
         now = warm.model.network.state_dict()
         return max(float((now[name] - first[name]).abs().max()) for name in first)

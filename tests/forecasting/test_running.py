@@ -120,9 +120,24 @@ def test_a_flat_series_has_a_size(level):
 @pytest.mark.parametrize("decoder", sorted(DECODERS))
 def test_running_is_for_decoders_that_read_step_by_step(decoder):
     """The others answer from a window that has one scale."""
+
     def design():
-        return Design(2, "gru", 4, 1, 0.0, 1, 4, 1, ("identity",), "level", TrainingSettings(),
-                      decoder=decoder, output="gaussian", scaling="running")
+        return Design(
+            2,
+            "gru",
+            4,
+            1,
+            0.0,
+            1,
+            4,
+            1,
+            ("identity",),
+            "level",
+            TrainingSettings(),
+            decoder=decoder,
+            output="gaussian",
+            scaling="running",
+        )
 
     if decoder in ("synced", "recursive"):
         assert design().carries

@@ -30,12 +30,12 @@ from throughtime.forecasting.cures import (
 )
 from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
+from throughtime.forecasting.design import Design
 from throughtime.forecasting.doctor import examined, treat
 from throughtime.forecasting.examples import choose_residual
+from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.design import Design
-from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.learning import MOST_LOSSES, Learner
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.online import Coverage
@@ -269,9 +269,7 @@ class Forecaster:
                 design, (updates, pilot) = self._piloted(panel, panel, observers, start)
                 backtest = None
             watch = Watch(every=max(1, updates // LOOKS))
-            model, history = fit(
-                panel, design, updates, (*observers, watch), "final fit", start
-            )
+            model, history = fit(panel, design, updates, (*observers, watch), "final fit", start)
         except BaseException:
             self.treatment = before
             raise
@@ -433,7 +431,8 @@ class Forecaster:
     def _read(self, data: Any, static_df: Any = None, like: Panel | None = None) -> Panel:
         if like is not None:
             return checked_panel(read_frame(data, like=like, static_df=static_df), self.h)
-        panel = read_frame(data, self.freq, **self.columns)
+        columns: dict[str, Any] = self.columns
+        panel = read_frame(data, self.freq, **columns)
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids))
         return checked_panel(panel, self.h)

@@ -18,10 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.carrying import Sight, paths
-from throughtime.forecasting.decoders import DECODERS, Recursive, Synced
+from throughtime.forecasting.channels import Channels
+from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.decoders.decoder import Inputs, Window
+from throughtime.forecasting.decoders.recursive import Recursive
+from throughtime.forecasting.decoders.synced import Synced
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
@@ -149,7 +151,8 @@ class Nets:
             ahead = window.futr[..., window.L :].transpose(-1, -2)
             with torch.no_grad():
                 made.append(net.say(layer_newest(net.layer, mine), ahead))
-        return torch.stack(made).unflatten(2, (-1, self.design.h))
+        params_E = torch.stack(made)
+        return params_E.reshape(*params_E.shape[:2], -1, self.design.h, params_E.shape[-1])
 
     def _inputs(self, window: Window) -> Inputs:
         decoder = DECODERS[self.design.decoder]

@@ -13,8 +13,8 @@ are equal to the last bit however the steps come in.
 
 from __future__ import annotations
 
-from copy import copy
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -47,7 +47,9 @@ class State:
     Made by `State.read`, moved on by `move`; `panel` is what a forecast is made of.
     """
 
-    def __init__(self, fitted: Panel, design: Design, channels: Channels, network: Ensemble) -> None:
+    def __init__(
+        self, fitted: Panel, design: Design, channels: Channels, network: Ensemble
+    ) -> None:
         self.design, self.channels = design, channels
         self.carrier = Carrier(network)
         self.like = fitted.take(np.zeros(0, dtype=np.int64))
@@ -70,9 +72,7 @@ class State:
     _UNKNOWN = ("ring", "shift", "last", "low", "high")
 
     @classmethod
-    def read(
-        cls, panel: Panel, design: Design, channels: Channels, network: Ensemble
-    ) -> State:
+    def read(cls, panel: Panel, design: Design, channels: Channels, network: Ensemble) -> State:
         """Return the state after every step of a panel."""
         state = cls(panel, design, channels, network)
         state.grow(panel.ids, panel.starts, panel.static)
@@ -116,7 +116,7 @@ class State:
     def move(self, index: Ints, values: Floats, counts: Ints) -> None:
         """Read the next `counts` [n] steps of the series `index`: values [n, C, J], NaN for gaps."""
         a, design = self.arrays, self.design
-        M, J = len(self.channels.targets), values.shape[-1]
+        M = len(self.channels.targets)
         values = values.astype(a["ring"].dtype, copy=False)
         y = values[:, :M].astype(np.float64, copy=False)
         observed = ~np.isnan(y)
@@ -212,7 +212,9 @@ class State:
             if self.carrier.step(x, self.hidden, i):
                 return
             states = tuple(s[:, :, i : i + 1] for s in self.hidden)
-            for state, after in zip(states, self.carrier.move(torch.from_numpy(x)[None, :, None], states), strict=True):
+            for state, after in zip(
+                states, self.carrier.move(torch.from_numpy(x)[None, :, None], states), strict=True
+            ):
                 state.copy_(after)
 
     def _newest(self, index: Ints) -> Floats:
@@ -225,14 +227,14 @@ class State:
         """Return what members read, [J, E, n, I]."""
         channels, sizes = self.channels, self.channels.sizes
         E, K, J = self.design.members, len(z), z.shape[-1]
-        parts = [torch.from_numpy(z).float()[torch.arange(E) % K]]  # [E, n, M, J]
+        parts: list[Tensor] = [torch.from_numpy(z).float()[torch.arange(E) % K]]  # [E, n, M, J]
         shared = []
         if sizes.mask:
             shared.append(observed.astype(np.float32))
         known = values[:, len(channels.targets) :].astype(np.float64)
         if known.shape[1]:
-            x = (known - channels.location[:, None]) / channels.size[:, None]
-            shared.append(np.nan_to_num(x.astype(np.float32)))
+            scaled = (known - channels.location[:, None]) / channels.size[:, None]
+            shared.append(np.nan_to_num(scaled.astype(np.float32)))
         if channels.calendar:
             late = self.design.decoder == "recursive"  # which reads what is known of the next step
             k = self.arrays["lengths"][index][:, None] + np.arange(J) + late
@@ -346,7 +348,9 @@ class State:
             row_sums(alone, d),
             row_sums(alone, lambda y, rows: d(y, rows) ** 2),
         )
-        return shift, np.stack([whole - part for whole, part in zip((n, A, B), within, strict=True)])
+        return shift, np.stack(
+            [whole - part for whole, part in zip((n, A, B), within, strict=True)]
+        )
 
 
 def _summed(start: Floats, each: Floats) -> Floats:
@@ -358,4 +362,4 @@ def _summed(start: Floats, each: Floats) -> Floats:
 def _carried(y: Floats) -> Floats:
     """Return y [..., J] with every gap filled by the value before it."""
     place = np.where(np.isnan(y), 0, np.arange(y.shape[-1]))
-    return np.take_along_axis(y, np.maximum.accumulate(place, axis=-1), axis=-1)
+    return np.asarray(np.take_along_axis(y, np.maximum.accumulate(place, axis=-1), axis=-1))

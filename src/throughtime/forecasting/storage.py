@@ -33,9 +33,9 @@ from throughtime.forecasting import state_file
 from throughtime.forecasting.backtest import Backtest
 from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.columns import DateKind
+from throughtime.forecasting.design import Design
 from throughtime.forecasting.forecaster import Forecaster, checked
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.design import Design
 from throughtime.forecasting.learning import Learner
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.online import Coverage
@@ -202,6 +202,7 @@ def _unpack_panel(part: Snapshot) -> Panel:
     one_of("backend", facts["backend"], _BACKENDS)
     for name in ("n_gaps", "n_missing"):
         positive_int(name, facts[name], at_least=0)
+    channels: dict[str, Any] = {name: tuple(facts[name]) for name in _CHANNELS}
     panel = Panel(
         tuple(ids),
         values,
@@ -210,7 +211,7 @@ def _unpack_panel(part: Snapshot) -> Panel:
         starts,
         frequency,
         room,
-        **{name: tuple(facts[name]) for name in _CHANNELS},
+        **channels,
         static=_unpack_static(part, S),
         n_gaps=facts["n_gaps"],
         n_missing=facts["n_missing"],

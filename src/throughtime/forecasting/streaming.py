@@ -203,7 +203,7 @@ def _begun(series: Ints, y: npt.NDArray[Any], S: int) -> npt.NDArray[np.bool_]:
     seen = np.cumsum(observed)
     before = seen - observed
     first = np.searchsorted(series, series)
-    return (series < S) | (seen > before[first])
+    return np.asarray((series < S) | (seen > before[first]))
 
 
 def _check(state: State, new: list[Any], series: Ints, k: Ints, ds: Any) -> None:

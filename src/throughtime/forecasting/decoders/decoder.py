@@ -86,9 +86,7 @@ class Decoder(nn.Module, ABC):
     def __init__(self, sizes: Sizes, h: int) -> None:
         super().__init__()
         self.sizes, self.h = sizes, h
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories
-        )
+        self.embeddings = nn.ModuleList(nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories)
 
     @property
     def input_size(self) -> int:

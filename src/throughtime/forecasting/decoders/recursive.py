@@ -53,7 +53,6 @@ class Recursive(Decoder):
         params: Tensor = self.head(s)
         return params
 
-
     @torch.no_grad()
     def paths(
         self,

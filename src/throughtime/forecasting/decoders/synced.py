@@ -61,4 +61,3 @@ class Synced(Decoder):
             params: Tensor = self.head(s)
             return params
         return by_row(self.head(self.ahead(s, ahead)))
-

@@ -54,18 +54,21 @@ def test_it_does_not_matter_how_the_values_come():
     rng, (S, h) = np.random.default_rng(0), (5, 6)
     y = rng.normal(0, 2, (S, 1, h))
     y[2, 0, 1] = np.nan
-    one, many = Coverage(h), Coverage(h)
-    for each in (one, many):
+    one, many, soon = Coverage(h), Coverage(h), Coverage(h)
+    for each in (one, many, soon):
         each.issue([80.0, 95.0], np.full(S, 7), -np.ones((2, S, 1, h)), np.ones((2, S, 1, h)))
     many.score(np.arange(S), np.full(S, 7), y)
     for t in range(h):
         for i in rng.permutation(S):
             one.score(np.array([i]), np.array([7 + t]), y[i : i + 1, :, t : t + 1])
+            if not np.isnan(y[i, 0, t]):
+                soon.score_one(int(i), 7 + t, y[i, :, t].tolist())
     for level in (80.0, 95.0):
         missed = np.where(np.isnan(y[:, 0]), np.nan, np.abs(y[:, 0]) > 1)
         theta = GAMMA / S * np.nansum(missed - (1 - level / 100), axis=0)
         np.testing.assert_allclose(many.theta[level], theta, atol=1e-15)
         np.testing.assert_allclose(one.theta[level], theta, atol=1e-15)
+        np.testing.assert_allclose(soon.theta[level], theta, atol=1e-15)
     assert many.waiting == []
 
 

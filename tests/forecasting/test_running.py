@@ -64,7 +64,7 @@ def test_window_scales_are_those_of_everything_up_to_each_step(lengths, seed, le
         m, s = brute(u)[:, k[inside]]
         tolerance = 1e-12 * np.nanmax(np.abs(u))
         np.testing.assert_allclose(window.location[w, 0][inside], m, rtol=1e-12, atol=tolerance)
-        np.testing.assert_allclose(window.size[w, 0][inside], s, rtol=1e-7, atol=tolerance)
+        np.testing.assert_allclose(window.sizes[w, 0][inside], s, rtol=1e-7, atol=tolerance)
         assert scale.location[w].item() == window.location[w, 0, 3].item()
 
 

@@ -93,7 +93,7 @@ def test_the_state_is_that_of_one_pass_however_the_rows_come(decoder, cell, cuts
     assert forecaster.predict(level=[]) == forecaster.predict(rows(y), level=[])
 
 
-@pytest.mark.parametrize("scaling, decoder", [("running", "synced"), ("running", "recursive"),
+@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("running", "recursive"),
                                               ("blend", "direct"), ("blend", "seq2seq")])  # fmt: skip
 def test_one_value_of_one_series_at_a_time(scaling, decoder):
     """The short way for one value does what the long one does."""
@@ -107,7 +107,7 @@ def test_one_value_of_one_series_at_a_time(scaling, decoder):
     assert forecaster.predict(level=[]) == forecaster.predict(rows(y), level=[])
 
 
-@pytest.mark.parametrize("scaling, decoder", [("running", "synced"), ("blend", "direct")])
+@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("blend", "direct")])
 @pytest.mark.parametrize("residual", ["level", "last", "season"])
 def test_companions_and_naive_bases_go_on_as_well(scaling, decoder, residual):
     """A forecast with all its parts is that of a table read again, at any number of rows."""
@@ -222,7 +222,7 @@ def test_dates_go_on_along_their_grid(freq):
 
 
 @pytest.mark.parametrize(
-    "row, said",
+    ("row", "said"),
     [
         ({"unique_id": "b", "ds": 59, "y": 1.0}, "rows after 59, the last date of series 'b', found 59"),
         ({"unique_id": ["b", "b"], "ds": [61, 61], "y": [1.0, 2.0]}, "two for 61 of series 'b'"),
@@ -254,7 +254,7 @@ def test_a_table_half_of_which_is_late_is_refused_whole():
     assert_same(forecaster.state, read_again(forecaster, rows(waves(3, 60))))
 
 
-@pytest.mark.parametrize("scaling, decoder", [("running", "synced"), ("blend", "direct")])
+@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("blend", "direct")])
 def test_a_loaded_forecaster_goes_on_as_the_saved_one(tmp_path, scaling, decoder):
     """The state is in the file, to the last bit."""
     forecaster, y = fitted(decoder, scaling=scaling), waves(3, 80, seed=7)

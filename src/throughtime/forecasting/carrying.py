@@ -65,7 +65,7 @@ class Carrier:
     @torch.no_grad()
     def move(self, x: Tensor, states: States) -> States:
         """Return the states after x [T, E, B, I], from those before it [D, E, B, H]."""
-        T, E, B, I = x.shape
+        T, _, B, _ = x.shape
         if not self._weights or compiled.processor() is None:
             return self._in_turn(x, states)
         rows = B if T * B >= LEAST_ROWS else -(-LEAST_ROWS // T)
@@ -73,9 +73,11 @@ class Carrier:
             x = torch.nn.functional.pad(x, (0, 0, 0, rows - B))
             states = tuple(torch.nn.functional.pad(s, (0, 0, 0, rows - B)) for s in states)
         none, after = (None,) * (1 + len(states)), []
-        for l, weights in enumerate(self._weights):
+        for depth, weights in enumerate(self._weights):
             kernel = self.layer.kernel(weights[0])
-            x, *ends = kernel.forward(None, (x, *(s[l] for s in states), *weights, *none), False)
+            x, *ends = kernel.forward(
+                None, (x, *(s[depth] for s in states), *weights, *none), False
+            )
             after.append(ends)
         made = tuple(torch.stack(each) for each in zip(*after, strict=True))
         return tuple(s[:, :, :B] for s in made) if rows > B else made
@@ -87,12 +89,12 @@ class Carrier:
         """
         if not self._weights or compiled.processor() is None:
             return False
-        (E, I), tables = x.shape, self._tables
+        tables = self._tables
         tables.x_numpy[0, :, 0] = x
         y = tables.x
         with torch.inference_mode():
-            for l, weights in enumerate(self._weights):
-                mine = [s[l, :, i] for s in states]
+            for depth, weights in enumerate(self._weights):
+                mine = [s[depth, :, i] for s in states]
                 for table, state in zip(tables.states, mine, strict=True):
                     table[:, 0] = state
                 kernel = self.layer.kernel(weights[0])
@@ -105,14 +107,14 @@ class Carrier:
     @cached_property
     def _tables(self) -> _Tables:
         """The rows of one series, with what fills them up."""
-        E, I = self.network.members, self.layer.input_size
-        x = torch.zeros(1, E, LEAST_ROWS, I)
+        E = self.network.members
+        x = torch.zeros(1, E, LEAST_ROWS, self.layer.input_size)
         states = [torch.zeros(E, LEAST_ROWS, H) for _, H in self._shapes]
         return _Tables(x, x.numpy(), states)
 
     def statics(self, numbers: Tensor, codes: Tensor) -> Tensor | None:
         """Return what members read of what never changes, [E, S, features]; None for nothing."""
-        embeddings = self.network.template.embeddings
+        embeddings: Any = self.network.template.embeddings
         if not (numbers.shape[-1] or len(embeddings)):
             return None
         E = self.network.members
@@ -137,11 +139,12 @@ class Carrier:
             return []
         stacked: Any = self.network.stacked.layer
         names = ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")
-        return [[getattr(stacked, f"{n}{l}") for n in names] for l in range(layer.num_layers)]
+        return [[getattr(stacked, f"{n}{k}") for n in names] for k in range(layer.num_layers)]
 
     def _in_turn(self, x: Tensor, states: States) -> States:
         after = []
         for e in range(self.network.members):
+            net: Any
             net, state = self.member(e, states)
             _, state = net.layer(x[:, e].transpose(0, 1).contiguous(), state)
             after.append((state,) if isinstance(state, Tensor) else state)
@@ -199,7 +202,7 @@ def paths(
             x.append(futr[..., k + 1 - L].repeat(n, 1))
             s, state = net.layer(net.read(torch.cat(x, dim=-1)[:, None], numbers, codes), state)
             params = net.head(s[:, 0])
-    return u[..., L:].unflatten(0, (n, S))
+    return u[..., L:].reshape(n, S, *u.shape[1:-1], h)
 
 
 def _copies(state: Any, n: int) -> Any:

@@ -1,6 +1,6 @@
 """Learning on from a stream: truncated BPTT through its newest steps.
 
-    every k1 steps:  θ <- AdamW(θ, clip(∂L/∂θ), η / 10)      L over the newest complete windows
+    every k1 steps:  θ <- AdamW(θ, clip(∂L/∂θ), 0.3 η)      L over the newest complete windows
 
 η is the rate that the fit was trained at, k1 is 8, or fewer at the end of a call. Of each series, or of
 256 drawn at random, the last 8 windows whose targets are known: they reach k2 = L steps back from these,
@@ -30,7 +30,7 @@ from throughtime.training.sources import Lesson
 
 K1 = MOST_NEW  # steps that one update learns from, at most
 MOST_SERIES = 256  # in an update
-SHARE = 0.1  # of the learning rate of the fit
+SHARE = 0.3  # of the learning rate of the fit
 MOST_LOSSES = 1000
 
 

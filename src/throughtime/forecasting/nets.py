@@ -162,7 +162,8 @@ class Nets:
             ahead = window.futr[..., window.L :].transpose(-1, -2)
             with torch.no_grad():
                 made.append(net.answer(layer_newest(net.layer, mine), ahead))
-        return torch.stack(made).unflatten(2, (-1, self.design.h))
+        params_E = torch.stack(made)
+        return params_E.reshape(*params_E.shape[:2], -1, self.design.h, params_E.shape[-1])
 
     def _inputs(self, window: Window) -> Inputs:
         decoder = DECODERS[self.design.decoder]

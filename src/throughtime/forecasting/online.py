@@ -110,6 +110,21 @@ class Coverage:
                 np.add.at(self.theta[level], ahead, GAMMA / rows * moves)
         self._forget(index, lengths + y.shape[-1])
 
+    def score_one(self, i: int, length: int, y: Sequence[float]) -> None:
+        """Score the next value of every target of one series: what `score` does, sooner."""
+        for each in self.waiting:
+            k = length - int(each.origins[i]) if i < len(each.origins) else -1
+            if not 0 <= k < self.h:
+                continue
+            rows = each.low.shape[1] * each.low.shape[2]
+            for level, low, high in zip(each.levels, each.low, each.high, strict=True):
+                ends = zip(y, low[i, :, k].tolist(), high[i, :, k].tolist(), strict=True)
+                alpha = 1 - level / 100
+                moves = sum((v < a or v > b) - alpha for v, a, b in ends if a <= b)
+                self.theta[level][k] += GAMMA / rows * moves
+        if self.waiting:
+            self._forget(np.array([i]), np.array([length + 1]))
+
     def _forget(self, index: Ints, lengths: Ints) -> None:
         """Drop what no value is to come for: a series has gone h steps beyond the newest origin."""
 

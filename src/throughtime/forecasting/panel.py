@@ -63,8 +63,13 @@ class Static:
 class Memory(Protocol):
     """What is known of whole series of which the buffer has the last steps (`state.State`)."""
 
-    low: Floats
-    high: Floats
+    @property
+    def low(self) -> Floats:
+        """The least value of every row."""
+
+    @property
+    def high(self) -> Floats:
+        """The greatest value of every row."""
 
     def take(self, index: Ints) -> Memory:
         """Return what is known of some of the series."""
@@ -205,7 +210,7 @@ class Panel:
     def extreme(self, of: np.ufunc) -> Floats:
         """Return the least (`of=np.fmin`) or greatest (`np.fmax`) value of every row; NaN for none."""
         if self.memory is not None:
-            return (self.memory.low if of is np.fmin else self.memory.high).reshape(-1)
+            return np.ravel(self.memory.low if of is np.fmin else self.memory.high)
         found = np.full(len(self), np.nan)
         for rows, y, offsets in self.pieces():
             found[rows] = of(found[rows], of.reduceat(y, offsets[:-1]))

@@ -175,8 +175,8 @@ class RunningWindows(ScaledWindows):
         z = ((carried - location) / size).float().nan_to_num(0.0)
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         static = self.channels.static(self.windows.panel.static, series)
-        scales = {"location": location, "sizes": size}
-        window = RunningWindow(L, z, truth, hist, futr, *static, u=carried, **scales)
+        parts = (L, z, truth, hist, futr, *static)
+        window = RunningWindow(*parts, u=carried, location=location, sizes=size)
         return window, Scale(location[..., L - 1 : L], size[..., L - 1 : L])
 
     def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:
@@ -194,8 +194,8 @@ class RunningWindows(ScaledWindows):
         z = ((u - location) / size).float().nan_to_num(0.0)
         hist, futr = self.channels.covariates(self.windows, chosen, ends[chosen], ahead)
         static = self.channels.static(panel.static, chosen)
-        scales = {"location": location.expand_as(u), "sizes": size.expand_as(u)}
-        window = RunningWindow(L, z, truth, hist, futr, *static, u=u, **scales)
+        parts = (L, z, truth, hist, futr, *static)
+        window = RunningWindow(*parts, u=u, location=location.expand_as(u), sizes=size.expand_as(u))
         return window, Scale(location, size)
 
     def _scales(self, u: Tensor, series: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:

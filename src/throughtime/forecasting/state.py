@@ -117,7 +117,7 @@ class State:
     def move(self, index: Ints, values: Floats, counts: Ints) -> None:
         """Read the next `counts` [n] steps of the series `index`: values [n, C, J], NaN for gaps."""
         a, design = self.arrays, self.design
-        M, J = len(self.channels.targets), values.shape[-1]
+        M = len(self.channels.targets)
         values = values.astype(a["ring"].dtype, copy=False)
         y = values[:, :M].astype(np.float64, copy=False)
         observed = ~np.isnan(y)
@@ -229,14 +229,14 @@ class State:
         """Return what members read, [J, E, n, I]."""
         channels, sizes = self.channels, self.channels.sizes
         E, K, J = self.design.members, len(z), z.shape[-1]
-        parts = [torch.from_numpy(z).float()[torch.arange(E) % K]]  # [E, n, M, J]
+        parts: list[Tensor] = [torch.from_numpy(z).float()[torch.arange(E) % K]]  # [E, n, M, J]
         shared = []
         if sizes.mask:
             shared.append(observed.astype(np.float32))
         known = values[:, len(channels.targets) :].astype(np.float64)
         if known.shape[1]:
-            x = (known - channels.location[:, None]) / channels.size[:, None]
-            shared.append(np.nan_to_num(x.astype(np.float32)))
+            scaled = (known - channels.location[:, None]) / channels.size[:, None]
+            shared.append(np.nan_to_num(scaled.astype(np.float32)))
         if channels.calendar:
             late = self.design.decoder == "recursive"  # which reads what is known of the next step
             k = self.arrays["lengths"][index][:, None] + np.arange(J) + late
@@ -335,7 +335,8 @@ class State:
     def sizes(self, transform: str) -> Floats:
         """Return the mean absolute step [rows] of the transformed values, 0 where there is none."""
         path = self.arrays["path"][..., self.design.transforms.index(transform)]
-        return np.asarray(path / np.maximum(self.arrays["steps"], 1)).reshape(-1)
+        sizes: Floats = path / np.maximum(self.arrays["steps"], 1)
+        return sizes.reshape(-1)
 
     def sums_before(self, panel: Panel, transform: Any) -> tuple[Floats, Floats]:
         """Return the first value [rows], and n, A, B [3, rows] before the steps of the buffer."""
@@ -364,4 +365,4 @@ def _summed(start: Floats, each: Floats) -> Floats:
 def _carried(y: Floats) -> Floats:
     """Return y [..., J] with every gap filled by the value before it."""
     place = np.where(np.isnan(y), 0, np.arange(y.shape[-1]))
-    return np.take_along_axis(y, np.maximum.accumulate(place, axis=-1), axis=-1)
+    return np.asarray(np.take_along_axis(y, np.maximum.accumulate(place, axis=-1), axis=-1))

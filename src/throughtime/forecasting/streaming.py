@@ -45,10 +45,8 @@ def update(state: State, coverage: Coverage, data: Any, learner: Learner | None 
     if _is_number(data) or (isinstance(data, Mapping) and _is_number(data.get("y"))):
         at = _one_row(state, data)
         if at is not None:
-            if coverage.waiting:
-                M, index = len(state.like.targets), np.array([at[0]])
-                y = np.array(at[1][:M])[None, :, None]
-                coverage.score(index, state.arrays["lengths"][index], y)
+            length, M = int(state.arrays["lengths"][at[0]]), len(state.like.targets)
+            coverage.score_one(at[0], length, at[1][:M])
             state.step(*at)
             if learner is not None:
                 learner.learn(state.panel)
@@ -219,7 +217,7 @@ def _begun(series: Ints, y: npt.NDArray[Any], S: int) -> npt.NDArray[np.bool_]:
     seen = np.cumsum(observed)
     before = seen - observed
     first = np.searchsorted(series, series)
-    return (series < S) | (seen > before[first])
+    return np.asarray((series < S) | (seen > before[first]))
 
 
 def _check(state: State, new: list[Any], series: Ints, k: Ints, ds: Any) -> None:

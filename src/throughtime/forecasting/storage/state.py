@@ -52,9 +52,9 @@ def unpack_state(part: Snapshot, panel: Panel, model: Model) -> State:
             state.arrays[name] = found.copy()
     need(bool((state.arrays["lengths"] > 0).all()), "lengths")
     hidden = tuple(part.tensors[f"hidden.{i}"] for i in range(len(state.hidden)))
-    for found, made in zip(hidden, state.hidden, strict=True):
-        need(found.shape == made.shape and bool(found.isfinite().all()), "hidden states")
-        need(found.dtype == made.dtype, "hidden states")
+    for tensor, made in zip(hidden, state.hidden, strict=True):
+        need(tensor.shape == made.shape and tensor.dtype == made.dtype, "hidden states")
+        need(bool(tensor.isfinite().all()), "hidden states")
     # in memory of their own: products read it in an order that its place decides
     state.hidden = tuple(each.clone() for each in hidden)
     return state

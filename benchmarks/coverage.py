@@ -109,7 +109,7 @@ def measure(case: Case, output: str, settings: dict[str, Any]) -> tuple[dict[int
     """Return for each level what lay inside (1) or not (0) [origins, series, h]; the forecaster."""
     columns = {"freq": 1} if "unique_id" in case.table.column_names else {}
     forecaster = Forecaster(case.h, output=output, **{**columns, **case.settings, **settings})
-    whole, future = split(case.table, case.test)
+    whole, _ = split(case.table, case.test)
     forecaster.fit(whole, level=LEVELS)
     inside: dict[int, list[Floats]] = {level: [] for level in LEVELS}
     for k in range(0, case.test - case.h + 1, case.step):

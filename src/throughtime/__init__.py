@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughtime._lazy import lazy
+from throughtime._version import __version__ as __version__
 
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime import datasets as datasets
@@ -37,8 +38,6 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.trials import Tuning as Tuning
     from throughtime.forecasting.tuning import tune as tune
     from throughtime.nn.acceleration import accelerate as accelerate
-
-__version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,

@@ -18,8 +18,8 @@ from throughtime.forecasting import backtest as backtest_module
 from throughtime.forecasting import model as model_module
 from throughtime.forecasting import panel as panel_module
 from throughtime.forecasting.baselines import SeasonalNaive
+from throughtime.forecasting.fitting import fit
 from throughtime.forecasting.linear import fit_linear_map
-from throughtime.forecasting.model import fit
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import Identity
 

@@ -110,7 +110,7 @@ def test_the_doctor_needs_a_fit_and_knows_its_own_name() -> None:
         small(cure="all")
 
 
-@pytest.mark.parametrize("run", ["the doctor's pilot", "final fit"])
+@pytest.mark.parametrize("run", ["the doctor's pilot", "pilot"])
 def test_a_fit_that_is_stopped_leaves_the_forecaster_as_it_was(run: str) -> None:
     class Stop(Observer):
         name = ""

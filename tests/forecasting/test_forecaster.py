@@ -200,7 +200,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": 2.5}, "hidden_size"),
     ({"dropout": 1}, "dropout"),
     ({"freq": "fortnight"}, "freq to be one of"),
-    ({"transform": "log"}, "transform"),
+    ({"transform": "cube"}, "transform"),
     ({"residual": "none"}, "residual"),
     ({"n_windows": -1}, "n_windows"),
     ({"context_length": 0}, "context_length"),
@@ -342,7 +342,7 @@ def test_every_series_of_a_panel_is_forecast_from_its_end() -> None:
 def test_the_final_fit_makes_as_many_updates_as_the_pilot_found_best(
     least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("throughtime.forecasting.model.LEAST_UPDATES", least)
+    monkeypatch.setattr("throughtime.forecasting.fitting.LEAST_UPDATES", least)
     forecaster = quick().fit(Y)
     best = forecaster.pilot.best_index
     assert forecaster.settings["updates"] == max(best, min(least, TRAINING.max_updates))
@@ -352,3 +352,17 @@ def test_the_final_fit_makes_as_many_updates_as_the_pilot_found_best(
 def test_a_forecaster_can_be_fitted_again() -> None:
     forecaster = quick(n_windows=2).fit(20 - 3 * Y)
     assert forecaster.fit(Y).predict() == quick(n_windows=2).fit(Y).predict()
+
+
+def test_paths_are_not_drawn_from_covariates_that_end_with_the_present():
+    table = pa.table({"ds": range(40), "y": wave(40), "warm": wave(40, seed=1)})
+    with pytest.raises(tt.SettingError, match="no hist for decoder='recursive'"):
+        quick(decoder="recursive", hist="warm").fit(table)
+
+
+def test_every_series_has_a_value_of_every_target():
+    load, price = wave(80), [*wave(40), *[NAN] * 40]
+    columns = {"unique_id": ["a"] * 40 + ["b"] * 40, "ds": [*range(40)] * 2, "load": load}
+    table = pa.table(columns | {"price": price})
+    with pytest.raises(tt.DataError, match="a value of 'price' in every series, found none in 'b'"):
+        quick(target=["load", "price"]).fit(table)

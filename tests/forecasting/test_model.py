@@ -12,7 +12,6 @@ from forecasting_cases import CELLS, NAN, TRAINING, design, panel, wave
 
 from throughtime import SettingError
 from throughtime.diagnostics import lag_profile
-from throughtime.forecasting import model as model_module
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.model import Model
@@ -184,7 +183,7 @@ def test_updates_are_counted_by_the_least_loss_on_the_latest_fifth(
     least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never fewer than make a net learn anything, if as many are asked for."""
-    monkeypatch.setattr(model_module, "LEAST_UPDATES", least)
+    monkeypatch.setattr("throughtime.forecasting.fitting.LEAST_UPDATES", least)
     training = replace(TRAINING, max_updates=30, evaluate_every=3, learning_rate=0.2)
     updates, history = count_updates(panel(wave(60)), design(training=training), (), "pilot")
     best = min(history.evaluations, key=lambda e: e.loss)
@@ -220,7 +219,7 @@ def test_reach_is_the_mean_of_the_members_profiles_of_the_top_layer(cell: Any) -
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"h": 0}, "h to be a whole number"),
     ({"cell": "lstn"}, "cell to be one of"),
-    ({"transforms": ("sqrt", "log")}, "transform to be one of"),
+    ({"transforms": ("sqrt", "cube")}, "transform to be one of"),
     ({"residual": "none"}, "residual to be one of"),
     ({"dropout": 0.5}, "two layers or more"),
     ({"context_length": 1.5}, "context_length to be a whole number"),

@@ -365,6 +365,26 @@ def test_a_backtest_of_another_horizon_is_refused(sound: Path, tmp_path: Path) -
         _unpacked(tmp_path / "model", snapshot)
 
 
+@pytest.mark.parametrize("kind", ["none", "counts", "nonsense", None, [], 7])
+def test_quantiles_that_do_not_fit_are_refused(kind: Any, tmp_path: Path) -> None:
+    saved = quick(n_windows=2, output="gaussian").fit(Y)
+    saved.save(tmp_path / "model")
+    snapshot = _archive.read(tmp_path / "model", FORMAT)
+    assert snapshot.facts["backtest"]["quantiles"] == "numbers"
+    for change in (lambda q: q[..., 1:], lambda q: q * torch.nan):
+        changed = _archive.read(tmp_path / "model", FORMAT)
+        changed.tensors["backtest.quantiles"] = change(changed.tensors["backtest.quantiles"])
+        with pytest.raises(tt.ModelFileError, match="contents that do not fit"):
+            _unpacked(tmp_path / "other", changed)
+    snapshot.facts["backtest"]["quantiles"] = kind
+    if kind == "none":  # intervals about the points, as an older release made
+        made = _unpacked(tmp_path / "other", snapshot).predict()
+        assert np.isfinite(made["LSTM-lo-80"].to_numpy()).all()
+        return
+    with pytest.raises(tt.ModelFileError, match="contents that do not fit"):
+        _unpacked(tmp_path / "other", snapshot)
+
+
 def test_dates_of_python_are_dates(tmp_path: Path) -> None:
     quick(n_windows=0).fit(TABLES["pandas, Python dates"]()).save(tmp_path / "model")
     assert tt.load(tmp_path / "model").predict(level=[])["ds"][0] == date(1992, 7, 1)

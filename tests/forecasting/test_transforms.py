@@ -98,5 +98,6 @@ def test_intervals_cover_a_value_just_when_they_cover_its_image(
 def test_the_median_passes_back_and_the_mean_does_not(name: str) -> None:
     transform, y = TRANSFORMS[name], np.random.default_rng(0).lognormal(size=4001)
     z = transform.forward(y)
-    assert transform.inverse(np.median(z)) == pytest.approx(np.median(y))
-    assert transform.inverse(z.mean()) < 0.95 * y.mean()  # Jensen
+    median, mean = transform.inverse(np.array([np.median(z), z.mean()]))
+    assert median == pytest.approx(np.median(y))
+    assert mean < 0.95 * y.mean()  # Jensen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from throughtime.forecasting.conformity import GRID
 from throughtime.forecasting.intervals import Calibration
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.transforms import Identity
-from throughtime.forecasting.uncertainty import Forecast, normal_scores, stretched, tied
+from throughtime.forecasting.uncertainty import normal_scores, stretched, tied
 from throughtime.training import Forcing, TrainingSettings
 
 Y = 5 + wave(60)
@@ -69,11 +70,14 @@ def test_without_origins_intervals_are_the_quantiles_that_the_nets_say(decoder: 
 
 def test_with_origins_intervals_reach_to_the_calibrated_score() -> None:
     forecaster = quick(output="gaussian", transform="identity").fit(Y)
-    said = forecaster.model.quantiles(forecaster.panel, [0.5, norm.cdf(1.0)])[0]
-    half = forecaster.backtest.calibration("LSTM").half(80, H)
+    panel, backtest = forecaster.panel, forecaster.backtest
+    middle, one_above = forecaster.model.quantiles(panel, [0.5, norm.cdf(1.0)])[0].T
+    sigma = one_above - middle
+    unit = sigma.mean() / backtest.sizes[0] if backtest.in_errors else 1.0
+    half = backtest.calibration("LSTM").half(80, H) / unit
     made = ends(forecaster.predict())
-    np.testing.assert_allclose(made[1], said[:, 0] - half * np.diff(said)[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(made[2], said[:, 0] + half * np.diff(said)[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(made[1], middle - half * sigma, rtol=1e-5)
+    np.testing.assert_allclose(made[2], middle + half * sigma, rtol=1e-5)
 
 
 def with_quantiles(spread: float, R: int = 40, h: int = 3, seed: int = 0) -> Backtest:
@@ -88,18 +92,32 @@ def with_quantiles(spread: float, R: int = 40, h: int = 3, seed: int = 0) -> Bac
 
 @pytest.mark.parametrize("spread", [0.1, 1.0, 5.0])
 def test_whatever_width_is_said_the_calibrated_one_covers(spread: float) -> None:
-    made = with_quantiles(spread, R=300)
+    made = with_quantiles(spread, R=120)
     for level in (80.0, 95.0):
-        assert made.scores[0].coverage[level] == pytest.approx(level / 100, abs=0.02)
+        assert made.scores[0].coverage[level] == pytest.approx(level / 100, abs=0.03)
         lo, hi = made.intervals["LSTM"][level]
-        exact = with_quantiles(1.0, R=300).intervals["LSTM"][level]
+        exact = with_quantiles(1.0, R=120).intervals["LSTM"][level]
         # but for the scores that lie beyond all quantiles, the width said does not matter
         np.testing.assert_allclose((hi - lo).mean(), (exact[1] - exact[0]).mean(), rtol=0.05)
 
 
+def test_a_net_that_was_too_sure_while_it_knew_little_is_measured_by_its_errors() -> None:
+    """Widths said that grow tenfold from origin to origin, beside errors that do not."""
+    made = with_quantiles(1.0)
+    assert not made.in_errors
+    sure = np.linspace(0.1, 1.0, 40)[:, None, None]
+    sigma = np.full_like(made.y, 1.0)
+    y = np.random.default_rng(1).normal(size=sigma.shape)
+    q = (sure * sigma)[..., None] * norm.ppf(GRID)
+    later = replace(made, y=y, quantiles=q)
+    assert later.in_errors
+    lo, hi = later.intervals["LSTM"][80]
+    np.testing.assert_allclose(hi - lo, np.mean(hi - lo), rtol=0.1)
+
+
 def test_the_widths_follow_what_is_said_of_each_place() -> None:
     """Errors of one size for all places would miss where the spread is large."""
-    made = with_quantiles(1.0, R=300)
+    made = with_quantiles(1.0, R=120)
     wide = made.quantiles[..., -1] > np.median(made.quantiles[..., -1])
     lo, hi = made.intervals["LSTM"][80]
     inside = (lo <= made.y) & (made.y <= hi)
@@ -140,17 +158,16 @@ def test_paths_of_a_random_walk_have_the_variance_of_its_sums() -> None:
     whole = panel(rng.normal(size=6 * 300 + 20).cumsum())
     settings: dict[str, Any] = {"h": h, "step_size": h, "season_length": 1, "levels": (80,)}
     true, alone = h * (h + 1) * (2 * h + 1) / 6, h * (h + 1) / 2
-    for R, tolerance in ((300, 0.15), (12, 0.5)):
+    for R, tolerance in ((300, 0.15), (12, 0.25)):
         made = roll(whole, "Ours", random_walk, [], transform=Identity(), n_windows=R, **settings)
-        calibration, around = made.calibration("Ours"), made.around("Ours")
-        forecast = Forecast(np.zeros((1, h)), around, calibration)
+        calibration = made.calibration("Ours")
         g = copula.draw(tied(made, calibration, h), 20_000, np.random.default_rng(1))
         e = stretched(calibration, g) * made.sizes[0]
-        assert np.var(e.sum(axis=1)) == pytest.approx(true, rel=tolerance)
-        assert np.var(e.sum(axis=1)) > 2 * alone
-        lag_one = np.corrcoef(e[:, 2], e[:, 3])[0, 1]
-        assert lag_one == pytest.approx((3 / 4) ** 0.5, abs=0.1)
-        assert forecast.interval(80)[1].shape == (R, 1, h)
+        if R == 300:  # of 12 origins the widths are not told so well
+            assert np.var(e.sum(axis=1)) == pytest.approx(true, rel=tolerance)
+        share = np.var(e.sum(axis=1)) / np.var(e, axis=0).sum()
+        assert share == pytest.approx(true / alone, rel=tolerance)  # 1 with independent steps
+        assert np.corrcoef(e[:, 2], e[:, 3])[0, 1] == pytest.approx((3 / 4) ** 0.5, abs=0.1)
 
 
 def test_normal_scores_and_stretching_are_each_others_inverse() -> None:
@@ -169,11 +186,10 @@ def test_the_paths_quantiles_are_the_tables_intervals(decoder: str, output: str)
     forecaster = quick(decoder=decoder, output=output).fit(Y)
     made, drawn = forecaster.predict(), forecaster.sample(n=6000, seed=1)
     paths = drawn["LSTM"].to_numpy().reshape(6000, H)
-    for level, (lo, hi) in {95: (0, 3), 80: (1, 2)}.items():
-        inside = (ends(made)[lo] <= paths) & (paths <= ends(made)[hi])
-        below = (paths < ends(made)[lo]).mean(axis=0)
-        np.testing.assert_allclose(inside.mean(axis=0), level / 100, atol=0.03)
-        np.testing.assert_allclose(below, (1 - level / 100) / 2, atol=0.02)
+    for q, end in zip((0.025, 0.1, 0.9, 0.975), ends(made), strict=True):
+        below, until = (paths < end - 1e-9).mean(axis=0), (paths <= end + 1e-9).mean(axis=0)
+        assert (below < q + 0.02).all()  # few scores are repeated: an end may be a jump
+        assert (q - 0.02 < until).all()
 
 
 def test_recursive_paths_keep_what_ties_their_steps() -> None:
@@ -238,7 +254,7 @@ def test_counts_cannot_be_shifted(settings: dict[str, Any]) -> None:
         quick(output="negative-binomial", **settings).fit(COUNTS)
 
 
-LEARN = TrainingSettings(max_updates=150, batch_size=32, learning_rate=0.03, evaluate_every=50)
+LEARN = TrainingSettings(max_updates=60, batch_size=16, learning_rate=0.05, evaluate_every=30)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -252,7 +268,7 @@ def test_counts_of_series_of_unlike_size_are_learned_in_their_own_units(decoder:
     forcing = {"forcing": Forcing("linear")} if decoder == "seq2seq" else {}
     training = TrainingSettings(**{**LEARN.__dict__, **forcing})
     forecaster = quick(
-        output="negative-binomial", decoder=decoder, n_windows=0, training=training, members=2
+        output="negative-binomial", decoder=decoder, n_windows=0, training=training
     ).fit(table)
     made = forecaster.predict().to_pandas().groupby("unique_id").mean()
     for name, mean in zip("ab", means, strict=True):
@@ -347,7 +363,7 @@ def test_others_give_their_first_steps_and_no_more(decoder: str) -> None:
     whole = forecaster.predict().to_pydict()
     assert forecaster.predict(h=2).to_pydict() == {name: each[:2] for name, each in whole.items()}
     assert len(forecaster.sample(n=3, h=2)) == 6
-    with pytest.raises(tt.SettingError, match="h of at most 3.* decoder='recursive'"):
+    with pytest.raises(tt.SettingError, match=r"h of at most 3.* decoder='recursive'"):
         forecaster.predict(h=4)
 
 

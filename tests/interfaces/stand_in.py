@@ -96,13 +96,17 @@ class StandIn:
         n_windows=8,
         seed=0,
         level=(80, 95),
+        **given,
     ):
+        self.given = given  # columns and how to answer, of which it makes nothing
         self.h, self.name, self.seed = h, cell.upper(), seed
         self.context_length, self.season_length = context_length or 33, season_length or 11
         self.freq, self.n_windows, self.level = freq, n_windows, level
         training = {"max_updates": 300, "clip": {"norm": 1.0, "value": None}, "seed": seed}
         self.scaling_words = "identity; moments of window and series, half each; from the level"
         self.settings = {"cell": cell, "training": training, "hidden_size": 32, "members": 5}
+        self.settings |= {"decoder": "direct", "output": "point", "calendar": ()}
+        self.settings |= {"transforms": ("identity",)}
 
     def fit(self, table, level=(80, 95), observers=()):
         self.level = level
@@ -171,21 +175,22 @@ class StandIn:
         for w in range(self.n_windows):
             self._train(f"back-test {w + 1}/{self.n_windows}", [*observers, History()], rng, 40)
             for i, name in enumerate(self.panel.ids):
-                y, ds = np.nan_to_num(self.panel.row(i)), self.panel.ds(i)
-                cut = len(y) - h * (self.n_windows - w)
-                actual = y[cut : cut + h]
+                ds = self.panel.ds(i)
+                cut = len(ds) - h * (self.n_windows - w)
                 add("unique_id", [name] * h)
                 add("ds", ds[cut : cut + h])
                 add("cutoff", [ds[cut - 1]] * h)
-                add("y", actual)
-                for m in models:
-                    point = _forecast(m, y[:cut], h, self.season_length)
-                    errors[m].append(np.abs(point - actual))
-                    add(m, point)
-                    for lv, lo, hi in _bands(point, level, 14):
-                        add(f"{m}-lo-{lv}", lo)
-                        add(f"{m}-hi-{lv}", hi)
-                        inside[m][lv].append(np.mean((actual >= lo) & (actual <= hi)))
+                for target, own, y in self._rows(i):
+                    actual = y[cut : cut + h]
+                    add(target, actual)
+                    for m in models:
+                        point = _forecast(m, y[:cut], h, self.season_length)
+                        errors[m].append(np.abs(point - actual))
+                        add(own + m, point)
+                        for lv, lo, hi in _bands(point, level, 14):
+                            add(f"{own}{m}-lo-{lv}", lo)
+                            add(f"{own}{m}-hi-{lv}", hi)
+                            inside[m][lv].append(np.mean((actual >= lo) & (actual <= hi)))
         maes = {m: float(np.mean(errors[m])) for m in models}
         scores = tuple(
             Score(
@@ -198,11 +203,13 @@ class StandIn:
             for m in models
         )
         return SimpleNamespace(
+            panel=self.panel,
             table=replace(self.panel, backend="pyarrow").like(rows),
             models=models,
             scores=scores,
             h=h,
             n_windows=self.n_windows,
+            panel=self.panel,
             step_size=h,
             season_length=self.season_length,
         )
@@ -210,15 +217,21 @@ class StandIn:
     def predict(self, level=(80, 95)):
         names, ds = self.panel.future(self.h)
         rows = {"unique_id": names, "ds": ds}
-        for i in range(len(self.panel)):
-            point = _forecast(
-                self.name, np.nan_to_num(self.panel.row(i)), self.h, self.season_length
-            )
-            rows.setdefault(self.name, []).extend(point)
-            for lv, lo, hi in _bands(point, level, 14):
-                rows.setdefault(f"{self.name}-lo-{lv}", []).extend(lo)
-                rows.setdefault(f"{self.name}-hi-{lv}", []).extend(hi)
+        for i in range(len(self.panel.ids)):
+            for _, own, y in self._rows(i):
+                point = _forecast(self.name, y, self.h, self.season_length)
+                rows.setdefault(own + self.name, []).extend(point)
+                for lv, lo, hi in _bands(point, level, 14):
+                    rows.setdefault(f"{own}{self.name}-lo-{lv}", []).extend(lo)
+                    rows.setdefault(f"{own}{self.name}-hi-{lv}", []).extend(hi)
         return self.panel.like(rows)
+
+    def _rows(self, i):
+        """Return each target of series i: its name, what its columns begin with, its values."""
+        targets = self.panel.targets
+        for m, target in enumerate(targets):
+            own = f"{target}-" if len(targets) > 1 else ""
+            yield target, own, np.nan_to_num(self.panel.row(i * len(targets) + m))
 
     def diagnose(self, data=None, *, step="step"):
         return Diagnosis(self, step)

@@ -89,6 +89,75 @@ BAD = {
     "constant": (table(f"{date},5" for date in DATES), "", ("varies", "the value 5 in all 30")),
 }
 
+# covariates: the values with a temperature and a holiday, and two shops
+WARM = table(
+    (f"{row},{day}.5,{'TRUE' if day % 7 else 'false'}" for day, row in enumerate(DAYS)),
+    "ds,y,temp,off",
+)
+SHOPS = table(
+    (f"{shop},{row},{day}" for shop in "ab" for day, row in enumerate(DAYS)), "shop,ds,y,temp"
+)
+AHEAD = table(["2024-01-31,3,TRUE", "2024-02-01,4,FALSE"], "ds,temp,off")
+FUTURE = "--futr temp,off --future more"
+STATIC = "--id shop --target y --static more"
+
+# name: (the file, the file beside it, more options, what the one sentence must say)
+BAD_COVARIATES = {
+    "no such covariate": (WARM, "", "--futr tmp", ("--futr to name a column of data", "'tmp'", "'temp'")),
+    "no such past covariate": (WARM, "", "--hist off,tmp", ("--hist to name", "'tmp'")),
+    "no such target": (WARM, "", "--target y,z", ("--target to name a column", "'z'")),
+    "target twice": (WARM, "", "--target y,y", ("'y' in --target twice", "name it once")),
+    "two roles": (WARM, "", "--target y --futr off,y", ("'y' in --futr and in --target",)),
+    "date as a covariate": (WARM, "", "--time ds --hist ds", ("'ds' in --hist and in --time",)),
+    "text in a covariate": (
+        WARM.replace("9.5", "warm"), "", "--futr temp --target y", ("column 'temp'", "'warm' in line 11")),
+    "infinite covariate": (WARM.replace("9.5", "inf"), "", "--hist temp --target y", ("'temp'", "line 11")),
+    "half a truth": (WARM.replace("false", "no"), "", "--hist off", ("column 'off'", "in line 2")),
+    "empty covariate": (
+        table((f"{r}," for r in DAYS), "ds,y,x"), "", "--hist x", ("column 'x'", "missing values only")),
+    "name that is taken": (
+        WARM.replace("temp", "y").replace("ds,y", "ds,load", 1), "", "--target load --hist y",
+        ("no column called", "'y'", "rename that column")),
+    "nothing known ahead": (
+        WARM, "", "--futr temp,off --target y",
+        ("temp and off for 2024-01-31", "2 steps up to 2024-02-01", "with --future")),
+    "one step known ahead": (
+        WARM + "2024-01-31,,3,TRUE\n", "", "--futr temp,off --target y", ("for 2024-02-01", "'y'")),
+    "future without futr": (WARM, AHEAD, "--future more", ("--futr with --future", "temperature,holiday")),
+    "no future file": (WARM, None, FUTURE, ("at 'more'", "no such file")),
+    "future too short": (
+        WARM, AHEAD.replace("2024-02-01", "2024-03-01"), FUTURE,
+        ("temp and off for 2024-02-01 of series 'y'", "no row in more", "all 2 steps")),
+    "future of another step": (
+        WARM, table(["2024-01-31 00:00,3,1", "2024-01-31 12:00,4,0"], "ds,temp,off"), FUTURE,
+        ("dates every D", "2024-01-31 12:00 in line 3 of more")),
+    "future of numbers": (WARM, table(["31,3,1", "32,4,0"], "ds,temp,off"), FUTURE, ("dates in column 'ds' of more", "whole numbers")),
+    "future without a column": (WARM, AHEAD.replace("off", "on"), FUTURE, ("a column of more", "'off'")),
+    "hole in the future": (WARM, AHEAD.replace(",4,", ",,"), FUTURE, ("temp for 2024-02-01", "line 3 of more")),
+    "text in the future": (WARM, AHEAD.replace(",4,", ",hot,"), FUTURE, ("column 'temp'", "'hot' in line 3 of more")),
+    "future twice": (WARM, AHEAD + "2024-02-01,4,TRUE\n", FUTURE, ("line 3 of more and line 4 of more",)),
+    "future of one shop": (
+        SHOPS, table(["a,2024-01-31,3", "a,2024-02-01,3"], "shop,ds,temp"),
+        "--id shop --target y --futr temp --future more", ("for 2024-01-31 of series 'b'", "no row in more")),
+    "future without shops": (
+        SHOPS, AHEAD, "--id shop --target y --futr temp --future more",
+        ("a column 'shop' with the names of the series in more",)),
+    "static lacks a shop": (SHOPS, table(["a,3"], "shop,area"), STATIC, ("row for every series in more", "'b'")),
+    "static has a shop twice": (
+        SHOPS, table(["a,3", "b,2", "a,4"], "shop,area"), STATIC, ("line 2 of more and line 4 of more", "'a'")),
+    "static without names": (SHOPS, table(["3,south"], "area,side"), STATIC, ("a column 'shop'", "in more")),
+    "static of an empty name": (SHOPS, table(["a,3", ",4"], "shop,area"), STATIC, ("none in line 3 of more",)),
+    "hole in what never changes": (
+        SHOPS, table(["a,3,1", "b,,2"], "shop,area,floor"), STATIC, ("'area' of more", "line 3 of more")),
+    "static of one series": (WARM, "shop,area\na,3\n", "--target y --static more", ("several series", "--id")),
+    "no static file": (SHOPS, None, STATIC, ("at 'more'", "no such file")),
+    "unknown decoder": (WARM, "", "--decoder lstm", ("--decoder to be one of 'direct'", "found 'lstm'")),
+    "unknown output": (WARM, "", "--output normal", ("--output to be one of", "found 'normal'")),
+    "points to draw from": (WARM, "", "--decoder recursive --output point", ("a distribution", "--output point")),
+    "past of another decoder": (WARM, "", "--decoder recursive --hist off", ("no --hist with", "--hist off")),
+    "start of another decoder": (WARM, "", "--decoder synced --preprogram linear", ("--preprogram", "synced")),
+}  # fmt: skip
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
@@ -120,6 +189,26 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(run, tmp_path, content, op
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.parametrize(
+    ("content", "more", "options", "said"), BAD_COVARIATES.values(), ids=BAD_COVARIATES.keys()
+)
+def test_bad_covariates_are_one_sentence_and_leave_nothing(
+    run, tmp_path, content, more, options, said
+):
+    if more is not None:
+        (tmp_path / "more").write_text(more)
+    code, out, err = run(content, *options.split())
+    assert (code, out) == (2, "")
+    *_, sentence = err.splitlines()
+    assert sentence.startswith("throughtime: error: Expected ")
+    for part in (", found ", ": ", *said):
+        assert part in sentence
+    for inner in ("\0", "futr_df", "static_df", "predict(", "future_frame"):
+        assert inner not in sentence
+    left = ["data"] if more is None else ["data", "more"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
 def test_what_can_be_repaired_is_repaired_and_said(run, tmp_path):
     rows = [*DAYS[20:], *DAYS[:10], "2024-01-11,", *DAYS[11:15], *DAYS[17:20]]
     code, _, err = run(table(rows), "--no-report")
@@ -136,10 +225,15 @@ def test_a_series_too_short_for_the_windows_says_how_many_it_allows(run):
     assert "the history allows 2 rolling origins, not 50" in err
 
 
-def test_stopping_one_fit_stops_the_program(run, tmp_path, monkeypatch):
-    def stop(self, update):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("name", ["pilot", "final fit"])
+def test_stopping_one_fit_stops_the_program(run, tmp_path, monkeypatch, name):
+    names = []
 
+    def stop(self, update):
+        if names[-1] == name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tally, "on_start", lambda self, name, total: names.append(name))
     monkeypatch.setattr(Tally, "on_update", stop)
     code, out, err = run(table(DAYS))
     assert (code, out) == (130, "")
@@ -147,17 +241,23 @@ def test_stopping_one_fit_stops_the_program(run, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-@pytest.mark.parametrize("name", ["none.csv", "text.csv"])
-def test_a_mistake_in_the_file_is_told_before_torch_is_loaded(tmp_path, name):
+@pytest.mark.parametrize(
+    "line", ["none.csv", "text.csv", "warm.csv", "warm.csv --future ahead.csv"]
+)
+def test_a_mistake_in_a_file_is_told_before_torch_is_loaded(tmp_path, line):
     (tmp_path / "text.csv").write_text(spoiled("2024-01-10,abc"))
+    (tmp_path / "warm.csv").write_text(WARM)
+    (tmp_path / "ahead.csv").write_text(AHEAD.replace("2024-02-01", "2024-03-01"))
+    covariates = ["--futr", "temp,off", "--quiet"] if "warm" in line else []
     script = (
         "import sys; from throughtime.interfaces.cli import main;"
         "code = main(sys.argv[1:]); print('torch' in sys.modules); sys.exit(code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "forecast", str(tmp_path / name), "--h", "2"],
+        [sys.executable, "-c", script, "forecast", *line.split(), "--h", "2", *covariates],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
     )
     assert (done.returncode, done.stdout) == (2, "False\n")
     assert done.stderr.startswith("throughtime: error: Expected ")

@@ -130,7 +130,14 @@ def test_json_is_all_there_is_on_stdout(run, yearly):
     code, out, err = run("forecast", yearly, "--h", "3", "--json", "--save", "model.st")
     told = json.loads(out)
     assert code == 0
-    assert told["columns"] == {"time": "YEAR", "target": "SUNACTIVITY", "id": None}
+    assert told["columns"] == {
+        "time": "YEAR",
+        "target": "SUNACTIVITY",
+        "id": None,
+        "futr": [],
+        "hist": [],
+        "static": [],
+    }
     assert [row["ds"] for row in told["forecast"]] == [1845, 1846, 1847]
     assert {score["model"] for score in told["scores"]} == {
         "LSTM",
@@ -246,7 +253,7 @@ WRONG = {
     "out folder": ("forecast spots.csv --h 1 --out no/a.csv", "there is no folder"),
     "report folder": ("forecast spots.csv --h 1 --report no/a.html", "there is no folder"),
     "save folder": ("forecast spots.csv --h 1 --save no/a.st", "there is no folder"),
-    "out over the source": ("forecast spots.csv --h 1 --out spots.csv", "the file that is read"),
+    "out over the source": ("forecast spots.csv --h 1 --out spots.csv", "a file that is read"),
     "one file twice": ("forecast spots.csv --h 1 --out a --report a", "--out names too"),
     "unknown option": ("forecast spots.csv --h 1 --horison 2", "--horison"),
     "unknown command": ("forcast spots.csv --h 1", "forcast"),

@@ -117,7 +117,7 @@ def test_a_saved_model_is_diagnosed_on_the_rows_of_the_file(run, made, tmp_path)
     code, _, _ = run("m.st spots.csv --report r.html")
     assert code == 0
     assert "h" not in made  # nothing was fitted
-    assert list(made["data"].y) == SUNSPOTS
+    assert list(made["data"].row(0)) == SUNSPOTS
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "GRU" in page
 
@@ -173,7 +173,7 @@ WRONG = {
     "horizon zero": ("spots.csv --h 0", "--h to be a whole number of at least 1, found 0"),
     "cell": ("spots.csv --cell lstn", "'rnn', 'lstm', 'gru', found 'lstn'"),
     "too long": ("spots.csv --h 60", "at least 180 rows"),
-    "report over the table": ("spots.csv --report spots.csv", "the file that is read"),
+    "report over the table": ("spots.csv --report spots.csv", "a file that is read"),
     "report over the model": ("m.st spots.csv --report m.st", "which the model names too"),
     "report folder": ("spots.csv --report no/r.html", "there is no folder"),
     "frequency": ("spots.csv --freq Z", "--freq"),

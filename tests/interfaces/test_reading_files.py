@@ -75,7 +75,7 @@ def test_other_encodings_are_read_and_said(encoding):
     text = "Datum;Größe\n2024-01-01;1,5\n2024-02-01;2\n"
     data = ("\ufeff" + text).encode(encoding) if encoding == "utf-16-le" else text.encode(encoding)
     reading = read(data)
-    assert reading.target == "Größe"
+    assert reading.targets == ("Größe",)
     assert pairs(reading) == TWO
     assert any("UTF-16" in note or "Latin-1" in note for note in reading.notes)
 
@@ -146,7 +146,7 @@ def test_what_is_told_goes_before_what_is_found():
 
 
 def test_a_value_column_of_years_and_a_rising_one_are_not_taken_for_time():
-    assert read("ds,y\n2024-01-01,1900\n2024-02-01,1950\n").target == "y"
+    assert read("ds,y\n2024-01-01,1900\n2024-02-01,1950\n").targets == ("y",)
     assert read("sold,year\n1,1990\n2,1991\n").time == "year"
     assert read("a,b\n1990,7\n1991,3\n").time == "a"
 
@@ -221,7 +221,9 @@ def test_what_cannot_be_read_is_refused_with_its_place(data, said):
 
 @pytest.mark.parametrize("option", ["time", "target", "id"])
 def test_an_unknown_column_is_refused_with_a_list(option):
-    with pytest.raises(DataError, match=f"--{option} to name a column, found 'x'.*'ds', 'y'"):
+    with pytest.raises(
+        DataError, match=f"--{option} to name a column of standard input, found 'x'.*'ds', 'y'"
+    ):
         read("ds,y\n2024-01-01,1\n", **{option: "x"})
 
 

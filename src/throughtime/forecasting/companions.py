@@ -39,6 +39,7 @@ def fit_linear(panel: Panel, design: Design) -> Floats:
     return np.stack([fit_linear_map(panel, f_k, L, h, design.residual, m) for f_k in scales])
 
 
+@np.errstate(over="ignore")  # the limits hold what overflows, too
 def linear(maps: Floats, parts: Sequence[ScaledWindows]) -> Floats:
     """Return the forecasts [K, rows, h] of the maps A_k [K, h, L] for every series."""
     made = []

@@ -118,7 +118,7 @@ class AroundQuantiles:
         j = np.clip(np.searchsorted(_Z, z) - 1, 0, len(_Z) - 2)
         low, high = _pieces(q, j)
         u = low + (high - low) * (z - _Z[j]) / (_Z[j + 1] - _Z[j])
-        y = self.transform.inverse(u)
+        y: Floats = self.transform.inverse(u)
         return np.maximum(np.round(y), 0.0) if self.counts else y
 
     @property

@@ -17,14 +17,17 @@ from throughtime.forecasting.panel import Panel
 def checked_panel(panel: Panel, h: int) -> Panel:
     """Return a panel that can be learned from, with a note on series that never vary.
 
-    Raises `DataError` where no series varies, or none is long enough for one rolling origin.
+    Raises `DataError` where no series varies, none is long enough for one rolling origin, or one
+    has no value of one of several targets.
 
     >>> from throughtime.forecasting import read_frame
     >>> checked_panel(read_frame([5.0] * 30), h=2)
     Traceback (most recent call last):
     throughtime._errors.DataError: Expected a series that varies, found the value 5 in all 30 rows: no model is needed to forecast it, for that value is the forecast.
     """
-    varies = np.flatnonzero(~_constant(panel))
+    least, greatest = panel.extreme(np.fmin), panel.extreme(np.fmax)
+    _refuse_empty(panel, np.isnan(least))
+    varies = np.flatnonzero(least < greatest)
     if len(varies) == 0:
         raise DataError(
             "a series that varies",
@@ -94,5 +97,12 @@ def windows_that_fit(panel: Panel, h: int, n_windows: int, step_size: int) -> in
     return max(1, min(n_windows, 1 + room // step_size))
 
 
-def _constant(panel: Panel) -> np.ndarray:
-    return np.asarray(~(panel.extreme(np.fmin) < panel.extreme(np.fmax)))
+def _refuse_empty(panel: Panel, empty: np.ndarray) -> None:
+    """Refuse a row that has no value, of a series that has some of another target."""
+    if empty.any():
+        i, m = divmod(int(np.argmax(empty)), len(panel.targets))
+        raise DataError(
+            f"a value of {panel.targets[m]!r} in every series",
+            f"none in {panel.ids[i]!r}",
+            "leave that series out, or that target",
+        )

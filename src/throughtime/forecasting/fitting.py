@@ -71,6 +71,10 @@ def count_updates(
     spread evenly), the earlier ones are learned from; the number at which the validation loss was least is what later fits will make.
     """
     examples = design.examples(panel)
+    if design.training.schedule == "one-cycle":  # which ends where it is to end
+        history = History()
+        history.reason = "a schedule of one cycle, made as a whole"
+        return design.training.max_updates, history
     n_validation = max(1, int(panel.lengths.max()) // 5)
     train, validation = examples.split(n_validation)
     if len(validation) == 0:

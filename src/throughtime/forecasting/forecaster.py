@@ -34,6 +34,14 @@ from throughtime.forecasting.demands import checked_counts, checked_panel, windo
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.differences import DIFFERENCES, Difference
 from throughtime.forecasting.doctor import examined, treat
+from throughtime.forecasting.effort import (
+    FEW,
+    TRAINING,
+    Effort,
+    effort_for,
+    segment_of,
+    trained,
+)
 from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.frame import read_frame
@@ -58,7 +66,7 @@ from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.forecasting.uncertainty import Forecast, paths
 from throughtime.nn import Recurrence
-from throughtime.training import Checkpoint, Clip, History, Observer, TrainingSettings
+from throughtime.training import Checkpoint, History, Observer, TrainingSettings
 from throughtime.training.outputs import COUNTS, OUTPUTS
 
 if TYPE_CHECKING:
@@ -68,19 +76,10 @@ Floats = npt.NDArray[np.float64]
 
 LONGEST_CONTEXT = 512
 RECURSIVE = "recursive", "running"
+MOST_ORIGINS = 8  # where their number is not given
+ENOUGH_ERRORS = 64  # of series times origins
+SPAN = 5  # times what the origins span
 LOOKS = 30  # at the gradient over time in the final fit
-
-TRAINING = TrainingSettings(
-    max_updates=200,
-    batch_size=32,
-    learning_rate=1e-2,
-    warm_up=10,
-    weight_decay=0.01,
-    clip=Clip(norm=1.0),
-    evaluate_every=5,
-    patience=10,
-    average=0.95,
-)
 
 
 class Forecaster:
@@ -142,18 +141,18 @@ class Forecaster:
         context_length: int | None = None,
         season_length: int | None = None,
         freq: str | int | Frequency | None = None,
-        hidden_size: int = 32,
+        hidden_size: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
-        members: int = 6,
+        members: int | None = None,
         transform: str | None = None,
         scaling: str | None = None,
         difference: Difference | None = None,
         residual: str | None = None,
         companions: bool | None = None,
-        segment: int = 1,
-        linear_skip: bool = False,
-        n_windows: int = 8,
+        segment: int | None = None,
+        linear_skip: bool | None = None,
+        n_windows: int | None = None,
         training: TrainingSettings = TRAINING,
         seed: int = 0,
         cure: Literal["auto"] | None = None,
@@ -170,16 +169,20 @@ class Forecaster:
         for name, value in (("context_length", context_length), ("season_length", season_length)):
             if value is not None:
                 positive_int(name, value)
-        self.n_windows = positive_int("n_windows", n_windows, at_least=0)
+        if n_windows is not None:
+            positive_int("n_windows", n_windows, at_least=0)
+        self.n_windows = n_windows
         self.freq = None if freq is None else Frequency.parse(freq)
         self.columns: dict[str, Any] = {"target": target, "hist": hist, "futr": futr}
         one_of("decoder", decoder, DECODERS)
         one_of("output", output, [None, *OUTPUTS])
         given: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
-        net = Recurrence(cell, hidden_size, num_layers, dropout, **given)
+        size = FEW.hidden_size if hidden_size is None else hidden_size
+        net = Recurrence(cell, size, num_layers, dropout, **given)
         parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
         self._given: dict[str, Any] = {name: getattr(net, name) for name in parts} | {
-            "members": positive_int("members", members),
+            "hidden_size": hidden_size,
+            "members": None if members is None else positive_int("members", members),
             "context_length": context_length,
             "season_length": season_length,
             "transforms": None if transform is None else (transform,),
@@ -305,9 +308,10 @@ class Forecaster:
         runs = self._runs(checkpoint, panel, start, "fit")
         before = self.treatment
         try:
-            if self.n_windows:
+            n_windows = self._n_windows(panel)
+            if n_windows:
                 backtest, design, updates, pilot = self._rolled(
-                    panel, self.n_windows, self.h, level, True, observers, runs, start
+                    panel, n_windows, self.h, level, None, observers, runs, start
                 )
             else:
                 design, (updates, pilot) = self._piloted(panel, panel, observers, runs, start)
@@ -323,7 +327,7 @@ class Forecaster:
         if history.reason != "interrupted":
             runs.finish()
         self._take(panel, model, backtest, history, pilot)
-        self.log = watch.log if len(watch.log.updates) == len(history.updates) else None
+        self.log = None if runs.took_up else watch.log
         return self
 
     def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:
@@ -573,7 +577,7 @@ class Forecaster:
         n_windows: int,
         step_size: int,
         level: Sequence[float],
-        refit: bool | int,
+        refit: bool | int | None,
         observers: Sequence[Observer],
         runs: Runs,
         start: Model | None = None,
@@ -581,6 +585,8 @@ class Forecaster:
         """Make the rolling origins; also return what was decided at the first."""
         levels = checked(level)
         R = windows_that_fit(panel, self.h, n_windows, step_size)
+        if refit is None:  # where the origins span little of the history, one model serves them all
+            refit = SPAN * (self.h + (R - 1) * step_size) > int(panel.lengths.max())
         first = panel.cut(self.h + (R - 1) * step_size)
         design, (updates, pilot) = self._piloted(first, panel, observers, runs, start)
         models: list[Model] = []
@@ -612,6 +618,12 @@ class Forecaster:
         )
         return backtest, design, updates, pilot
 
+    def _n_windows(self, panel: Panel) -> int:
+        """Return how many origins are asked for: of a panel, enough series' errors tell at fewer."""
+        if self.n_windows is not None:
+            return self.n_windows
+        return min(MOST_ORIGINS, max(2, -(-ENOUGH_ERRORS // len(panel))))
+
     def _piloted(
         self,
         panel: Panel,
@@ -634,7 +646,7 @@ class Forecaster:
         checkpoint: Checkpoint | str | os.PathLike[str] | None,
         panel: Panel,
         start: Model | None,
-        *of: Any,
+        call: str,
         **how: Any,
     ) -> Runs:
         """Return the runs of a fit, kept in a file if there is a checkpoint."""
@@ -644,11 +656,12 @@ class Forecaster:
         from throughtime.forecasting.storage.model import pack_model
 
         file = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-        whose = {"data": fingerprint(panel), "settings": pack_given(self), "call": [*of, how]}
+        of: dict[str, Any] = {"call": call, **how, "start": None}
+        of |= {"settings": pack_given(self), "data": fingerprint(panel)}
         if start is not None:
-            begun = len(self.history.updates), snapshot_fingerprint(pack_model(start))
-            whose["start"] = dict(zip(("updates", "weights"), begun, strict=True))
-        return KeptRuns(file, whose)
+            weights = snapshot_fingerprint(pack_model(start))
+            of["start"] = {"updates": len(self.history.updates), "weights": weights}
+        return KeptRuns(file, of)
 
     def _chosen(self) -> set[str]:
         """Return the cures that were passed and are not what would be without them."""
@@ -673,6 +686,16 @@ class Forecaster:
                 "pass decoder='synced', or leave scaling out",
             )
         given, room = dict(self._given), int(panel.lengths.max()) - self.h
+        effort = effort_for(panel, self.h)
+        given["training"] = trained(effort, given["training"])
+        for name in ("hidden_size", "members"):
+            given[name] = getattr(effort, name) if given[name] is None else given[name]
+        if given["decoder"] == "recursive" and panel.hist:
+            raise SettingError(
+                "no hist for decoder='recursive', which reads every step ahead",
+                f"hist={', '.join(panel.hist)}",
+                "choose another decoder, or name in futr what is known ahead",
+            )
         for name in ("season_length", "context_length"):
             if given[name] is not None and given[name] > room:
                 raise SettingError(
@@ -698,8 +721,19 @@ class Forecaster:
         given |= self._scaled(panel, given, contexts)
         if given["companions"] is None:  # which know nothing of covariates, and no other horizon
             reads_more = panel.hist or panel.futr or given["decoder"] == "recursive"
-            given["companions"] = not (reads_more or given["output"] in COUNTS)
+            given["companions"] = not (reads_more or given["output"] in COUNTS or effort.many)
+        given |= self._read_how(given, effort)
         return Design(h=self.h, **given)
+
+    @staticmethod
+    def _read_how(given: dict[str, Any], effort: Effort) -> dict[str, Any]:
+        """Return what is open of segments and the linear skip."""
+        fits = effort.many and given["decoder"] == "direct" and given["scaling"] != "revin"
+        fits = fits and given["output"] not in COUNTS
+        segment, skip = given["segment"], given["linear_skip"]
+        if segment is None:
+            segment = segment_of(given["context_length"], given["season_length"]) if fits else 1
+        return {"segment": segment, "linear_skip": fits if skip is None else skip}
 
     def _scaled(
         self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]

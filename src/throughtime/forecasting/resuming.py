@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import throughtime
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._errors import ModelFileError
 from throughtime._files import check_writable
+from throughtime._version import __version__
 from throughtime.forecasting.panel import Panel
 from throughtime.kernels import compiled
 from throughtime.training import Checkpoint, Examples, History, Trainer
@@ -41,7 +41,9 @@ FORMAT = Format("throughtime fit", 1, "a checkpoint of a fit", REMEDY)
 
 
 class Runs:
-    """The runs of a fit, which no file keeps."""
+    """The runs of a fit, which no file keeps; `took_up` says if the newest began before this call."""
+
+    took_up = False
 
     def train(
         self, trainer: Trainer, examples: Examples, validation: Examples | None, name: str
@@ -85,6 +87,7 @@ class KeptRuns(Runs):
     ) -> History:
         """Train, go on with training, or return what came of it before."""
         run = self._done()
+        self.took_up = run is not None or self._running is not None
         if run is not None:
             trainer.model.load_state_dict(run.part("network").tensors)
             history = History(reason=run.facts["reason"])
@@ -139,16 +142,11 @@ class KeptRuns(Runs):
         self.write(None)
 
     def _take_up(self, whole: Snapshot) -> None:
-        for what, begun, now in (
-            (what, whole.facts["of"].get(what), value) for what, value in self._facts["of"].items()
-        ):
-            if begun != now:
-                raise ModelFileError(
-                    f"{self.path} to be a checkpoint of this fit",
-                    f"one with {_difference(what, begun, now)}",
-                    REMEDY,
-                )
-        changed = _difference("", whole.facts["on"], self._facts["on"])
+        other = _difference(whole.facts["of"], self._facts["of"])
+        if other:
+            expected = f"{self.path} to be a checkpoint of this fit"
+            raise ModelFileError(expected, f"one with {other}", REMEDY)
+        changed = _difference(whole.facts["on"], self._facts["on"])
         if changed:
             warnings.warn(
                 f"the fit in {self.path} was begun with {changed}: it goes on, but will not end with "
@@ -216,7 +214,7 @@ def conditions() -> dict[str, Any]:
     """Return what forecasts depend on to the last bit, beside seed, data and settings."""
     processor = compiled.processor()
     return {
-        "throughtime": throughtime.__version__,
+        "throughtime": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "kernels": "torch" if processor is None else processor.name,
@@ -228,11 +226,12 @@ def _plain(values: Any) -> Any:
     return json.loads(json.dumps(values, default=methodcaller("item")))
 
 
-def _difference(what: str, begun: Any, now: Any) -> str:
+def _difference(begun: dict[str, Any], now: dict[str, Any]) -> str:
     """Say in words how the first value that is another differs; nothing where none does."""
-    if isinstance(begun, dict) and isinstance(now, dict):
-        for name in [*now, *(begun.keys() - now.keys())]:
-            if begun.get(name) != now.get(name):
-                return _difference(name, begun.get(name), now.get(name))
-        return ""
-    return "other data" if what == "data" else f"{what} {begun!r}, not {now!r}"
+    for name in [*now, *(begun.keys() - now.keys())]:
+        one, other = begun.get(name), now.get(name)
+        if one != other:
+            if isinstance(one, dict) and isinstance(other, dict):
+                return _difference(one, other)
+            return "other data" if name == "data" else f"{name} {one!r}, not {other!r}"
+    return ""

@@ -65,7 +65,7 @@ def scaled(examples: ScaledWindows, index: Tensor) -> tuple[Tensor, Tensor, Tens
     """Return z [n, L], truth [n, h] and size [n, 1]; each target of the windows `index` is a row."""
     L, h = examples.windows.context_length, examples.windows.h
     made = []
-    for some in index.split(_BLOCK):
+    for some in torch.split(index, _BLOCK):
         window, scale = examples.window(*examples.windows.places(some), h)
         parts = (window.z[..., :L], window.truth[..., L:], scale.size)
         made.append([part.flatten(0, 1).double() for part in parts])

@@ -93,7 +93,7 @@ def _error(y: Floats, m: int, h: int) -> float:
     for turns in range(1, -(-h // m) + 1):
         if len(y) > (lag := turns * m):
             steps = np.abs(y[lag:] - y[:-lag])
-            errors.append(np.nanmean(steps) if not np.isnan(steps).all() else np.nan)
+            errors.append(np.nan if np.isnan(steps).all() else float(np.nanmean(steps)))
     size = np.nanstd(y)
     known = [error for error in errors if not np.isnan(error)]
     return float(np.mean(known) / size) if known and size > 0 else float("nan")

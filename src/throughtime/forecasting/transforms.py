@@ -115,7 +115,8 @@ class Log1p:
     def inverse(self, z: Array) -> Array:
         """Return exp(max(z, 0)) - 1."""
         z = z.clip(min=0)
-        return np.expm1(z) if isinstance(z, np.ndarray) else torch.expm1(z)
+        with np.errstate(over="ignore"):  # a value that runs off ends at infinity
+            return np.expm1(z) if isinstance(z, np.ndarray) else torch.expm1(z)
 
     def nearest(self, y: Array) -> Array:
         """Return max(y, 0)."""
@@ -144,7 +145,7 @@ class Log:
 
     def inverse(self, z: Array) -> Array:
         """Return exp(z)."""
-        with np.errstate(over="ignore"):  # far beyond any value is far beyond, as infinity
+        with np.errstate(over="ignore"):
             return np.exp(z) if isinstance(z, np.ndarray) else torch.exp(z)
 
     def nearest(self, y: Array) -> Array:
@@ -168,7 +169,8 @@ class Asinh:
 
     def inverse(self, z: Array) -> Array:
         """Return sinh(z)."""
-        return np.sinh(z) if isinstance(z, np.ndarray) else torch.sinh(z)
+        with np.errstate(over="ignore"):
+            return np.sinh(z) if isinstance(z, np.ndarray) else torch.sinh(z)
 
     def nearest(self, y: Array) -> Array:
         """Return y."""

@@ -73,12 +73,15 @@ class Forecast:
         design = model.design
         scale = design.scale if backtest is None else backtest.transform
         says = design.output != "point" and (backtest is None or backtest.quantiles is not None)
-        point, quantiles = model.distribution(panel, GRID if says and interval else (), h)
+        ask = GRID if says and interval else ()
+        point, quantiles = model.distribution(panel, ask, max(h, design.h))
+        point = point[:, :h]
         if says or not interval:
             unit: Floats | float = 1.0
             if interval and backtest is not None and backtest.in_errors:
-                unit = mean_width(quantiles, series_sizes(panel, scale), scale)
-            around: Conformity = AroundQuantiles(quantiles, scale, design.counts, unit)
+                sizes = series_sizes(panel, scale)
+                unit = mean_width(quantiles[:, : design.h], sizes, scale)
+            around: Conformity = AroundQuantiles(quantiles[:, :h], scale, design.counts, unit)
         else:
             if backtest is None:
                 raise NotFittedError(

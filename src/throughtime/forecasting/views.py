@@ -43,8 +43,11 @@ def backtest_figure(backtest: Backtest, series: Any) -> Any:
     """Draw what was forecast at each origin for one or a few series."""
     require_plotly()
     name, panel = backtest.models[0], backtest.panel
-    shown = _chosen(panel, series)
-    made = [(str(panel.ids[s]), origins(backtest, panel.ids[s], backtest.levels)) for s in shown]
+    made = [
+        (title(panel, s, m), origins(backtest, panel.ids[s], backtest.levels, target=m))
+        for s in _chosen(panel, series)
+        for m in range(len(panel.targets))
+    ]
     made = [(series_name, found) for series_name, found in made if found]
     rival = best([score for score in backtest.scores if score.model != name], "mae")
     alone = len(made) == 1
@@ -70,37 +73,58 @@ def views(
     last: int,
     backtest: Backtest | None = None,
 ) -> list[View]:
-    """Return the `last` values of the series numbered `shown`, and their forecasts.
+    """Return the `last` values of the series numbered `shown`, and their forecasts; one a target.
 
     `forecast` is the table that `predict` returned for this panel, of any kind.
     """
     import narwhals as nw
 
     table = nw.from_native(forecast, eager_only=True).to_arrow()
-    h = table.num_rows // len(panel)
+    h, M = table.num_rows // len(panel.ids), len(panel.targets)
     ds = panel.future(h)[1].reshape(-1, h)
     return [
         View(
-            name=str(panel.ids[s]),
+            name=title(panel, s, m),
             ds=stamps(panel.ds(s)[-last:]),
-            y=_numbers(panel.row(s)[-last:]),
+            y=_numbers(panel.row(s * M + m)[-last:]),
             forecast_ds=stamps(ds[s]),
-            forecast=_numbers(rows[model].to_numpy()),
-            bands=_bands(rows, model, level),
-            origins=() if backtest is None else origins(backtest, panel.ids[s], level, model),
+            forecast=_numbers(rows[prefix(panel, m) + model].to_numpy()),
+            bands=_bands(rows, prefix(panel, m) + model, level),
+            origins=() if backtest is None else origins(backtest, panel.ids[s], level, model, m),
         )
         for s in shown
         for rows in [table.slice(s * h, h)]
+        for m in range(M)
     ]
 
 
+def prefix(panel: Panel, target: int) -> str:
+    """Return what the columns of a target's forecasts begin with: of several its name."""
+    return f"{panel.targets[target]}-" if len(panel.targets) > 1 else ""
+
+
+def title(panel: Panel, series: int, target: int) -> str:
+    """Return how a picture of one target of one series is called."""
+    name = str(panel.ids[series])
+    if len(panel.targets) == 1:
+        return name
+    own = panel.targets[target]
+    return own if len(panel.ids) == 1 else f"{name}: {own}"
+
+
 def origins(
-    backtest: Backtest, series: Any, level: Sequence[float], model: str | None = None
+    backtest: Backtest,
+    series: Any,
+    level: Sequence[float],
+    model: str | None = None,
+    target: int = 0,
 ) -> list[Origin]:
-    """Return the origins of one series, from the last backwards, that do not overlap."""
+    """Return the origins of one series and target, from the last backwards, that do not overlap."""
     import pyarrow.compute as pc
 
     model = backtest.models[0] if model is None else model
+    start, name = prefix(backtest.panel, target), backtest.panel.targets[target]
+    value = name if name in backtest.table.column_names else "y"
     table = backtest.table.filter(pc.equal(backtest.table["unique_id"], series))
     cutoffs = sorted(table["cutoff"].unique().to_pylist())
     stride = max(1, math.ceil(backtest.h / backtest.step_size))
@@ -111,9 +135,9 @@ def origins(
             Origin(
                 cutoff=stamps(rows["cutoff"].to_numpy()[:1])[0],
                 ds=stamps(rows["ds"].to_numpy()),
-                y=_numbers(rows["y"].to_numpy()),
-                models={name: _numbers(rows[name].to_numpy()) for name in backtest.models},
-                bands=_bands(rows, model, level),
+                y=_numbers(rows[value].to_numpy()),
+                models={each: _numbers(rows[start + each].to_numpy()) for each in backtest.models},
+                bands=_bands(rows, start + model, level),
             )
         )
     return made

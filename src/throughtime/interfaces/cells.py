@@ -250,6 +250,23 @@ def read_numbers(column: Any) -> tuple[Any, int | None, list[str]]:
         return column.cast(pa.float64()), None, notes
 
 
+def read_truth(column: Any) -> Any:
+    """Read a column of the words true and false as 1 and 0; None where a cell is neither.
+
+    >>> import pyarrow as pa
+    >>> read_truth(pa.array(["TRUE", None, "false"])).to_pylist()
+    [1.0, None, 0.0]
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(column.type) or column.null_count == len(column):
+        return None
+    lower = pc.utf8_lower(column)
+    true, false = pc.equal(lower, "true"), pc.equal(lower, "false")
+    return true.cast(pa.float64()) if pc.all(pc.or_(true, false)).as_py() else None
+
+
 def mostly_numbers(column: Any) -> bool:
     """Say whether a column is meant as numbers, even where a cell is spoiled."""
     import pyarrow as pa

@@ -16,6 +16,7 @@ from throughtime._errors import DataError, ModelFileError, SettingError
 from throughtime._files import write_atomically
 from throughtime.interfaces import tasks
 from throughtime.interfaces.options import Options, check_places
+from throughtime.interfaces.reading import open_sheet
 from throughtime.interfaces.talk import Talk
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 _STAMP = b'"throughtime forecaster '
 _LONGEST_HEADER = 2**27
 _USAGE = "throughtime diagnose MODEL FILE"
+_OF_THE_TABLE = ("time", "target", "id", "freq", "static")  # options that a saved model leaves open
 
 
 def files(given: Sequence[str], chosen: Mapping[str, object]) -> tuple[str | None, str]:
     """Return the model, if one was named, and the table; refuse what is neither, or the wrong way round.
 
-    `chosen` are the options that make a new model, by name: a saved one is what it is.
+    `chosen` are the options that were given, by name. A saved model is what it is: those that make a
+    new one are refused beside it.
     """
     if len(given) > 2:
         raise SettingError(
@@ -47,11 +50,13 @@ def files(given: Sequence[str], chosen: Mapping[str, object]) -> tuple[str | Non
         raise _no_model(model, table)
     if is_model(table):
         raise SettingError("a table after the model", f"another model, {table!r}", f"pass {_USAGE}")
-    for option, value in chosen.items():
-        if value is not None:
+    for name, value in chosen.items():
+        if name not in _OF_THE_TABLE:
+            option = f"--{name.replace('_', '-')}"
+            said = ",".join(value) if isinstance(value, list) else value
             raise SettingError(
                 f"no {option} beside a saved model, which has its own",
-                option if value is True else f"{option} {value}",
+                option if value is True else f"{option} {said}",
                 "leave it out, or leave the model out to fit a new one",
             )
     return model, table
@@ -92,17 +97,22 @@ def diagnose(
 ) -> None:
     """Read, fit or load, diagnose, say, write; `asked` says whether the horizon was the user's."""
     check_places(
-        options.file, {"the model": model, "--report": report} if model else {"--report": report}
+        options.sources,
+        {"the model": model, "--report": report} if model else {"--report": report},
     )
-    reading, panel = tasks.read_panel(options, talk)
-    if model is None:
+    sheet = open_sheet(options)
+    fitted = None if model is None else throughtime.load(model)
+    like = None if fitted is None else fitted.panel
+    reading, panel = tasks.read_panel(options, talk, sheet, like)
+    if fitted is None:
         options = options if asked else replace(options, h=usual_horizon(panel, options.season))
-        forecaster = tasks.new_forecaster(options, n_windows=0)
+        forecaster = tasks.new_forecaster(options, 0, reading.roles)
         with talk.watching() as observer:
             forecaster.fit(panel, observers=[observer])
+            tasks.check_whole(forecaster)
         diagnosis = forecaster.diagnose(step=tasks.step_word(forecaster.panel))
     else:
-        forecaster = throughtime.load(model)
+        forecaster = fitted
         _check_step(panel, forecaster.panel)
         options = replace(options, h=forecaster.h)
         diagnosis = forecaster.diagnose(panel, step=tasks.step_word(panel))

@@ -16,7 +16,8 @@ import typer
 
 import throughtime
 from throughtime._errors import ThroughtimeError
-from throughtime.interfaces.options import Options
+from throughtime.interfaces.options import NUMBER, WHOLE, Options
+from throughtime.interfaces.taking import Given, takes
 
 app = typer.Typer(
     name="throughtime",
@@ -27,61 +28,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-File = Annotated[
-    str,
-    typer.Argument(
-        help="A CSV or Parquet file, '-' for standard input, or a carried data set: sunspots."
-    ),
-]
+OF_A_MODEL = (
+    *("level", "context_length", "init", "clip", "preprogram", "nonlinearity", "zoneout"),
+    *("recurrent_dropout", "layer_norm"),
+)
 
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no whole number") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no number") from None
-
-
-NUMBER: Any = {"parser": _number, "metavar": "<number>"}
-WHOLE: Any = {"parser": _whole, "metavar": "<int>"}
-Horizon = Annotated[
-    int, typer.Option("--h", "--horizon", help="How many steps to forecast.", **WHOLE)
-]
-Time = Annotated[str | None, typer.Option(help="The column of dates; found where not given.")]
-Target = Annotated[str | None, typer.Option(help="The column of values; found where not given.")]
-Id = Annotated[str | None, typer.Option(help="The column that tells several series apart.")]
-Freq = Annotated[str | None, typer.Option(help="The step between dates, such as MS, D or 30min.")]
-Season = Annotated[int | None, typer.Option(help="The length of a season in steps.", **WHOLE)]
-Cell = Annotated[str, typer.Option(help="The recurrent cell: rnn, lstm or gru.")]
-Level = Annotated[str, typer.Option(help="The prediction intervals, in per cent.")]
-Context = Annotated[int | None, typer.Option(help="How many steps the model looks back.", **WHOLE)]
-Seed = Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)]
-Windows = Annotated[int, typer.Option(help="How many rolling origins the back-test has.", **WHOLE)]
-Init = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the weights start: chrono:T, orthogonal, orthogonal:kept, identity, forget_bias."
-    ),
-]
-Clip = Annotated[
-    float | None, typer.Option(help="The largest norm of the gradient.  [1]", **NUMBER)
-]
-Preprogram = Annotated[
-    str | None, typer.Option(help="Imitate a forecast before training: linear or seasonal.")
-]
-Nonlinearity = Annotated[str | None, typer.Option(help="Of the cell rnn: tanh or relu.")]
-Zoneout = Annotated[float, typer.Option(help="The rate at which units keep their state.", **NUMBER)]
-RecurrentDropout = Annotated[
-    float, typer.Option(help="The share of the state dropped on its way.", **NUMBER)
-]
-LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the cell lstm.")]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print one line at the end.")]
 
@@ -102,26 +54,10 @@ def _throughtime(
 
 
 @app.command()
+@takes()
 def forecast(
-    file: File,
-    h: Horizon,
-    time: Time = None,
-    target: Target = None,
-    id: Id = None,
-    freq: Freq = None,
-    season: Season = None,
-    cell: Cell = "lstm",
-    level: Level = "80,95",
-    context_length: Context = None,
-    seed: Seed = 0,
-    windows: Windows = 8,
-    init: Init = None,
-    clip: Clip = None,
-    preprogram: Preprogram = None,
-    nonlinearity: Nonlinearity = None,
-    zoneout: Zoneout = 0.0,
-    recurrent_dropout: RecurrentDropout = 0.0,
-    layer_norm: LayerNorm = False,
+    given: Given,
+    *,
     out: Annotated[
         str | None,
         typer.Option(help="Where the forecast goes, as CSV or .parquet.  [<name>-forecast.csv]"),
@@ -129,7 +65,7 @@ def forecast(
     report: Annotated[
         str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-report.html]")
     ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    no_report: NoReport = False,
     save: Annotated[str | None, typer.Option(help="Where the fitted model goes.")] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -137,35 +73,16 @@ def forecast(
     """Forecast FILE, with a back-test against simple forecasts, and write a report."""
     from throughtime.interfaces import talk, tasks
 
-    options = Options(
-        *(file, h, time, target, id, freq, season, cell, level, context_length, seed, windows),
-        *(init, clip, preprogram, nonlinearity, zoneout, recurrent_dropout, layer_norm),
-    )
+    options = Options(**given)
     places = tasks.Places(options, out=out, report=report, no_report=no_report, save=save)
     tasks.forecast(options, places, talk.Talk(json=json, quiet=quiet))
 
 
 @app.command()
+@takes(without=["future"])
 def backtest(
-    file: File,
-    h: Horizon,
-    time: Time = None,
-    target: Target = None,
-    id: Id = None,
-    freq: Freq = None,
-    season: Season = None,
-    cell: Cell = "lstm",
-    level: Level = "80,95",
-    context_length: Context = None,
-    seed: Seed = 0,
-    windows: Windows = 8,
-    init: Init = None,
-    clip: Clip = None,
-    preprogram: Preprogram = None,
-    nonlinearity: Nonlinearity = None,
-    zoneout: Zoneout = 0.0,
-    recurrent_dropout: RecurrentDropout = 0.0,
-    layer_norm: LayerNorm = False,
+    given: Given,
+    *,
     out: Annotated[
         str | None,
         typer.Option(help="Where every forecast of the back-test goes, as CSV or .parquet."),
@@ -176,15 +93,14 @@ def backtest(
     """Compare the model with simple forecasts on the past of FILE, and forecast nothing."""
     from throughtime.interfaces import talk, tasks
 
-    options = Options(
-        *(file, h, time, target, id, freq, season, cell, level, context_length, seed, windows),
-        *(init, clip, preprogram, nonlinearity, zoneout, recurrent_dropout, layer_norm),
-    )
-    tasks.backtest(options, out, talk.Talk(json=json, quiet=quiet))
+    tasks.backtest(Options(**given), out, talk.Talk(json=json, quiet=quiet))
 
 
 @app.command()
+@takes(without=["file", "future", "level", "windows"])
 def diagnose(
+    given: Given,
+    *,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -197,86 +113,30 @@ def diagnose(
         int | None,
         typer.Option("--h", "--horizon", help="How many steps to forecast.  [one season]", **WHOLE),
     ] = None,
-    time: Time = None,
-    target: Target = None,
-    id: Id = None,
-    freq: Freq = None,
-    season: Season = None,
-    cell: Annotated[
-        str | None, typer.Option(help="The recurrent cell: rnn, lstm or gru.  [lstm]")
-    ] = None,
-    context_length: Context = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The seed of all randomness.  [0]", **WHOLE)
-    ] = None,
-    init: Init = None,
-    clip: Clip = None,
-    preprogram: Preprogram = None,
-    nonlinearity: Nonlinearity = None,
-    zoneout: Zoneout = 0.0,
-    recurrent_dropout: RecurrentDropout = 0.0,
-    layer_norm: LayerNorm = False,
     report: Annotated[
         str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-diagnosis.html]")
     ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    no_report: NoReport = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Fit a model to FILE, or load MODEL, and say how gradients travel through it and what to do."""
     from throughtime.interfaces import checkup, talk, tasks
 
-    chosen = {
-        "--h": h,
-        "--season": season,
-        "--cell": cell,
-        "--context-length": context_length,
-        "--seed": seed,
-        "--init": init,
-        "--clip": clip,
-        "--preprogram": preprogram,
-        "--nonlinearity": nonlinearity,
-        "--zoneout": zoneout or None,
-        "--recurrent-dropout": recurrent_dropout or None,
-        "--layer-norm": layer_norm or None,
-    }
-    options = Options(
-        files[-1],
-        1 if h is None else h,
-        time,
-        target,
-        id,
-        freq,
-        season,
-        "lstm" if cell is None else cell,
-        context_length=context_length,
-        seed=0 if seed is None else seed,
-        init=init,
-        clip=clip,
-        preprogram=preprogram,
-        nonlinearity=nonlinearity,
-        zoneout=zoneout,
-        recurrent_dropout=recurrent_dropout,
-        layer_norm=layer_norm,
-    )
-    model, _ = checkup.files(files, chosen)
+    options = Options(file=files[-1], h=1 if h is None else h, **given)
+    model, _ = checkup.files(files, {name: (given | {"h": h})[name] for name in given.told})
     place, hint = tasks.report_place(report, f"{options.stem}-diagnosis.html", no_report)
     checkup.diagnose(options, model, h is not None, place, hint, talk.Talk(json=json, quiet=quiet))
 
 
 @app.command()
+@takes(without=["future", *OF_A_MODEL])
 def tune(
-    file: File,
-    h: Horizon,
-    time: Time = None,
-    target: Target = None,
-    id: Id = None,
-    freq: Freq = None,
-    season: Season = None,
+    given: Given,
+    *,
     cell: Annotated[
         str, typer.Option(help="The recurrent cells to compare, parted by commas.")
     ] = "lstm,gru,rnn",
-    seed: Seed = 0,
     windows: Annotated[
         int, typer.Option(help="How many rolling origins judge each trial.", **WHOLE)
     ] = 3,
@@ -294,14 +154,14 @@ def tune(
     report: Annotated[
         str | None, typer.Option(help="Where the report goes, as HTML.  [<name>-settings.html]")
     ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    no_report: NoReport = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Search for the settings that forecast FILE best, and say which cell does."""
     from throughtime.interfaces import searching, talk, tasks
 
-    options = Options(*(file, h, time, target, id, freq, season), seed=seed, windows=windows)
+    options = Options(windows=windows, **given)
     among = searching.cells(cell)
     place, hint = tasks.report_place(report, f"{options.stem}-settings.html", no_report)
     searching.tune(

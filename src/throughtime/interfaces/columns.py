@@ -8,7 +8,7 @@ Where two readings are possible nothing is guessed: the error lists them and nam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from throughtime.interfaces.cells import (
     mostly_numbers,
     read_numbers,
     read_times,
+    read_truth,
 )
 from throughtime.interfaces.files import Sheet
 
@@ -32,23 +33,40 @@ ID_NAMES = ("unique_id", "id", "series", "series_id", "item_id")
 
 @dataclass(frozen=True)
 class Reading:
-    """A table `unique_id, ds, y` (pyarrow), and how it was found in the file.
+    """A table `unique_id, ds` and the columns of values (pyarrow), and how it was found in the file.
 
-    `time`, `target` and `id` are the file's own column names (`id` None for a single series);
+    `time`, `targets`, `hist`, `futr` and `id` are the file's own column names (`id` None for a
+    single series). In the table a single target is called `y`, all others as in the file.
     `place(row)` says in words where a row of the table stands in the file.
     """
 
     source: str
     table: Any
     time: str
-    target: str
+    targets: tuple[str, ...]
     id: str | None
     notes: tuple[str, ...]
     place: Callable[[int], str]
+    hist: tuple[str, ...] = ()
+    futr: tuple[str, ...] = ()
+
+    @property
+    def roles(self) -> dict[str, Any]:
+        """The arguments of `read_frame` and of a forecaster that name columns of the table."""
+        given = {"hist": self.hist, "futr": self.futr}
+        if len(self.targets) > 1:
+            given["target"] = self.targets
+        return {name: columns for name, columns in given.items() if columns}
 
 
 def choose(
-    sheet: Sheet, time: str | None = None, target: str | None = None, id: str | None = None
+    sheet: Sheet,
+    time: str | None = None,
+    target: str | Sequence[str] | None = None,
+    id: str | None = None,
+    *,
+    hist: Sequence[str] | None = None,
+    futr: Sequence[str] | None = None,
 ) -> Reading:
     """Find (or take as told) the columns of a sheet, and read their cells.
 
@@ -58,35 +76,98 @@ def choose(
     import pyarrow as pa
 
     search = _Search(sheet)
-    for option, name in (("--time", time), ("--target", target), ("--id", id)):
-        search.require(option, name)
+    told = {
+        "--time": search.named("--time", time),
+        "--target": search.named("--target", target),
+        "--id": search.named("--id", id),
+        "--hist": search.named("--hist", hist),
+        "--futr": search.named("--futr", futr),
+    }
+    _refuse_two_roles(told)
+    targets, past, ahead = told["--target"], told["--hist"], told["--futr"]
     if id is None:
-        id = next(
-            (n for n in search.names if n.lower() in ID_NAMES and n not in (time, target)), None
-        )
+        taken = [name for names in told.values() for name in names]
+        id = next((n for n in search.names if n.lower() in ID_NAMES and n not in taken), None)
         id_told = False
     else:
         id_told = True
-    time, ds, time_notes = search.time(time, exclude=(target, id), id=id)
+    others = (*targets, *past, *ahead)
+    time, ds, time_notes = search.time(time, exclude=(*others, id), id=id)
     if id is not None and not id_told and not _repeats(ds) and len(search.columns[id].unique()) > 1:
         id = None  # a number for every row
-    target, y, target_notes = search.target(target, exclude=(time, id))
-    ids = pa.array([target] * len(ds)) if id is None else search.labels(id)
+    if not targets:
+        targets = (search.target(exclude=(time, id, *others)),)
+    ids = pa.array([_joined(targets)] * len(ds)) if id is None else search.labels(id)
     if id is None:
-        _refuse_repeats(search, time, target, ds)
-    table = pa.table({"unique_id": ids, "ds": ds, "y": y})
-    notes = (*sheet.notes, *time_notes, *target_notes)
-    return Reading(sheet.source, table, time, target, id, notes, search.place)
+        _refuse_repeats(search, time, (*targets, *past, *ahead), ds)
+    columns, notes = {"unique_id": ids, "ds": ds}, [*sheet.notes, *time_notes]
+    names = ("y",) if len(targets) == 1 else targets
+    _refuse_taken((*(() if len(targets) == 1 else targets), *past, *ahead), names)
+    for name, own in zip(names, targets, strict=True):
+        columns[name], found = search.values(own)
+        notes += found
+    for name in (*past, *ahead):
+        columns[name], found = search.covariate(name)
+        notes += found
+    return Reading(
+        sheet.source, pa.table(columns), time, targets, id, tuple(notes), search.place, past, ahead
+    )
+
+
+def choose_static(sheet: Sheet, id: str) -> tuple[Any, Callable[[int], str]]:
+    """Return the table `unique_id` and what is known of each series, and the place of its rows.
+
+    `id` is what the column of names is called in the file of the series; text that is all numbers
+    is read as numbers. Raises DataError where there is no such column, or a name is empty.
+    """
+    import pyarrow as pa
+
+    search = _Search(sheet, beside=True)
+    own = search.id(id)
+    columns = {"unique_id": search.labels(own)}
+    for name, column in search.columns.items():
+        if name != own:
+            values, bad, _ = read_numbers(column)
+            columns[name] = values if bad is None else column
+    return pa.table(columns), search.place
+
+
+def choose_future(sheet: Sheet, reading: Reading) -> tuple[Any, Callable[[int], str]]:
+    """Return the table `unique_id, ds` and the columns known ahead, and the place of its rows.
+
+    Columns are called as in the file of the series. Raises DataError where one is missing, or has a
+    cell that cannot be read.
+    """
+    import pyarrow as pa
+
+    search = _Search(sheet, beside=True)
+    ahead = search.named("--futr", reading.futr)
+    id = None if reading.id is None else search.id(reading.id)
+    time = reading.time if reading.time in search.names else None
+    time, ds, _ = search.time(time, exclude=(*ahead, id), id=id)
+    kinds = [
+        "dates" if pa.types.is_timestamp(c.type) else "whole numbers"
+        for c in (reading.table["ds"], ds)
+    ]
+    if kinds[0] != kinds[1]:
+        _refuse(
+            f"{kinds[0]} in column {time!r} of {sheet.source}, as in {reading.source}",
+            kinds[1],
+            "write them alike",
+        )
+    columns = {} if id is None else {"unique_id": search.labels(id)}
+    columns |= {"ds": ds} | {name: search.covariate(name)[0] for name in ahead}
+    return pa.table(columns), search.place
 
 
 class _Search:
     """The columns of a sheet without its empty rows."""
 
-    def __init__(self, sheet: Sheet) -> None:
+    def __init__(self, sheet: Sheet, beside: bool = False) -> None:
         import numpy as np
         import pyarrow as pa
 
-        self.sheet = sheet
+        self.sheet, self._of = sheet, f" of {sheet.source}" if beside else ""
         self.columns = sheet.columns
         empty = np.logical_and.reduce(
             [c.is_null().to_numpy(zero_copy_only=False) for c in self.columns.values()]
@@ -101,13 +182,34 @@ class _Search:
         self.names = list(self.columns)
 
     def place(self, row: int) -> str:
-        return self.sheet.place(int(row if self._rows is None else self._rows[row]))
+        """Say where a row stands, and in which file where it is one beside the first."""
+        return self.sheet.place(int(row if self._rows is None else self._rows[row])) + self._of
 
-    def require(self, option: str, name: str | None) -> None:
-        if name is not None and name not in self.columns:
-            _refuse(
-                f"{option} to name a column", repr(name), f"choose one of {_listed(self.names)}"
-            )
+    def named(self, option: str, told: str | Sequence[str] | None) -> tuple[str, ...]:
+        """Return the columns that an option names; several are parted by commas, or told in turn."""
+        told = () if told is None else (told,) if isinstance(told, str) else told
+        whole = option in ("--time", "--id")
+        names: list[str] = []
+        for text in told:
+            names += [text] if whole or text in self.columns else map(str.strip, text.split(","))
+        for name in names:
+            if name not in self.columns:
+                _refuse(
+                    f"{option} to name a column of {self.sheet.source}",
+                    repr(name),
+                    f"choose one of {_listed(self.names)}",
+                )
+        return tuple(names)
+
+    def id(self, name: str) -> str:
+        """Return the column of the series' names, of that name or one that such columns have."""
+        known = (name, *(n for n in self.names if n.lower() in ID_NAMES))
+        found = next((n for n in known if n in self.names), None)
+        return found or _refuse(
+            f"a column {name!r} with the names of the series in {self.sheet.source}",
+            f"only {_listed(self.names)}",
+            "add that column, or rename the one that has them",
+        )
 
     def time(
         self, told: str | None, exclude: Iterable[str | None], id: str | None
@@ -143,23 +245,21 @@ class _Search:
             "name it with --time, or write dates as 2024-01-31",
         )
 
-    def target(self, told: str | None, exclude: Iterable[str | None]) -> tuple[str, Any, list[str]]:
+    def target(self, exclude: Iterable[str | None]) -> str:
         exclude = tuple(exclude)
-        if told is not None:
-            return self._values(told)
         free = [name for name in self.names if name not in exclude]
         numeric = [name for name in free if mostly_numbers(self.columns[name])]
         hinted = [name for name in numeric if name.lower() in TARGET_NAMES]
         if len(hinted) == 1 or len(numeric) == 1:
-            return self._values((hinted if len(hinted) == 1 else numeric)[0])
+            return (hinted if len(hinted) == 1 else numeric)[0]
         if numeric:
             _refuse(
                 f"one column of values in {self.sheet.source}",
                 f"{len(numeric)}: {_listed(numeric)}",
-                f"choose one, for example --target {_quoted(numeric[0])}",
+                f"choose one, for example --target {_quoted(numeric[0])}, or several",
             )
         if len(free) == 1:
-            return self._values(free[0])
+            return free[0]
         return _refuse(
             f"a column of values in {self.sheet.source}",
             f"no numbers among {_listed(free)}" if free else "only the column of dates",
@@ -179,7 +279,19 @@ class _Search:
             )
         return column.cast(pa.string())
 
-    def _values(self, name: str) -> tuple[str, Any, list[str]]:
+    def covariate(self, name: str) -> tuple[Any, list[str]]:
+        """Read numbers, or true and false as 1 and 0."""
+        column = self.columns[name]
+        if str(column.type) == "bool":
+            return column, []
+        made = read_truth(column)
+        if made is not None:
+            return made, []
+        return self.values(name, "make it numbers, with 0 and 1 for each label, or leave it out")
+
+    def values(
+        self, name: str, remedy: str = "correct that cell, or choose another column with --target"
+    ) -> tuple[Any, list[str]]:
         values, bad, notes = read_numbers(self.columns[name])
         if bad is not None:
             cell = self.columns[name][bad].as_py()
@@ -193,17 +305,11 @@ class _Search:
             _refuse(
                 f"{'finite ' if endless else ''}numbers in column {name!r}",
                 f"{_shown(self.columns[name][bad])} in {self.place(bad)}",
-                "correct that cell, or leave it empty"
-                if endless
-                else "correct that cell, or choose another column with --target",
+                "correct that cell, or leave it empty" if endless else remedy,
             )
         if values.null_count == len(values):
-            _refuse(
-                f"numbers in column {name!r}",
-                "missing values only",
-                "choose another column with --target",
-            )
-        return name, values, [note.format(name=name) for note in notes]
+            _refuse(f"numbers in column {name!r}", "missing values only", "choose another column")
+        return values, [note.format(name=name) for note in notes]
 
     def _without_gaps(self, name: str, times: Any) -> Any:
         if times.null_count:
@@ -251,13 +357,39 @@ def _repeats(ds: Any) -> bool:
     return len(ds.unique()) < len(ds)
 
 
-def _refuse_repeats(search: _Search, time: str, target: str, ds: Any) -> None:
+def _refuse_two_roles(told: dict[str, tuple[str, ...]]) -> None:
+    taken: dict[str, str] = {}
+    for option, names in told.items():
+        for name in names:
+            if name in taken:
+                both = "twice" if taken[name] == option else f"and in {taken[name]}"
+                _refuse("each column in one place", f"{name!r} in {option} {both}", "name it once")
+            taken[name] = option
+
+
+def _refuse_taken(own: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse columns whose names the table has for others."""
+    known = {"unique_id", "ds", *(["y"] if tuple(names) == ("y",) else [])}
+    for name in own:
+        if name in known:
+            _refuse(
+                f"no column called {_listed(sorted(known))} beside those of names, dates and values",
+                repr(name),
+                "rename that column",
+            )
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else "series"
+
+
+def _refuse_repeats(search: _Search, time: str, used: Iterable[str], ds: Any) -> None:
     first_seen: dict[Any, int] = {}
     for row, value in enumerate(ds.to_pylist() if _repeats(ds) else ()):
         earlier = first_seen.setdefault(value, row)
         if earlier == row:
             continue
-        others = [name for name in search.names if name not in (time, target)]
+        others = [name for name in search.names if name not in (time, *used)]
         remedy = "keep one row a date"
         if others:
             remedy += f", or name the column that tells series apart with --id ({_listed(others)})"

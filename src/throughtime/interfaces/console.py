@@ -53,8 +53,11 @@ def score_table(backtest: Any, name: str, step: str) -> Any:
     return _titled(f"Back-test: {origins}, {count(backtest.h, step)} each; lower is better", table)
 
 
-def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
-    """Return the forecast (a pyarrow table) with its intervals; of many series the first few."""
+def forecast_table(forecast: Any, name: str, level: Sequence[float], target: str = "") -> Any:
+    """Return the forecast (a pyarrow table) with its intervals; of many series the first few.
+
+    `name` is the model's column, `target` what it forecasts, where there are several.
+    """
     import pyarrow.compute as pc
     from rich.text import Text
 
@@ -69,10 +72,11 @@ def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
     if len(rows) > MOST_ROWS:
         left_out.append(f"{MOST_ROWS} of {len(rows):,} rows")
     more = f" ({joined(left_out)} shown; the file has all)" if left_out else ""
+    of = f" of {target}" if target else ""
     table = _table()
     if many:
         table.add_column("series", no_wrap=True)
-    for title in ("date", name):
+    for title in ("date", name.removeprefix(f"{target}-")):
         table.add_column(title, justify="right", no_wrap=True)
     for value in level:
         table.add_column(f"{value:g}% interval", justify="right", no_wrap=True)
@@ -87,7 +91,7 @@ def forecast_table(forecast: Any, name: str, level: Sequence[float]) -> Any:
         before = row["unique_id"]
         bands = [f"{low} to {high}" for low, high in zip(cells[1::2], cells[2::2], strict=True)]
         table.add_row(*first, date, cells[0], *bands)
-    return _titled(f"Forecast{more}", table)
+    return _titled(f"Forecast{of}{more}", table)
 
 
 def _written(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._files import check_writable
 
 CELLS = ("rnn", "lstm", "gru")
+DECODERS = ("direct", "recursive", "seq2seq", "synced")
+OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
     "orthogonal": (CELLS, {"above": 0}),
     "identity": (("rnn",), {"above": 0}),
@@ -25,29 +29,127 @@ INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cell
 }
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number") from None
+
+
+NUMBER: Any = {"parser": _number, "metavar": "<number>"}
+WHOLE: Any = {"parser": _whole, "metavar": "<int>"}
+
+
 @dataclass(frozen=True)
 class Options:
-    """What the commands take, as the user gave it; None where it is left to the program."""
+    """What the commands take, as the user gave it; None where it is left to the program.
 
-    file: str
-    h: int
-    time: str | None = None
-    target: str | None = None
-    id: str | None = None
-    freq: str | None = None
-    season: int | None = None
-    cell: str = "lstm"
-    level: str = "80,95"
-    context_length: int | None = None
-    seed: int = 0
-    windows: int = 8
-    init: str | None = None
-    clip: float | None = None
-    preprogram: str | None = None
-    nonlinearity: str | None = None
-    zoneout: float = 0.0
-    recurrent_dropout: float = 0.0
-    layer_norm: bool = False
+    Each field is an option of the command line as it stands here; `taking.takes` gives it to the
+    commands.
+    """
+
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A CSV or Parquet file, '-' for standard input, or a carried data set: sunspots."
+        ),
+    ]
+    h: Annotated[int, typer.Option("--h", "--horizon", help="How many steps to forecast.", **WHOLE)]
+    time: Annotated[
+        str | None, typer.Option(help="The column of dates; found where not given.")
+    ] = None
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The column of values, found where not given; several, parted by commas, are "
+            "forecast together.",
+            metavar="COLUMN,...",
+        ),
+    ] = None
+    id: Annotated[str | None, typer.Option(help="The column that tells several series apart.")] = (
+        None
+    )
+    freq: Annotated[
+        str | None, typer.Option(help="The step between dates, such as MS, D or 30min.")
+    ] = None
+    futr: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns that are known ahead, such as holidays.", metavar="COLUMN,..."),
+    ] = None
+    hist: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns that are known up to the present.", metavar="COLUMN,..."),
+    ] = None
+    static: Annotated[
+        str | None,
+        typer.Option(
+            help="A file with a row for each series, of what never changes.", metavar="FILE"
+        ),
+    ] = None
+    future: Annotated[
+        str | None,
+        typer.Option(
+            help="A file with the columns of --futr for the steps ahead; else they are rows of "
+            "FILE after the last value.",
+            metavar="FILE",
+        ),
+    ] = None
+    calendar: Annotated[
+        bool, typer.Option("--calendar", help="Read hour, weekday and season off the dates.")
+    ] = False
+    season: Annotated[
+        int | None, typer.Option(help="The length of a season in steps.", **WHOLE)
+    ] = None
+    cell: Annotated[str, typer.Option(help="The recurrent cell: rnn, lstm or gru.")] = "lstm"
+    decoder: Annotated[
+        str,
+        typer.Option(help="How the steps ahead are made: direct, recursive, seq2seq or synced."),
+    ] = "direct"
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="What is forecast: point, quantiles, gaussian, student-t, negative-binomial or "
+            "mixture.  [point; student-t if recursive]"
+        ),
+    ] = None
+    level: Annotated[str, typer.Option(help="The prediction intervals, in per cent.")] = "80,95"
+    context_length: Annotated[
+        int | None, typer.Option(help="How many steps the model looks back.", **WHOLE)
+    ] = None
+    seed: Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)] = 0
+    windows: Annotated[
+        int, typer.Option(help="How many rolling origins the back-test has.", **WHOLE)
+    ] = 8
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the weights start: chrono:T, orthogonal, orthogonal:kept, identity, "
+            "forget_bias."
+        ),
+    ] = None
+    clip: Annotated[
+        float | None, typer.Option(help="The largest norm of the gradient.  [1]", **NUMBER)
+    ] = None
+    preprogram: Annotated[
+        str | None, typer.Option(help="Imitate a forecast before training: linear or seasonal.")
+    ] = None
+    nonlinearity: Annotated[str | None, typer.Option(help="Of the cell rnn: tanh or relu.")] = None
+    zoneout: Annotated[
+        float, typer.Option(help="The rate at which units keep their state.", **NUMBER)
+    ] = 0.0
+    recurrent_dropout: Annotated[
+        float, typer.Option(help="The share of the state dropped on its way.", **NUMBER)
+    ] = 0.0
+    layer_norm: Annotated[bool, typer.Option("--layer-norm", help="Normalise the cell lstm.")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         positive_int("--h", self.h)
@@ -57,8 +159,33 @@ class Options:
             if value is not None:
                 positive_int(name, value)
         one_of("--cell", self.cell, CELLS)
+        one_of("--decoder", self.decoder, DECODERS)
+        one_of("--output", self.output, [None, *OUTPUTS])
+        self._check_answer()
+        if self.future is not None and not self.futr:
+            raise SettingError(
+                "--futr with --future, to say which of its columns are known ahead",
+                "none",
+                "pass for example --futr temperature,holiday",
+            )
         levels(self.level)
         self._check_cures()
+
+    def _check_answer(self) -> None:
+        """Refuse a decoder, an output and a start that do not go together."""
+        answer = f"--decoder {self.decoder}" + (f" --output {self.output}" if self.output else "")
+        if self.decoder == "recursive" and self.output == "point":
+            wanted = "a distribution to draw paths from with --decoder recursive"
+            raise SettingError(wanted, "--output point", "leave --output out, or pass student-t")
+        if self.decoder == "recursive" and self.hist:
+            raise SettingError(
+                "no --hist with --decoder recursive, which reads every step ahead",
+                f"--hist {','.join(self.hist)}",
+                "choose another decoder, or name in --futr what is known ahead",
+            )
+        if self.preprogram and (self.decoder != "direct" or self.output not in (None, "point")):
+            wanted = "--decoder direct and --output point with --preprogram"
+            raise SettingError(wanted, answer, "leave --preprogram out")
 
     def _check_cures(self) -> None:
         if self.clip is not None:
@@ -83,6 +210,14 @@ class Options:
             )
 
     @property
+    def answer(self) -> dict[str, Any]:
+        """The arguments of a forecaster that say what it reads beside the past, and how it answers."""
+        given = {"calendar": self.calendar, "output": self.output}
+        if self.decoder != "direct":
+            given["decoder"] = self.decoder
+        return {name: value for name, value in given.items() if value}
+
+    @property
     def cures(self) -> dict[str, Any]:
         """The arguments of a forecaster that were given against vanishing and exploding gradients."""
         names = (
@@ -96,6 +231,11 @@ class Options:
         )
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value}
+
+    @property
+    def sources(self) -> tuple[str | None, ...]:
+        """Every file that is read."""
+        return self.file, self.static, self.future
 
     @property
     def title(self) -> str:
@@ -158,9 +298,10 @@ def _init(text: str) -> str:
     return name
 
 
-def check_places(source: str, places: Mapping[str, str | None]) -> None:
+def check_places(sources: Iterable[str | None], places: Mapping[str, str | None]) -> None:
     """Refuse, before the long work, files that could not be written or would overwrite another."""
-    taken = {os.path.realpath(source): "the file that is read"} if source != "-" else {}
+    read = [source for source in sources if source not in (None, "-")]
+    taken = {os.path.realpath(str(source)): "a file that is read" for source in read}
     for option, place in places.items():
         if place is None:
             continue

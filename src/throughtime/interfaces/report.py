@@ -103,7 +103,7 @@ def report_data(
 
     panel, backtest = forecaster.panel, forecaster.backtest
     name, step = forecaster.name, unit(panel.frequency.alias, stamps(panel.ds(0)[:1])[0])
-    shown = range(min(MOST_SERIES, len(panel.ids)))
+    shown = range(min(max(1, MOST_SERIES // len(panel.targets)), len(panel.ids)))
     return ReportData(
         source=source,
         model=name,
@@ -111,7 +111,7 @@ def report_data(
         level=tuple(level),
         facts=facts or {},
         views=views(panel, forecast, name, level, shown, MOST_POINTS, backtest),
-        n_series=len(panel.ids),
+        n_series=len(panel),
         n_windows=backtest.n_windows,
         season_length=forecaster.season_length,
         context_length=forecaster.context_length,

@@ -47,7 +47,7 @@ def tune(
     if timeout is not None:
         real("--timeout", timeout, above=0)
     file = storage if storage is None or "://" not in storage else None
-    check_places(options.file, {"--storage": file, "--report": report})
+    check_places(options.sources, {"--storage": file, "--report": report})
     reading, panel = tasks.read_panel(options, talk)
     fixed = {"season_length": options.season, "freq": options.freq}
     from throughtime.forecasting.tuning import tune as search
@@ -66,6 +66,8 @@ def tune(
             seed=options.seed,
             observers=[observer, Trials(talk.status)],
             **{key: value for key, value in fixed.items() if value is not None},
+            **reading.roles,
+            **options.answer,
         )
     tasks.say_origins(options, talk, tuning)
     _say(options, tuning, reading, panel, report, hint, talk)
@@ -83,7 +85,7 @@ def code(tuning: Any) -> str:
         lines = [
             "from dataclasses import replace",
             *lines,
-            "from throughtime.forecasting.forecaster import TRAINING",
+            "from throughtime.forecasting.effort import TRAINING",
         ]
         given.append(f"training=replace(TRAINING, learning_rate={rate:g})")
     return "\n".join([*lines, f"forecaster = tt.Forecaster({', '.join(given)})"])

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import re
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import throughtime
-from throughtime._errors import DataError, MissingExtraError, SettingError
+from throughtime._errors import MissingExtraError
 from throughtime._files import write_atomically
 from throughtime._types import CellName
 from throughtime._words import count, joined
@@ -25,8 +24,7 @@ from throughtime.interfaces.talk import Talk
 
 if TYPE_CHECKING:
     from throughtime.interfaces.columns import Reading
-
-CARRIED = ("sunspots",)
+    from throughtime.interfaces.files import Sheet
 
 
 class Places:
@@ -44,7 +42,7 @@ class Places:
         self.save = save
         self.report, self.hint = report_place(report, f"{options.stem}-report.html", no_report)
         check_places(
-            options.file, {"--out": self.out, "--report": self.report, "--save": self.save}
+            options.sources, {"--out": self.out, "--report": self.report, "--save": self.save}
         )
 
 
@@ -68,12 +66,18 @@ def report_place(given: str | None, usual: str, none: bool) -> tuple[str | None,
 
 def forecast(options: Options, places: Places, talk: Talk) -> None:
     """Fit, forecast, write, compare."""
+    from throughtime.interfaces.console import facts_block
+    from throughtime.interfaces.reading import need_future
+
     reading, panel = read_panel(options, talk)
-    forecaster = new_forecaster(options, options.windows)
+    need_future(panel, options.h)
+    forecaster = new_forecaster(options, options.windows, reading.roles)
     with talk.watching() as observer:
         forecaster.fit(panel, level=levels(options.level), observers=[observer])
-    talk.status(f"scale: {forecaster.scaling_words}")
-    say_origins(options, talk, forecaster.backtest, panel)
+        check_whole(forecaster)
+    talk.status(facts_block(model_facts(forecaster, panel), []))
+    say_origins(options, talk, forecaster.backtest)
+    _say_judges(talk, forecaster.backtest, panel)
     table = forecaster.predict(level=levels(options.level))
     diagnosis = forecaster.diagnose(step=step_word(panel))
     written = _write(options, places, forecaster, table, reading, panel, diagnosis)
@@ -109,13 +113,18 @@ def _write(
 
 
 def _say(options: Options, talk: Talk, forecaster: Any, table: Any, diagnosis: Any) -> None:
+    from throughtime.forecasting.views import prefix
     from throughtime.interfaces import console
 
-    name, result = forecaster.name, forecaster.backtest
+    name, result, panel = forecaster.name, forecaster.backtest, forecaster.panel
+    level, prefixes = levels(options.level), [prefix(panel, m) for m in range(len(panel.targets))]
     talk.result(
         console.score_table(result, name, step_word(forecaster.panel)),
         f"{words.verdict(result.scores, name, result.n_windows)}\n",
-        console.forecast_table(table, name, levels(options.level)),
+        *(
+            console.forecast_table(table, f"{target}{name}", level, target.removesuffix("-"))
+            for target in prefixes
+        ),
         _reach(forecaster),
         *_concerns(diagnosis),
     )
@@ -129,13 +138,17 @@ def _concerns(diagnosis: Any) -> list[str]:
     ]
 
 
-def say_origins(options: Options, talk: Talk, result: Any, panel: Any) -> None:
-    """Say so where there are fewer rolling origins, or judges, than were asked for."""
+def say_origins(options: Options, talk: Talk, result: Any) -> None:
+    """Say so where there are fewer rolling origins than were asked for."""
     if result.n_windows < options.windows:
         talk.status(
             f"note: the history allows {count(result.n_windows, 'rolling origin')}, "
             f"not {options.windows:,}"
         )
+
+
+def _say_judges(talk: Talk, result: Any, panel: Any) -> None:
+    """Say so where not all series judge the forecasts."""
     for note in result.panel.notes[len(panel.notes) :]:
         talk.status(f"note: {note}")
 
@@ -147,15 +160,16 @@ def _reach(forecaster: Any) -> str:
 
 def backtest(options: Options, out: str | None, talk: Talk) -> None:
     """Compare on the past alone."""
-    check_places(options.file, {"--out": out})
+    check_places(options.sources, {"--out": out})
     reading, panel = read_panel(options, talk)
-    forecaster = new_forecaster(options, options.windows)
+    forecaster = new_forecaster(options, options.windows, reading.roles)
     with talk.watching() as observer:
         forecaster.cross_validation(
             panel, options.windows, level=levels(options.level), observers=[observer]
         )
     result = forecaster.backtest
-    say_origins(options, talk, result, panel)
+    say_origins(options, talk, result)
+    _say_judges(talk, result, panel)
     if out is not None:
         write_atomically(out, _file(result.table, out))
 
@@ -169,60 +183,21 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
     talk.last(f"wrote the back-test to {out}" if out else "done")
 
 
-def read_panel(options: Options, talk: Talk) -> tuple[Reading, Any]:
-    """Read the file and put it on its grid; errors name places in the file."""
-    from throughtime.forecasting.demands import checked_panel
-    from throughtime.forecasting.frame import read_frame
-
-    _check_frequency(options.freq)
-    reading = _reading(options)
-    try:
-        panel = checked_panel(read_frame(reading.table, options.freq, row_word="\0"), options.h)
-    except DataError as error:
-        raise _in_the_file(error, reading) from None
+def read_panel(
+    options: Options, talk: Talk, sheet: Sheet | None = None, like: Any = None
+) -> tuple[Reading, Any]:
+    """Read the files, and say what was read; `like` is the panel that a model was fitted to."""
+    from throughtime.interfaces import reading
     from throughtime.interfaces.console import facts_block
 
-    talk.status(facts_block(facts_of(reading, panel), [*reading.notes, *panel.notes]))
-    return reading, panel
+    sheet = reading.open_sheet(options) if sheet is None else sheet
+    found, panel = reading.read(sheet, options, like)
+    talk.status(facts_block(facts_of(found, panel), [*found.notes, *panel.notes]))
+    return found, panel
 
 
-def _check_frequency(freq: str | None) -> None:
-    from throughtime.forecasting.frequency import Frequency
-
-    if freq is None:
-        return
-    try:
-        Frequency.parse(freq)
-    except SettingError as error:
-        raise SettingError(f"--{error.expected}", error.found, error.remedy) from None
-
-
-def _reading(options: Options) -> Reading:
-    from throughtime.interfaces import columns, files
-
-    if options.file in CARRIED and not os.path.exists(options.file):
-        from throughtime import datasets
-
-        table = getattr(datasets, options.file)()
-        cells = {name: table[name].combine_chunks() for name in table.column_names}
-        sheet = files.Sheet(options.file, cells)
-    else:
-        sheet = files.read(options.file)
-    return columns.choose(sheet, options.time, options.target, options.id)
-
-
-def _in_the_file(error: DataError, reading: Reading) -> DataError:
-    """Turn rows of the table, marked by a NUL, into lines of the file, and freq= into --freq."""
-
-    def placed(text: str) -> str:
-        text = re.sub("\0 (\\d+)", lambda match: reading.place(int(match[1])), text)
-        return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")
-
-    return DataError(placed(error.expected), placed(error.found), placed(error.remedy))
-
-
-def new_forecaster(options: Options, n_windows: int) -> Any:
-    """Return a forecaster as the options have it."""
+def new_forecaster(options: Options, n_windows: int, roles: Mapping[str, Any] | None = None) -> Any:
+    """Return a forecaster as the options have it, with columns in these `roles`."""
     from throughtime.forecasting.forecaster import Forecaster
 
     return Forecaster(
@@ -233,8 +208,14 @@ def new_forecaster(options: Options, n_windows: int) -> Any:
         freq=options.freq,
         n_windows=n_windows,
         seed=options.seed,
-        **cast(Any, options.cures),
+        **cast(Any, {**(roles or {}), **options.answer, **options.cures}),
     )
+
+
+def check_whole(forecaster: Any) -> None:
+    """Stop where Ctrl-C has broken off the final fit: a command that is stopped writes nothing."""
+    if forecaster.history.reason == "interrupted":
+        raise KeyboardInterrupt
 
 
 def step_word(panel: Any) -> str:
@@ -255,8 +236,9 @@ def facts_of(reading: Reading, panel: Any) -> dict[str, str]:
     return {
         "read": reading.source,
         "time": reading.time,
-        "values": reading.target,
+        "values": ", ".join(reading.targets),
         **({"series by": reading.id} if reading.id is not None and len(panel.ids) > 1 else {}),
+        **covariates_of(panel),
         "series": f"{len(panel.ids):,}",
         "rows": f"{reading.table.num_rows:,}",
         "dates": f"{show(panel.first)} to {show(panel.last)}",
@@ -265,12 +247,25 @@ def facts_of(reading: Reading, panel: Any) -> dict[str, str]:
     }
 
 
+def covariates_of(panel: Any) -> dict[str, str]:
+    """Say what is read beside the values."""
+    given = {
+        "known ahead": panel.futr,
+        "known up to the present": panel.hist,
+        "of each series": panel.static.names,
+    }
+    return {word: ", ".join(names) for word, names in given.items() if names}
+
+
 def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
     """Say what was chosen for the model."""
-    step = step_word(panel)
-    season = forecaster.season_length
+    step, settings = step_word(panel), forecaster.settings
+    season, calendar = forecaster.season_length, settings["calendar"]
     return {
         "model": forecaster.name,
+        "decoder": settings["decoder"],
+        "output": settings["output"],
+        **({"calendar": ", ".join(calendar).replace("_", " ")} if calendar else {}),
         "season": count(season, step) if season > 1 else "none",
         "look-back": count(forecaster.context_length, step),
         "scale": forecaster.scaling_words,
@@ -290,6 +285,8 @@ def _forecast_summary(
         "level": levels(options.level),
         "season_length": forecaster.season_length,
         "context_length": forecaster.context_length,
+        **{name: forecaster.settings[name] for name in ("decoder", "output", "calendar")},
+        "scale": forecaster.settings["transforms"],
         "reach": {
             "half_life": reach.half_life,
             "memory": reach.memory,
@@ -326,7 +323,14 @@ def source_facts(options: Options, reading: Reading, panel: Any, name: str) -> d
     return {
         "throughtime": throughtime.__version__,
         "source": reading.source,
-        "columns": {"time": reading.time, "target": reading.target, "id": reading.id},
+        "columns": {
+            "time": reading.time,
+            "target": reading.targets[0] if len(reading.targets) == 1 else reading.targets,
+            "id": reading.id,
+            "futr": reading.futr,
+            "hist": reading.hist,
+            "static": panel.static.names,
+        },
         "rows": reading.table.num_rows,
         "series": len(panel.ids),
         "first": show(panel.first),

@@ -22,7 +22,7 @@ from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.truncation import Position, RandomTruncation, Reach, reaches
 
-EVALUATION_BATCH = 1024  # examples that are evaluated together, those of all members counted
+EVALUATION_BATCH = 768  # examples that are evaluated together, those of all members counted
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,95 @@
+"""How large the nets are and how they are trained, by how much there is to learn from.
+
+    N = sum of floor(n_i / h)      targets of the panel that do not overlap
+
+Few targets (a single series of a few cycles) want many small nets that stop early: the number of
+updates is found on a validation part (`fitting.count_updates`), and an autoregression stands beside
+them (`companions.py`). Many want fewer and larger nets, the linear map inside them (`linear_skip`),
+and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an average of the
+weights that is long. There a long context is read by segments, at most 28 of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from throughtime.forecasting.panel import Panel
+from throughtime.training import Clip, TrainingSettings
+
+LEAST_MANY = 500  # targets
+MOST_SEGMENTS = 28
+
+TRAINING = TrainingSettings(
+    max_updates=200,
+    batch_size=32,
+    learning_rate=1e-2,
+    warm_up=10,
+    weight_decay=0.01,
+    clip=Clip(norm=1.0),
+    evaluate_every=5,
+    patience=10,
+    average=0.95,
+)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What is chosen together: the size of nets, their number, and their training."""
+
+    hidden_size: int
+    members: int
+    training: TrainingSettings
+    many: bool
+
+
+FEW = Effort(32, 6, TRAINING, many=False)
+MANY = Effort(
+    64,
+    3,
+    TrainingSettings(
+        max_updates=600,
+        batch_size=128,
+        learning_rate=5e-3,
+        schedule="one-cycle",
+        weight_decay=0.01,
+        clip=Clip(norm=1.0),
+        average=0.99,
+    ),
+    many=True,
+)
+
+
+def effort_for(panel: Panel, h: int) -> Effort:
+    """Return what suits a panel.
+
+    >>> from throughtime.forecasting import read_frame
+    >>> effort_for(read_frame([0.0, 1.0] * 600), h=2).many
+    True
+    """
+    return MANY if int((panel.lengths // h).sum()) >= LEAST_MANY else FEW
+
+
+def is_usual(training: TrainingSettings) -> bool:
+    """Say whether settings are those that nobody chose, seed and cures apart."""
+    own = {name: getattr(training, name) for name in ("seed", "clip", "penalties")}
+    return replace(TRAINING, **own) == training
+
+
+def trained(effort: Effort, training: TrainingSettings) -> TrainingSettings:
+    """Return the training of an effort where it is the user's to leave, with seed and cures."""
+    if not is_usual(training):
+        return training
+    own = {name: getattr(training, name) for name in ("seed", "clip", "penalties")}
+    return replace(effort.training, **own)
+
+
+def segment_of(context_length: int, season_length: int) -> int:
+    """Return how many steps are read at a time: a part or a multiple of the season, 1 where short.
+
+    >>> segment_of(168, 24), segment_of(144, 48), segment_of(26, 1)
+    (6, 6, 1)
+    """
+    least = -(-context_length // MOST_SEGMENTS)
+    divisors = [w for w in range(least, context_length + 1) if context_length % w == 0]
+    within = [w for w in divisors if season_length % w == 0 or w % season_length == 0]
+    return (within or divisors)[0]

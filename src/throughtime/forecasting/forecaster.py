@@ -429,7 +429,7 @@ class Forecaster:
             if self.design.counts:
                 checked_counts(panel)
         else:
-            panel = fitted if self._state is None else self._state.panel
+            panel = self._newest
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
         elif data is not None and fitted.static.names:
@@ -440,6 +440,11 @@ class Forecaster:
             panel = with_future(panel, futr_df, h)
         need_future(panel, h)
         return panel
+
+    @property
+    def _newest(self) -> Panel:
+        """What the next forecast goes on from: what `fit` read, or the end of it after updates."""
+        return self.panel if self._state is None else self._state.panel
 
     def _issue(self, ends: dict[float, tuple[Floats, Floats]]) -> None:
         """Remember intervals by level, to be scored by the values that `update` will bring."""

@@ -335,15 +335,14 @@ class State:
     def sizes(self, transform: str) -> Floats:
         """Return the mean absolute step [rows] of the transformed values, 0 where there is none."""
         path = self.arrays["path"][..., self.design.transforms.index(transform)]
-        sizes: Floats = path / np.maximum(self.arrays["steps"], 1)
-        return sizes.reshape(-1)
+        return np.asarray(path / np.maximum(self.arrays["steps"], 1)).reshape(-1)
 
     def sums_before(self, panel: Panel, transform: Any) -> tuple[Floats, Floats]:
         """Return the first value [rows], and n, A, B [3, rows] before the steps of the buffer."""
         shift, n, A, B = (each.reshape(-1) for each in self.sums(transform.name))
 
         def d(y: Floats, rows: Any) -> Floats:
-            return np.nan_to_num(transform.forward(y) - shift[rows])
+            return np.asarray(np.nan_to_num(transform.forward(y) - shift[rows]))
 
         alone = replace(panel, memory=None)
         within = (

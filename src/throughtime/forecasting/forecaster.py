@@ -77,7 +77,9 @@ class Forecaster:
     that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
     ("hour", "day_of_week", ...; True chooses what varies within the frequency). `decoder` says how
     the nets answer (`decoders/`) and `output` what: a "point", "quantiles" or a distribution
-    (`training.outputs`).
+    (`training.outputs`). `scaling` is what the nets read values on: "blend" of the window and its
+    series, or "running", with which the states of decoder "synced" or "recursive" are carried over
+    whole series (`running.py`).
 
     `cell` is the recurrence, "rnn", "lstm" or "gru"; `hidden_size`, `num_layers`, `dropout` make
     each of the `members` nets. `context_length` (the look-back), `season_length`, `freq` and
@@ -99,7 +101,8 @@ class Forecaster:
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
     `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
-    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on). Raises `SettingError` for a setting out of its range.
+    reaches), `log` (the gradients of the final fit), `state`, `coverage` and `losses` (what `update` moves on),
+    `treatment` (the findings that were acted on). Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)

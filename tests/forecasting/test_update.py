@@ -197,6 +197,20 @@ def test_covariates_known_ahead_come_with_the_rows_and_for_the_next_steps():
         forecaster.predict(level=[])
 
 
+@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("blend", "direct")])
+def test_looking_at_the_state_changes_no_forecast(scaling, decoder):
+    """What a fitted table knew ahead is still known after a look at the state."""
+    sale = np.arange(62.0) % 5
+    y = np.append(10 + sale[:60], [np.nan, np.nan])
+    forecaster = Forecaster(
+        h=2, decoder=decoder, scaling=scaling, futr="sale", members=2, hidden_size=8,
+        context_length=10, n_windows=0, training=SOON,
+    ).fit(pa.table({"ds": np.arange(62), "y": y, "sale": sale}))  # fmt: skip
+    before = forecaster.predict(level=[])
+    assert forecaster.state.arrays["lengths"] == 60
+    assert forecaster.predict(level=[]) == before
+
+
 def test_a_series_that_is_new_begins_with_its_first_value():
     """Its state is that of a pass over its own rows."""
     forecaster, y = fitted(), waves(4, 80)

@@ -101,8 +101,8 @@ class Forecaster:
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
     `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
-    reaches), `log` (the gradients of the final fit), `state`, `coverage` and `losses` (what `update` moves on),
-    `treatment` (the findings that were acted on). Raises `SettingError` for a setting out of its range.
+    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on); and
+    what `update` moves on: `state`, `coverage`, `losses`. Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -309,10 +309,7 @@ class Forecaster:
         made; `DataError` naming the first date for which a covariate is missing.
         """
         fitted, model = self._need_fit()
-        if data is not None:
-            panel = read_frame(data, like=fitted)
-        else:
-            panel = fitted if self._state is None else self._state.panel
+        panel = self._newest() if data is None else read_frame(data, like=fitted)
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
         elif data is not None and fitted.static.names:
@@ -339,6 +336,16 @@ class Forecaster:
             if data is None:
                 self._issue(levels, ends)
         return panel.like(columns)
+
+    def _newest(self) -> Panel:
+        """Return what was fitted, or the newest part of it and of the rows since."""
+        fitted, model = self._need_fit()
+        if self._state is None and not model.design.carries:
+            return fitted
+        state = self.state
+        if len(state) > len(fitted.ids) or (state.arrays["lengths"] > fitted.lengths).any():
+            return state.panel
+        return replace(fitted, memory=state) if model.design.carries else fitted
 
     def _issue(self, levels: tuple[float, ...], ends: list[tuple[Floats, Floats]]) -> None:
         """Remember intervals, to be scored by the values that `update` will bring."""

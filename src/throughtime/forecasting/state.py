@@ -340,7 +340,7 @@ class State:
         shift, n, A, B = (each.reshape(-1) for each in self.sums(transform.name))
 
         def d(y: Floats, rows: Any) -> Floats:
-            return np.nan_to_num(transform.forward(y) - shift[rows])
+            return np.asarray(np.nan_to_num(transform.forward(y) - shift[rows]))
 
         alone = replace(panel, memory=None)
         within = (

@@ -118,7 +118,8 @@ class Forecaster:
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
     `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
-    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on). Raises `SettingError` for a setting out of its range.
+    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on); and
+    what `update` moves on: `state`, `coverage`, `losses`. Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -429,7 +430,7 @@ class Forecaster:
             if self.design.counts:
                 checked_counts(panel)
         else:
-            panel = self._newest
+            panel = self._newest()
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
         elif data is not None and fitted.static.names:
@@ -441,10 +442,15 @@ class Forecaster:
         need_future(panel, h)
         return panel
 
-    @property
     def _newest(self) -> Panel:
-        """What the next forecast goes on from: what `fit` read, or the end of it after updates."""
-        return self.panel if self._state is None else self._state.panel
+        """Return what was fitted, or the newest part of it and of the rows since."""
+        fitted, model = self._need_fit()
+        if self._state is None and not model.design.carries:
+            return fitted
+        state = self.state
+        if len(state) > len(fitted.ids) or (state.arrays["lengths"] > fitted.lengths).any():
+            return state.panel
+        return replace(fitted, memory=state) if model.design.carries else fitted
 
     def _issue(self, ends: dict[float, tuple[Floats, Floats]]) -> None:
         """Remember intervals by level, to be scored by the values that `update` will bring."""

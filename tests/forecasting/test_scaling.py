@@ -19,11 +19,11 @@ from throughtime.forecasting.forecaster import TRAINING, Forecaster
 from throughtime.forecasting.residuals import Base
 from throughtime.forecasting.ridge import fit_ridge, say, scaled
 from throughtime.forecasting.scale_choice import choose
-from throughtime.forecasting.scaling import SCALINGS, Scale
+from throughtime.forecasting.scaling import OF_WINDOWS, Scale
 from throughtime.forecasting.transforms import Identity
 from throughtime.training.outputs import OUTPUTS, output
 
-each_scaling = pytest.mark.parametrize("name", SCALINGS)
+each_scaling = pytest.mark.parametrize("name", OF_WINDOWS)
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 QUICK = replace(TRAINING, max_updates=3, evaluate_every=1)
 
@@ -42,7 +42,7 @@ KNOWN = {
 
 def scale_of(name: str, u: torch.Tensor, mu: float = MU, sigma: float = SIGMA) -> Scale:
     like = u[..., :1]
-    return SCALINGS[name](u, Scale(torch.full_like(like, mu), torch.full_like(like, sigma)))
+    return OF_WINDOWS[name](u, Scale(torch.full_like(like, mu), torch.full_like(like, sigma)))
 
 
 @each_dtype

@@ -345,6 +345,9 @@ def prefixes(panel: Panel) -> tuple[str, ...]:
 
 def series_sizes(panel: Panel, transform: Transform) -> Floats:
     """Return the mean absolute step [rows] of each row on the transformed scale; 1 where it is 0."""
+    if panel.memory is not None and panel.memory.knows(transform.name):
+        sizes = panel.memory.sizes(transform.name)
+        return np.where(sizes > 0, sizes, 1.0)
     total, count = np.zeros(len(panel)), np.zeros(len(panel))
     for rows, y, offsets in panel.pieces():
         steps = np.abs(np.diff(transform.forward(y.astype(np.float64, copy=False)), append=np.nan))

@@ -3,9 +3,9 @@
     linear_k      f_k^-1( location + size A_k (w - location) / size )
     seasonal      the mean of the last two seasons                     for a cycle about a level
 
-w is the window of the transformed series, f_k the transforms. With scaling="blend" the scale is that
-of its series and A_k an autoregression that is iterated (`linear.py`), the better of the two for few
-data; with another scaling it is the nets', and A_k says all h steps at once (`ridge.py`).
+w is the window of the transformed series, f_k the transforms. With scaling="blend" or "running" the
+scale is that of its series and A_k an autoregression that is iterated (`linear.py`), the better of the
+two for few data; with another scaling it is the nets', and A_k says all h steps at once (`ridge.py`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[np.float64]
 
+BY_SERIES = ("blend", "running")  # scalings beside which the maps keep to that of the series
+
 
 def fit_linear(panel: Panel, design: Design) -> Floats:
     """Return the linear maps A_k [K, h, L]."""
     L, h, m = design.context_length, design.h, design.season_length
-    if design.scaling != "blend":
+    if design.scaling not in BY_SERIES:
         return np.stack([fit_ridge(part) for part in design.examples(panel).parts])
     scales = [TRANSFORMS[name] for name in design.transforms]
     return np.stack([fit_linear_map(panel, f_k, L, h, design.residual, m) for f_k in scales])
@@ -43,10 +45,9 @@ def linear(maps: Floats, parts: Sequence[ScaledWindows]) -> Floats:
     made = []
     for A_k, part in zip(maps, parts, strict=True):
         window, scale = part.newest()
-        z = window.z
-        if part.scaling == "blend":
-            z, scale = part.whole.apply(scale.invert(z)), part.whole
-        ahead = scale.invert(z.double() @ torch.from_numpy(A_k.T))
+        whole = part.whole if part.scaling in BY_SERIES else scale
+        z = whole.apply(window.values(scale)).double()
+        ahead = whole.invert(z @ torch.from_numpy(A_k.T))
         made.append(part.transform.inverse(ahead.flatten(0, 1).numpy()))
     return np.stack(made)
 

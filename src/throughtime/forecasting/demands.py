@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from throughtime._checks import positive_int
 from throughtime._errors import DataError
@@ -52,7 +54,7 @@ def checked_counts(panel: Panel) -> Panel:
     """
     reached = np.zeros(len(panel), dtype=np.int64)
     for rows, y, offsets in panel.pieces():
-        wrong = (y < 0) | (y != np.floor(y)) & ~np.isnan(y)
+        wrong = not_counts(y)
         if wrong.any():
             at = int(np.argmax(wrong))
             j = int(np.searchsorted(offsets, at, side="right")) - 1
@@ -64,6 +66,11 @@ def checked_counts(panel: Panel) -> Panel:
             )
         reached[rows] += np.diff(offsets)
     return panel
+
+
+def not_counts(y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Say of each value whether it is no count; NaN, which is unknown, may be one."""
+    return np.asarray((y < 0) | (y != np.floor(y)) & ~np.isnan(y))
 
 
 def least_rows(h: int) -> int:

@@ -21,6 +21,7 @@ from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
+from throughtime.forecasting.running import RunningWindows
 from throughtime.forecasting.scaling import SCALING_WORDS, SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS, Transform
 from throughtime.nn import Ensemble, Init, Recurrence
@@ -134,6 +135,18 @@ class Design:
                 f"transform={', '.join(self.transforms)!r}, residual={self.residual!r}",
                 "leave both out, or pass another output",
             )
+        if self.carries and self.decoder not in ("synced", "recursive"):
+            raise SettingError(
+                "scaling='running' for decoder='synced' or 'recursive', which read step by step",
+                f"decoder={self.decoder!r}",
+                "leave scaling out",
+            )
+        if self.carries and (self.counts or self.difference is not None):
+            raise SettingError(
+                "scaling='running' for values: neither counts nor differences are carried on",
+                f"output={self.output!r}, difference={self.difference!r}",
+                "leave scaling out, or those",
+            )
         if self.bidirectional and self.decoder != "direct":
             raise SettingError(
                 "bidirectional for decoder='direct' alone, which reads before it answers",
@@ -154,6 +167,11 @@ class Design:
         return Base(self.residual, self.season_length)
 
     @property
+    def lags(self) -> tuple[int, ...]:
+        """The lags of the differences that are read in place of values."""
+        return lags_of(self.difference, self.season_length)
+
+    @property
     def counts(self) -> bool:
         """Say whether the nets say distributions of counts."""
         return self.output in COUNTS
@@ -162,6 +180,11 @@ class Design:
     def any_horizon(self) -> bool:
         """Say whether the model can forecast beyond h."""
         return DECODERS[self.decoder].any_horizon and not self.companions
+
+    @property
+    def carries(self) -> bool:
+        """Say whether the nets' states are carried from step to step, over whole series."""
+        return self.scaling == "running"
 
     @property
     def loss(self) -> Loss:
@@ -174,10 +197,10 @@ class Design:
         The scales share their numbering.
         """
         channels = Channels.of(panel, self.calendar) if channels is None else channels
+        kind = RunningWindows if self.carries else ScaledWindows
         parts: list[ScaledWindows] = []
-        lags = lags_of(self.difference, self.season_length)
         for name in self.transforms:
-            part = ScaledWindows.of(
+            part = kind.of(
                 panel,
                 TRANSFORMS[name],
                 self.context_length,
@@ -186,7 +209,7 @@ class Design:
                 DECODERS[self.decoder],
                 channels,
                 self.scaling,
-                lags,
+                self.lags,
                 self.counts,
             )
             parts.append(replace(part, windows=parts[0].windows) if parts else part)
@@ -206,7 +229,7 @@ class Design:
         bases = {"level": "level", "last": "last value", "season": f"last season ({m})"}
         parts.append(f"from the {bases[self.residual]}")
         if self.difference is not None:
-            steps = [f"{lag:,}" for lag in lags_of(self.difference, m)]
+            steps = [f"{lag:,}" for lag in self.lags]
             parts.append(f"reads differences at lag {' and '.join(steps)}")
         return "; ".join(parts)
 

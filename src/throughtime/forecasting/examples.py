@@ -35,7 +35,7 @@ from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
-from throughtime.forecasting.scaling import SCALINGS, Scale, carry_on
+from throughtime.forecasting.scaling import OF_WINDOWS, Scale, carry_on
 from throughtime.forecasting.transforms import Transform
 from throughtime.forecasting.windows import Windows
 
@@ -162,7 +162,7 @@ class ScaledWindows:
     def _scale(self, context: Tensor, series: Tensor) -> Scale:
         whole = Scale(self.whole.location[series], self.whole.size[series])
         if not self.counts:
-            return SCALINGS[self.scaling](context, whole)
+            return OF_WINDOWS[self.scaling](context, whole)
         share = torch.where(context.isnan().all(dim=-1, keepdim=True), 0.0, 0.5)
         size = torch.lerp(whole.location, carry_on(context).nanmean(dim=-1, keepdim=True), share)
         return Scale(torch.zeros_like(size), torch.where(size > 0, size, 1.0))
@@ -183,16 +183,18 @@ def moments(panel: Panel, transform: Transform) -> tuple[Floats, Floats]:
     >>> moments(read_frame([0.0, 2.0, np.nan]), Identity())
     (array([1.]), array([1.]))
     """
-    count = np.maximum(_sums(panel, lambda y, _: ~np.isnan(y)), 1)
-    means = _sums(panel, lambda y, _: np.nan_to_num(transform.forward(y))) / count
+    if panel.memory is not None and panel.memory.knows(transform.name):
+        return panel.memory.moments(transform.name)
+    count = np.maximum(row_sums(panel, lambda y, _: ~np.isnan(y)), 1)
+    means = row_sums(panel, lambda y, _: np.nan_to_num(transform.forward(y))) / count
 
     def square(y: Floats, rows: Floats) -> Floats:
         return np.nan_to_num((transform.forward(y) - means[rows]) ** 2)
 
-    return means, np.sqrt(_sums(panel, square) / count)
+    return means, np.sqrt(row_sums(panel, square) / count)
 
 
-def _sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
+def row_sums(panel: Panel, of: Callable[[Floats, Floats], Floats]) -> Floats:
     """Return the sum [rows] of `of(values, rows)` over each row."""
     total = np.zeros(len(panel))
     for rows, y, offsets in panel.pieces():

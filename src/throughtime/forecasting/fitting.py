@@ -34,17 +34,23 @@ def fit(
     name: str,
     runs: Runs = NOT_KEPT,
     partial: bool = False,
+    start: Model | None = None,
 ) -> tuple[Model, History]:
     """Fit all paths to everything in the panel, the nets with a given number of updates.
 
+    The nets go on from the weights of `start` where given, and read what they read there.
     `KeyboardInterrupt` breaks it off, unless a `partial` fit is as welcome, and updates were made.
     """
     training = replace(design.training, max_updates=updates, patience=None)
-    channels = Channels.of(panel, design.calendar)
+    channels = Channels.of(panel, design.calendar) if start is None else start.channels
     linear, network = fit_linear(panel, design), design.network(channels.sizes)
     examples = design.examples(panel, channels)
     with threads(design):
-        explained = _preprogrammed(network, design, linear, examples, observers, runs)
+        if start is None:
+            explained = _preprogrammed(network, design, linear, examples, observers, runs)
+        else:
+            explained = start.explained
+            network.load_state_dict(start.network.state_dict())
         trainer = Trainer(network, design.loss, training, observers)
         history = runs.train(trainer, examples, None, name)
         if not (partial and history.updates):

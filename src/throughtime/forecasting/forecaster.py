@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from inspect import signature
@@ -15,6 +16,7 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
+from throughtime.forecasting import streaming
 from throughtime.forecasting.backtest import Backtest, judged, prefixes, roll
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.calendar import checked_calendar
@@ -44,13 +46,22 @@ from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.frequency import Frequency
+from throughtime.forecasting.learning import MOST_LOSSES, Learner
 from throughtime.forecasting.model import Model
+from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS
-from throughtime.forecasting.resuming import NOT_KEPT, KeptRuns, Runs, fingerprint
+from throughtime.forecasting.resuming import (
+    NOT_KEPT,
+    KeptRuns,
+    Runs,
+    fingerprint,
+    snapshot_fingerprint,
+)
 from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, choose
 from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.seasons import panel_season_length
+from throughtime.forecasting.state import State
 from throughtime.forecasting.statics import known_static, read_static
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.forecasting.uncertainty import Forecast, paths
@@ -64,6 +75,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 LONGEST_CONTEXT = 512
+RECURSIVE = "recursive", "running"
 MOST_ORIGINS = 8  # where their number is not given
 ENOUGH_ERRORS = 64  # of series times origins
 SPAN = 5  # times what the origins span
@@ -89,7 +101,8 @@ class Forecaster:
 
     `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh"; `transforms.py`), `scaling`
     on each window ("blend", "standard", "robust", "mean-absolute", "last", "series", "revin";
-    `scaling.py`), and `difference` (1, "season", "both") lets nets read differences. A panel of 20
+    `scaling.py`; "running", with decoder "synced" or "recursive", lets `update` carry hidden states on,
+    `running.py`), and `difference` (1, "season", "both") lets nets read differences. A panel of 20
     series or more has scaling, residual and look-back chosen by how a linear map errs with them
     (`scale_choice.py`), a smaller one "blend"; `scaling_words` says what was taken.
 
@@ -105,7 +118,8 @@ class Forecaster:
 
     After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
     `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
-    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on). Raises `SettingError` for a setting out of its range.
+    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on); and
+    what `update` moves on: `state`, `coverage`, `losses`. Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -187,6 +201,11 @@ class Forecaster:
             "segment": segment,
             "linear_skip": linear_skip,
         }
+        self._state: State | None = None
+        self.coverage = Coverage(h)
+        self._learner: Learner | None = None
+        self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
+        self._ahead: Any = None
         self._fitted: tuple[Panel, Model] | None = None
         self._backtest: Backtest | None = None
         self._reach: LagProfile | None = None
@@ -262,6 +281,7 @@ class Forecaster:
         level: Sequence[float] = (80, 95),
         observers: Sequence[Observer] = (),
         checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+        warm_start: bool = False,
     ) -> Forecaster:
         """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
 
@@ -270,6 +290,10 @@ class Forecaster:
         First the rolling origins, each fitted anew on what was known there, then everything. Of more
         than 1,000 series, 1,000 judge the forecasts of the origins.
         `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
+
+        With `warm_start` the final fit goes on from the weights there are, by the decisions of the
+        last fit and as many updates; the table has its columns. Rolling origins begin anew, as these
+        weights may know what comes after them.
 
         Ctrl-C in the final fit ends it with the weights so far (`history.reason` is "interrupted"),
         before that it raises KeyboardInterrupt. With `checkpoint`, a path or a `Checkpoint`, a file
@@ -280,21 +304,24 @@ class Forecaster:
         Raises `DataError` naming what does not fit, `DivergedError` where training breaks down,
         `ModelFileError` for a checkpoint of another fit; all leave the forecaster as it was.
         """
-        panel = self._read(data, static_df)
-        runs = self._runs(checkpoint, panel, "fit")
+        start = self._need_fit()[1] if warm_start else None
+        panel = self._read(data, static_df, self.panel if warm_start else None)
+        runs = self._runs(checkpoint, panel, start, "fit")
         before = self.treatment
         try:
             n_windows = self._n_windows(panel)
             if n_windows:
                 backtest, design, updates, pilot = self._rolled(
-                    panel, n_windows, self.h, level, None, observers, runs
+                    panel, n_windows, self.h, level, None, observers, runs, start
                 )
             else:
-                design, (updates, pilot) = self._piloted(panel, panel, observers, runs)
+                design, (updates, pilot) = self._piloted(panel, panel, observers, runs, start)
                 backtest = None
             watch = Watch(every=max(1, updates // LOOKS))
             watched = (*observers, watch)
-            model, history = fit(panel, design, updates, watched, "final fit", runs, partial=True)
+            model, history = fit(
+                panel, design, updates, watched, "final fit", runs, partial=True, start=start
+            )
         except BaseException:
             self.treatment = before
             raise
@@ -338,8 +365,11 @@ class Forecaster:
         """
         levels, h = checked(level), self._horizon(h)
         panel = self._to_predict(data, futr_df, static_df, h)
-        made = Forecast.of(self.model, panel, h, self._backtest, bool(levels))
-        return panel.like(made.columns(panel, self.name, levels))
+        made = Forecast.of(self.model, panel, h, self._backtest, bool(levels), self.coverage)
+        ends = {each: made.interval(each) for each in levels}
+        if ends and data is None:
+            self._issue(ends)
+        return panel.like(made.columns(panel, self.name, ends))
 
     def sample(
         self,
@@ -395,17 +425,80 @@ class Forecaster:
 
     def _to_predict(self, data: Any, futr_df: Any, static_df: Any, h: int) -> Panel:
         fitted = self.panel
-        panel = fitted if data is None else read_frame(data, like=fitted)
-        if self.design.counts:
-            checked_counts(panel)
+        if data is not None:
+            panel = read_frame(data, like=fitted)
+            if self.design.counts:
+                checked_counts(panel)
+        else:
+            panel = self._newest()
         if static_df is not None:
             panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
-        elif data is not None:
+        elif data is not None and fitted.static.names:
             panel = replace(panel, static=known_static(fitted.static, fitted.ids, panel.ids))
+        if futr_df is None and data is None and self._state is not None:
+            futr_df = self._ahead
         if futr_df is not None:
             panel = with_future(panel, futr_df, h)
         need_future(panel, h)
         return panel
+
+    def _newest(self) -> Panel:
+        """Return what was fitted, or the newest part of it and of the rows since."""
+        fitted, model = self._need_fit()
+        if self._state is None and not model.design.carries:
+            return fitted
+        state = self.state
+        if len(state) > len(fitted.ids) or (state.arrays["lengths"] > fitted.lengths).any():
+            return state.panel
+        return replace(fitted, memory=state) if model.design.carries else fitted
+
+    def _issue(self, ends: dict[float, tuple[Floats, Floats]]) -> None:
+        """Remember intervals by level, to be scored by the values that `update` will bring."""
+        fitted, state = self.panel, self._state
+        lengths = fitted.lengths if state is None else state.arrays["lengths"]
+        shape = len(ends), len(lengths), len(fitted.targets), -1
+        low, high = (np.stack(each).reshape(shape) for each in zip(*ends.values(), strict=True))
+        self.coverage.issue(tuple(ends), lengths, low, high)
+
+    def update(self, data: Any, *, futr_df: Any = None, learn: bool = False) -> Forecaster:
+        """Go on by new rows: `predict` then forecasts from the new end of every series.
+
+        Intervals follow their coverage: those that `predict` gave out are scored by the rows that
+        fall into them, and `coverage` widens or narrows the next ones (`online.py`).
+        Hidden states (of `scaling="running"`), scales and last values move on, each row at the same
+        cost however long its series, and nothing is read again. `data` is a
+        table of the kind that `fit` saw, with rows after the last date of each series; a dict of one
+        row or of columns; or, of a single series, its next value or values. Dates that are left out
+        and values that are NaN are gaps; a series that is new begins with its first value. `futr_df`
+        has the covariates known ahead, for the h steps after the new rows.
+
+        With `learn` the nets learn on, once for every 8 steps or fewer (`learning.py`); `losses` has
+        the loss before each of these updates. A `DivergedError` there leaves the weights before it,
+        and the rows up to there read.
+
+        `panel` stays what was fitted; what came after is in `state` (`state.py`), which forgets all
+        but the last steps. Raises `DataError` naming series and date of a row that is late, comes
+        twice or lies off the grid; the forecaster is then as it was.
+
+        >>> import throughtime as tt
+        >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
+        >>> forecaster = forecaster.fit([0.0, 1.0, 2.0, 1.0] * 8)
+        >>> forecaster.update(0.0).update([1.0, 2.0]).predict(level=[])["ds"].to_pylist()
+        [35, 36]
+        """
+        if learn and self._learner is None:
+            self._learner = Learner(self.model, self.losses)
+        streaming.update(self.state, self.coverage, data, self._learner if learn else None)
+        self._ahead = futr_df
+        return self
+
+    @property
+    def state(self) -> State:
+        """What is carried of every series, from `fit` and every `update` since."""
+        fitted, model = self._need_fit()
+        if self._state is None:
+            self._state = State.read(fitted, model.design, model.channels, model.network)
+        return self._state
 
     def cross_validation(
         self,
@@ -434,7 +527,7 @@ class Forecaster:
         if not isinstance(refit, bool):
             positive_int("refit", refit)
         rolling = {"n_windows": n_windows, "step_size": step_size, "refit": refit}
-        runs = self._runs(checkpoint, panel, "cross_validation", **rolling)
+        runs = self._runs(checkpoint, panel, None, "cross_validation", **rolling)
         self._backtest, *_ = self._rolled(
             panel, n_windows, step_size, level, refit, observers, runs
         )
@@ -468,13 +561,18 @@ class Forecaster:
         pilot: History,
     ) -> None:
         self._fitted, self._backtest, self._reach = (panel, model), backtest, None
+        self._state, self._ahead, self.coverage = None, None, Coverage(self.h)
+        self._learner, self.losses = None, deque(maxlen=MOST_LOSSES)
         self.log = None
         self.history, self.pilot = history, pilot
 
-    def _read(self, data: Any, static_df: Any = None) -> Panel:
-        panel = read_frame(data, self.freq, **self.columns)
-        if static_df is not None:
-            panel = replace(panel, static=read_static(static_df, panel.ids))
+    def _read(self, data: Any, static_df: Any = None, like: Panel | None = None) -> Panel:
+        if like is not None:
+            panel = read_frame(data, like=like, static_df=static_df)
+        else:
+            panel = read_frame(data, self.freq, **self.columns)
+            if static_df is not None:
+                panel = replace(panel, static=read_static(static_df, panel.ids))
         if self._given["output"] in COUNTS:
             checked_counts(panel)
         return checked_panel(panel, self.h)
@@ -493,6 +591,7 @@ class Forecaster:
         refit: bool | int | None,
         observers: Sequence[Observer],
         runs: Runs,
+        start: Model | None = None,
     ) -> tuple[Backtest, Design, int, History]:
         """Make the rolling origins; also return what was decided at the first."""
         levels = checked(level)
@@ -500,7 +599,7 @@ class Forecaster:
         if refit is None:  # where the origins span little of the history, one model serves them all
             refit = SPAN * (self.h + (R - 1) * step_size) > int(panel.lengths.max())
         first = panel.cut(self.h + (R - 1) * step_size)
-        design, (updates, pilot) = self._piloted(first, panel, observers, runs)
+        design, (updates, pilot) = self._piloted(first, panel, observers, runs, start)
         models: list[Model] = []
 
         def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
@@ -542,8 +641,15 @@ class Forecaster:
         return max(1, min(MOST_ORIGINS, enough, int(panel.lengths.max()) // 2 // self.h))
 
     def _piloted(
-        self, panel: Panel, whole: Panel, observers: Sequence[Observer], runs: Runs
+        self,
+        panel: Panel,
+        whole: Panel,
+        observers: Sequence[Observer],
+        runs: Runs,
+        start: Model | None = None,
     ) -> tuple[Design, tuple[int, History]]:
+        if start is not None:  # what was decided before stays
+            return start.design, (max(1, len(self.history.updates)), self.pilot)
         design = self._decide(panel, whole)
         if self.cure == "auto":
             longest = min(LONGEST_CONTEXT, (int(panel.lengths.max()) - self.h) // 2)
@@ -555,6 +661,7 @@ class Forecaster:
         self,
         checkpoint: Checkpoint | str | os.PathLike[str] | None,
         panel: Panel,
+        start: Model | None,
         call: str,
         **how: Any,
     ) -> Runs:
@@ -562,9 +669,14 @@ class Forecaster:
         if checkpoint is None:
             return NOT_KEPT
         from throughtime.forecasting.storage.given import pack_given
+        from throughtime.forecasting.storage.model import pack_model
 
         file = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-        of = {"call": call, **how, "settings": pack_given(self), "data": fingerprint(panel)}
+        of: dict[str, Any] = {"call": call, **how, "start": None}
+        of |= {"settings": pack_given(self), "data": fingerprint(panel)}
+        if start is not None:
+            weights = snapshot_fingerprint(pack_model(start))
+            of["start"] = {"updates": len(self.history.updates), "weights": weights}
         return KeptRuns(file, of)
 
     def _chosen(self) -> set[str]:
@@ -582,6 +694,13 @@ class Forecaster:
 
         Only whether values may be below 0 is asked of the whole: a fact about what is measured.
         """
+        if panel.futr and (self._given["decoder"], self._given["scaling"]) == RECURSIVE:
+            raise SettingError(
+                f"scaling='running' without columns known ahead for decoder='recursive', which "
+                f"reads {' and '.join(panel.futr)} of the step after each",
+                f"futr={list(panel.futr)}",
+                "pass decoder='synced', or leave scaling out",
+            )
         given, room = dict(self._given), int(panel.lengths.max()) - self.h
         effort = effort_for(panel, self.h)
         given["training"] = trained(effort, given["training"])
@@ -638,7 +757,7 @@ class Forecaster:
         """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
         scaling, residual = given["scaling"], given["residual"]
         first, season = TRANSFORMS[given["transforms"][0]], given["season_length"]
-        if len(panel.ids) >= LEAST_SERIES:
+        if len(panel.ids) >= LEAST_SERIES and scaling != "running":  # which windows do not have
             choice = choose(
                 panel,
                 first,

@@ -90,12 +90,16 @@ class Calibration:
         return self.scale[np.minimum(np.arange(h), len(self.scale) - 1)]
 
     def interval(
-        self, point: npt.ArrayLike, level: float, steps: npt.ArrayLike | None = None
+        self,
+        point: npt.ArrayLike,
+        level: float,
+        steps: npt.ArrayLike | None = None,
+        factor: Floats | float = 1.0,
     ) -> tuple[Floats, Floats]:
         """Return lower and upper ends, in the shape of `point` [..., k], at `level` percent.
 
-        The last axis of `point` runs over `steps`, counted from 1; without them 1 ... k. Raises
-        `SettingError` for a step that was not calibrated.
+        The last axis of `point` runs over `steps`, counted from 1; without them 1 ... k. Half-widths
+        are multiplied by `factor`, one number or one a step. Raises `SettingError` for a step that was not calibrated.
         """
         point = np.asarray(point, dtype=np.float64)
         steps = np.arange(1, point.shape[-1] + 1) if steps is None else np.asarray(steps)
@@ -105,7 +109,7 @@ class Calibration:
                 f"steps from {steps.min()} to {steps.max()}",
                 "calibrate with a longer horizon",
             )
-        half = self.scale[steps - 1] * self.quantile(level)
+        half = self.scale[steps - 1] * self.quantile(level) * factor
         return point - half, point + half
 
 

@@ -71,7 +71,7 @@ class Model:
         self, panel: Panel, levels: Sequence[float], h: int | None = None
     ) -> tuple[Floats, Floats]:
         """Return forecast [rows, h] and quantiles [rows, h, Q] at rising levels, some at a time."""
-        negative = panel.is_negative
+        panel, negative = self.nets.remembered(panel), panel.is_negative
         points, made = [], []
         for block in self._blocks(panel):
             kinds, quantiles = self._said(block, h or self.design.h, negative, levels)
@@ -86,7 +86,7 @@ class Model:
 
     def paths(self, panel: Panel, n: int, h: int, seed: int) -> Floats:
         """Draw n paths [n, rows, h] of decoder="recursive", as the nets alone see them."""
-        blocks = enumerate(self._blocks(panel))
+        blocks = enumerate(self._blocks(self.nets.remembered(panel)))
         drawn = [self.nets.paths(self.nets.examples(b).parts, h, n, seed + i) for i, b in blocks]
         return np.concatenate(drawn, axis=1)
 
@@ -97,6 +97,7 @@ class Model:
 
         They are not below 0 unless they may be `negative`; None asks whether the panel is.
         """
+        panel = self.nets.remembered(panel)
         negative = panel.is_negative if negative is None else negative
         return self._said(panel, h or self.design.h, negative, ())[0]
 

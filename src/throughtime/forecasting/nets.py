@@ -10,7 +10,7 @@ their mixture would be wider than each. Paths are pooled: each member draws its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from throughtime.forecasting.carrying import Sight, paths
 from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.decoders.decoder import Inputs, Window
 from throughtime.forecasting.decoders.recursive import Recursive
+from throughtime.forecasting.decoders.synced import Synced
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.running import RunningWindow
 from throughtime.forecasting.scaling import Scale
+from throughtime.forecasting.state import State
 from throughtime.nn import Ensemble
 from throughtime.nn.heads import ValueHead
+from throughtime.nn.sequences import newest as layer_newest
 from throughtime.training.sources import evaluation_batches
 
 Floats = npt.NDArray[np.float64]
@@ -81,6 +86,8 @@ class Nets:
     ) -> Floats:
         """Draw n paths [n, rows, h] of `decoder="recursive"`, which members share."""
         design = self.design
+        if design.carries:
+            return self._carried_paths(parts, h, n, seed)
         generator = torch.Generator().manual_seed(design.training.seed if seed is None else seed)
         drawn = []
         for e in range(design.members):
@@ -93,21 +100,70 @@ class Nets:
             drawn.append(np.round(y) if design.counts else y)
         return np.concatenate(drawn)
 
+    def _carried_paths(
+        self, parts: Sequence[ScaledWindows], h: int, n: int, seed: int | None
+    ) -> Floats:
+        design, panel = self.design, parts[0].windows.panel
+        generator = torch.Generator().manual_seed(design.training.seed if seed is None else seed)
+        state, drawn = self.state(panel), []
+        for e in range(design.members):
+            share = n // design.members + (e < n % design.members)
+            part = parts[e % len(parts)]
+            net, mine = state.carrier.member(e, state.hidden)
+            window, _ = part.newest(ahead=h)
+            assert isinstance(window, RunningWindow)
+            sight = Sight(*state.sums(part.transform.name), window.u[..., : window.L])
+            static, futr = (window.numbers, window.codes), window.futr[..., window.L :]
+            u = paths(net, mine, sight, futr, static, design.base, share, h, generator)
+            drawn.append(_y(part, u))
+        return np.concatenate(drawn)
+
     def _say(
         self, parts: Sequence[ScaledWindows], say: Callable[[ValueHead, Tensor], Tensor]
     ) -> Iterator[tuple[ScaledWindows, Scale, Tensor]]:
         """Yield for each scale what its members say [..., S, M, h] of z, `say` having joined them."""
         members, K, h = self.design.members, len(parts), self.design.h
         newest = [part.newest(ahead=h) for part in parts]
-        inputs = [self._inputs(window) for window, _ in newest]
-        params_E = self._called(stacked([inputs[e % K] for e in range(members)]))
+        inputs = [] if self.design.carries else [self._inputs(window) for window, _ in newest]
+        params_E = (
+            self._carried_on(parts, newest)
+            if self.design.carries
+            else self._called(stacked([inputs[e % K] for e in range(members)]))
+        )
         head: Any = self.network.template.head
         for k, (part, (window, scale)) in enumerate(zip(parts, newest, strict=True)):
             if k < members:
                 r = say(head, params_E[k::K])
                 if self.design.counts:  # which are said in their own units
                     scale = Scale(torch.zeros(()), torch.ones(()))
-                yield part, scale, r + self.design.base.ahead(window.z[..., : window.L], h)
+                yield part, scale, r + window.naive(self.design.base, h)
+
+    def state(self, panel: Panel) -> State:
+        """Return the state after every step of a panel: what it remembers, or else read now."""
+        if isinstance(panel.memory, State):
+            return panel.memory
+        return State.read(panel, self.design, self.channels, self.network)
+
+    def remembered(self, panel: Panel) -> Panel:
+        """Return a panel that remembers its state, where nets are carried."""
+        if not self.design.carries:
+            return panel
+        return replace(panel, memory=self.state(self.channels.check(panel)))
+
+    def _carried_on(
+        self, parts: Sequence[ScaledWindows], newest: Sequence[tuple[Window, Scale]]
+    ) -> Tensor:
+        """Return the parameters [E, S, M, h, P] that the carried nets say."""
+        state, made = self.state(parts[0].windows.panel), []
+        for e in range(self.design.members):
+            window, _ = newest[e % len(parts)]
+            net, mine = state.carrier.member(e, state.hidden)
+            assert isinstance(net, Synced)
+            ahead = window.futr[..., window.L :].transpose(-1, -2)
+            with torch.no_grad():
+                made.append(net.answer(layer_newest(net.layer, mine), ahead))
+        params_E = torch.stack(made)
+        return params_E.reshape(*params_E.shape[:2], -1, self.design.h, params_E.shape[-1])
 
     def _inputs(self, window: Window) -> Inputs:
         decoder = DECODERS[self.design.decoder]

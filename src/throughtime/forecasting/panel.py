@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 import narwhals as nw
 import numpy as np
@@ -60,6 +60,36 @@ class Static:
         return replace(self, numbers=self.numbers[index], codes=self.codes[index])
 
 
+class Memory(Protocol):
+    """What is known of whole series of which the buffer has the last steps (`state.State`)."""
+
+    @property
+    def low(self) -> Floats:
+        """The least value of every row."""
+
+    @property
+    def high(self) -> Floats:
+        """The greatest value of every row."""
+
+    def take(self, index: Ints) -> Memory:
+        """Return what is known of some of the series."""
+
+    def knows(self, transform: str) -> bool:
+        """Say whether sums of these transformed values are kept."""
+
+    def moments(self, transform: str) -> tuple[Floats, Floats]:
+        """Return mean and deviation [rows] of the transformed values."""
+
+    def sizes(self, transform: str) -> Floats:
+        """Return the mean absolute step [rows] of the transformed values, 0 where there is none."""
+
+    def sums(self, transform: str) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return first value, n, A and B [S, M] of the running scale."""
+
+    def sums_before(self, panel: Panel, transform: Any) -> tuple[Floats, Floats]:
+        """Return the first value [rows], and n, A, B [3, rows] before the steps of the buffer."""
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """Series of one frequency, with their covariates, in one buffer; see the module.
@@ -68,7 +98,7 @@ class Panel:
     at which a target was. Stamps are `int64` or `datetime64[us]`. `targets`, `hist` and `futr` name
     the channels. `n_gaps` counts dates that had no row, `n_missing` rows that had no value; `notes`
     says in words what was done to the table on the way in. `backend` and `dates` are how it came,
-    for `like`.
+    for `like`. `memory` knows of steps before those of the buffer, where there were some.
 
     >>> from throughtime.forecasting import read_frame
     >>> panel = read_frame([5.0, 11.0, 16.0])
@@ -92,6 +122,7 @@ class Panel:
     notes: tuple[str, ...] = ()
     backend: str = "pyarrow"
     dates: DateKind = field(default_factory=DateKind)
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         if len(self.room) != len(self.ids):
@@ -178,6 +209,8 @@ class Panel:
 
     def extreme(self, of: np.ufunc) -> Floats:
         """Return the least (`of=np.fmin`) or greatest (`np.fmax`) value of every row; NaN for none."""
+        if self.memory is not None:
+            return np.ravel(self.memory.low if of is np.fmin else self.memory.high)
         found = np.full(len(self), np.nan)
         for rows, y, offsets in self.pieces():
             found[rows] = of(found[rows], of.reduceat(y, offsets[:-1]))
@@ -186,6 +219,8 @@ class Panel:
     @property
     def is_negative(self) -> bool:
         """Say whether any value of a target is below 0."""
+        if self.memory is not None:
+            return bool((self.memory.low < 0).any())
         return any(bool((y < 0).any()) for _, y, _ in self.pieces())
 
     @property
@@ -205,12 +240,14 @@ class Panel:
             starts=self.starts[index],
             room=self.room[index],
             static=self.static.take(index),
+            memory=None if self.memory is None else self.memory.take(index),
         )
 
     def channel(self, c: int) -> Panel:
         """Return the panel with channel c as its only one, as a target."""
         name = (*self.targets, *self.hist, *self.futr)[c]
-        return replace(self, values=self.values[c : c + 1], targets=(name,), hist=(), futr=())
+        one = self.values[c : c + 1]
+        return replace(self, values=one, targets=(name,), hist=(), futr=(), memory=None)
 
     def spread(self, most: int) -> Panel:
         """Return (at most) so many of the series, spread evenly; the buffer is shared."""
@@ -246,7 +283,7 @@ class Panel:
                 "ask for a shorter horizon or fewer windows",
             )
         part = self.take(kept)
-        return replace(part, lengths=part.lengths - k, room=part.room + k)
+        return replace(part, lengths=part.lengths - k, room=part.room + k, memory=None)
 
     def like(self, columns: Mapping[str, Any]) -> Any:
         """Return columns as a table of the kind that came in.

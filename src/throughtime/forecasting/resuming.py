@@ -195,6 +195,21 @@ def fingerprint(panel: Panel) -> str:
     return hashed.hexdigest()
 
 
+def snapshot_fingerprint(snapshot: Snapshot) -> str:
+    """Return a hash of tensors and facts.
+
+    >>> one, other = (Snapshot({"W": torch.tensor([w])}) for w in (1.0, 2.0))
+    >>> snapshot_fingerprint(one) == snapshot_fingerprint(other)
+    False
+    """
+    hashed = hashlib.blake2b(digest_size=16)
+    hashed.update(json.dumps(_plain(snapshot.facts), sort_keys=True).encode())
+    for name, tensor in sorted(snapshot.tensors.items()):
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()
+
+
 def conditions() -> dict[str, Any]:
     """Return what forecasts depend on to the last bit, beside seed, data and settings."""
     processor = compiled.processor()

@@ -11,6 +11,7 @@ deviation sigma of all its series:
     last            u_L                   mean |u_t - u_{t-1}|
     series          mu                    sigma
     revin           as standard; the nets then read gamma z + beta (`decoders/reversible.py`)
+    running         of all values up to each step, and so another at every step (`running.py`)
 
 "standard" follows a level that drifts; "robust" is deaf to outliers: 1.349 is that difference for a
 normal variable of variance 1. "mean-absolute" keeps 0 where it is (Salinas, Flunkert, Gasthaus and
@@ -106,7 +107,7 @@ def of_series(u: Tensor, series: Scale) -> Scale:
     return series
 
 
-SCALINGS: dict[str, Scaling] = {
+OF_WINDOWS: dict[str, Scaling] = {
     "blend": blend,
     "standard": standard,
     "robust": robust,
@@ -115,6 +116,7 @@ SCALINGS: dict[str, Scaling] = {
     "series": of_series,
     "revin": standard,
 }
+SCALINGS = (*OF_WINDOWS, "running")
 
 SCALING_WORDS = {
     "blend": "moments of window and series, half each",
@@ -124,6 +126,7 @@ SCALING_WORDS = {
     "last": "last value and mean step of the window",
     "series": "mean and deviation of the series",
     "revin": "mean and deviation of the window, then an affine map that is learned",
+    "running": "mean and deviation of all values up to each step",
 }
 
 

@@ -4,7 +4,7 @@
     calibration    how large scores were at the rolling origins, c(level)       `intervals.py`
     copula         what ties the steps' scores together                         `copula.py`
 
-    interval       the values at scores -c_k(level) and c_k(level)
+    interval       the values at scores -c_k(level) and c_k(level), times what a stream says (`online.py`)
     path           the values at scores g_k stretched so that |g| = Phi^-1((1 + level)/2) goes to c_k(level)
 
 Both have the same quantiles at every step. Quantiles without rolling origins are taken as they are.
@@ -14,7 +14,7 @@ so that what ties their steps together stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -36,6 +36,7 @@ from throughtime.forecasting.conformity import (
 from throughtime.forecasting.intervals import Calibration
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.nets import PATHS
+from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
 
 Floats = npt.NDArray[np.float64]
@@ -45,11 +46,15 @@ LEVELS = (*range(2, 100, 2), 95, 99, 99.5)  # per cent, at which a stretch is wh
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """Points [rows, h], what values are scored about, and the calibration (None: there is none)."""
+    """Points [rows, h], what values are scored about, and the calibration (None: there is none).
+
+    `coverage` is that of a stream, whose factors the ends of intervals are multiplied by.
+    """
 
     point: Floats
     around: Conformity
     calibration: Calibration | None
+    coverage: Coverage | None = None
 
     @classmethod
     def of(
@@ -59,6 +64,7 @@ class Forecast:
         h: int,
         backtest: Backtest | None,
         interval: bool = True,
+        coverage: Coverage | None = None,
     ) -> Forecast:
         """Ask a model for the h steps after a panel; without `interval`, for points alone.
 
@@ -83,7 +89,7 @@ class Forecast:
                 )
             around = AroundPoint(point, series_sizes(panel, scale), scale)
         calibration = None if backtest is None else backtest.calibration(backtest.models[0])
-        return cls(point, around, calibration)
+        return cls(point, around, calibration, coverage)
 
     def interval(self, level: float) -> tuple[Floats, Floats]:
         """Return lower and upper ends [rows, h] at `level` percent."""
@@ -91,14 +97,17 @@ class Forecast:
             half = np.asarray(NormalDist().inv_cdf((1 + level / 100) / 2))
         else:
             half = self.calibration.half(level, self.point.shape[-1])
+        if self.coverage is not None:
+            half = half * self.coverage.factor(level, self.point.shape[-1])
         return self.around.value(-half), self.around.value(half)
 
-    def columns(self, panel: Panel, name: str, levels: Sequence[float]) -> dict[str, Any]:
-        """Return the columns of a table of forecasts, by target."""
+    def columns(
+        self, panel: Panel, name: str, ends: Mapping[float, tuple[Floats, Floats]]
+    ) -> dict[str, Any]:
+        """Return the columns of a table of forecasts, by target; `ends` are intervals by level."""
         h, prefix = self.point.shape[-1], prefixes(panel)
         ids, ds = panel.future(h)
         made: dict[str, Any] = {"unique_id": ids, "ds": ds}
-        ends = {level: self.interval(level) for level in levels}
         for m, before in enumerate(prefix):
             rows = slice(m, None, len(prefix))
             made[f"{before}{name}"] = self.point[rows].reshape(-1)

@@ -34,8 +34,9 @@ def forecast_figure(
     if last is None:
         last = drawing.close_up(h, forecaster.season_length)
     positive_int("last", last)
-    shown = _chosen(forecaster.panel, series)
-    made = views(forecaster.panel, forecaster.predict(level=level), name, level, shown, last)
+    panel = forecaster._newest()
+    shown = _chosen(panel, series)
+    made = views(panel, forecaster.predict(level=level), name, level, shown, last)
     return _multiples(made, lambda view: drawing.forecast(view, name, last))
 
 

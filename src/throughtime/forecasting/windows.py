@@ -68,6 +68,12 @@ class Windows:
         rows = self.gather(range(len(self.panel.targets)), *self.places(index))
         return rows[..., : self.context_length], rows[..., self.context_length :]
 
+    def with_context(self, context_length: int) -> Windows:
+        """Return the same windows with contexts of another length."""
+        other = copy(self)
+        other.context_length = context_length
+        return other
+
     def places(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return series and origin [...] of the windows numbered `index` [...]."""
         series = torch.searchsorted(self._before, index, right=True) - 1
@@ -76,6 +82,16 @@ class Windows:
     def newest_places(self) -> tuple[Tensor, Tensor]:
         """Return every series and its end, [S] each: where the next forecast is made."""
         return torch.arange(len(self._lengths)), self._lengths
+
+    def newest_complete(self, n: int) -> Tensor:
+        """Return the numbers of (at most) the last n windows of every series.
+
+        >>> from throughtime.forecasting import read_frame
+        >>> Windows(read_frame(np.arange(6.0)), context_length=2, h=1).newest_complete(2)
+        tensor([2, 3])
+        """
+        back = self._before[1:, None] - torch.arange(n, 0, -1)
+        return back[back >= self._before[:-1, None]]
 
     def gather(
         self,

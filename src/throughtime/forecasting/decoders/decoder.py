@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.residuals import Base
+from throughtime.forecasting.scaling import Scale
 from throughtime.nn import Recurrence
 from throughtime.nn.heads import ValueHead
 
@@ -61,6 +62,21 @@ class Window:
             parts.append(self.futr[..., start:stop])
         x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
         return x.transpose(-1, -2)
+
+    def values(self, scale: Scale) -> Tensor:
+        """Return the transformed values of the context, [..., M, L]."""
+        return scale.invert(self.z[..., : self.L])
+
+    def beyond(self, base: Base, T: int, h: int) -> Tensor:
+        """Return what the h steps after each of the first T add to the naive forecast.
+
+        [..., M, T, h], NaN where nothing was observed.
+        """
+        return self.truth[..., 1 : T + h].unfold(-1, h, 1) - base.at_each(self.z[..., :T], h)
+
+    def naive(self, base: Base, h: int) -> Tensor:
+        """Return the naive forecast [..., M, h] from the end of the context."""
+        return base.ahead(self.z[..., : self.L], h)
 
     def inputs(self, sizes: Sizes, x: Tensor, ahead: Tensor) -> Inputs:
         """Return what a net is called with: x alone where there is nothing else."""

@@ -37,8 +37,7 @@ class Recursive(Decoder):
     def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
         """Read every step but the last, say the step after each."""
         T = window.z.shape[-1] - 1
-        before = window.z[..., :T]
-        r = window.truth[..., 1:] - base.next(before)
+        r = window.beyond(base, T, 1).squeeze(-1)
         x = _shifted(window.steps(sizes, 0, T), window, sizes, 1, T + 1)
         none = x.new_zeros(*x.shape[:-2], 0, 0)
         return window.inputs(sizes, x, none), r.transpose(-1, -2)

@@ -41,9 +41,7 @@ class Synced(Decoder):
         """Read the context, say what follows each of its steps."""
         L = window.L
         h = window.z.shape[-1] - L
-        following = window.truth[..., 1:].unfold(-1, h, 1)  # [..., M, L, h]
-        r = following - base.at_each(window.z[..., :L], h)
-        r = r.transpose(-2, -3).flatten(-2)
+        r = window.beyond(base, L, h).transpose(-2, -3).flatten(-2)
         ahead = window.futr[..., 1:].unfold(-1, h, 1).movedim(-3, -1)  # [..., L, h, F]
         return window.inputs(sizes, window.steps(sizes, 0, L), ahead), r
 
@@ -57,8 +55,10 @@ class Synced(Decoder):
     ) -> Tensor:
         """Map x [B, L, I], what is known ahead [B, L, h, F] and what is static to parameters."""
         s, _ = self.layer(self.read(x, numbers, codes))
+        return resized(self.head, self.answer(s, ahead), size, self.h)
+
+    def answer(self, s: Tensor, ahead: Tensor | None) -> Tensor:
+        """Map states [..., H] and what is known ahead of them [..., h, F] to parameters."""
         if self.ahead is None or ahead is None:
-            params = self.say(s)
-        else:
-            params = by_row(self.say(self.ahead(s, ahead)))
-        return resized(self.head, params, size, self.h)
+            return self.say(s)
+        return by_row(self.say(self.ahead(s, ahead)))

@@ -5,6 +5,8 @@
     panel             the series, as numbers, and how their table came in
     model             the maps A_k, and the weights of the nets by their names in PyTorch
     backtest          values and forecasts at the rolling origins; its panel where that is another
+    state             what `update` has carried on, if it has, with the coverage of intervals
+    learner           the optimiser of an `update` that learns
     history, pilot    updates and evaluations
 
 Scores, intervals, tables and reach follow from these, and are computed again. Everything that is
@@ -21,11 +23,14 @@ from throughtime._archive import Format, Snapshot
 from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
 from throughtime.forecasting.forecaster import Forecaster
+from throughtime.forecasting.learning import Learner
+from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.storage.backtest import pack_backtest, unpack_backtest
 from throughtime.forecasting.storage.checking import need, text
 from throughtime.forecasting.storage.given import pack_given, unpack_given
 from throughtime.forecasting.storage.model import pack_model, unpack_model
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
+from throughtime.forecasting.storage.state import pack_state, unpack_state
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.training import History
 from throughtime.training.checkpoint import pack_history, unpack_history
@@ -58,6 +63,12 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     whole = Snapshot(facts={"given": pack_given(forecaster)})
     whole.include("panel", pack_panel(panel))
     whole.include("model", pack_model(model))
+    if forecaster._state is not None:
+        whole.include("state", pack_state(forecaster._state))
+    if forecaster.coverage.theta:
+        whole.include("coverage", forecaster.coverage.pack())
+    if forecaster._learner is not None:
+        whole.include("learner", forecaster._learner.snapshot())
     if backtest is not None:
         whole.include("backtest", pack_backtest(backtest, panel))
     for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
@@ -112,6 +123,13 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         backtest.calibration(forecaster.name)  # refuses one without errors
     history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
     forecaster._take(panel, model, backtest, history, pilot)
+    if "state" in snapshot.facts:
+        forecaster._state = unpack_state(snapshot.part("state"), panel, model)
+    if "coverage" in snapshot.facts:
+        forecaster.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
+    if "learner" in snapshot.facts:
+        forecaster._learner = Learner(model, forecaster.losses)
+        forecaster._learner.restore(snapshot.part("learner"))
     return forecaster
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,7 @@ def unpack_panel(part: Snapshot) -> Panel:
     one_of("backend", facts["backend"], _BACKENDS)
     for name in ("n_gaps", "n_missing"):
         positive_int(name, facts[name], at_least=0)
+    channels: dict[str, Any] = {name: tuple(facts[name]) for name in CHANNELS}
     panel = Panel(
         tuple(ids),
         values,
@@ -77,7 +79,7 @@ def unpack_panel(part: Snapshot) -> Panel:
         starts,
         frequency,
         room,
-        **{name: tuple(facts[name]) for name in CHANNELS},
+        **channels,
         static=_unpack_static(part, S),
         n_gaps=facts["n_gaps"],
         n_missing=facts["n_missing"],

@@ -41,20 +41,22 @@ class WeeklyNaive(Naive):
 
 
 class Ours:
-    """`Forecaster(h)` and nothing else, with intervals at 80 and 95 percent."""
+    """`Forecaster(h)` with intervals at 80 and 95 percent, told what is known ahead where it is."""
 
     share = 1.0
 
     def __init__(self, task: Task, seed: int, limit: Limit) -> None:
         self.task = task
         self.train, self.rest = table(task.train()), table(task.histories())
-        self.forecaster = tt.Forecaster(task.h, seed=seed)  # futr=task.covariates goes here
+        known = {"futr": task.covariates, "calendar": True} if task.covariates else {}
+        self.futr_df = ahead(task.histories()) if known else None
+        self.forecaster = tt.Forecaster(task.h, seed=seed, **known)
 
     def fit(self) -> None:
         self.forecaster.fit(self.train, level=LEVELS)
 
     def forecast(self) -> Answer:
-        made = self.forecaster.predict(self.rest, level=LEVELS)  # and their future here
+        made = self.forecaster.predict(self.rest, futr_df=self.futr_df, level=LEVELS)
 
         def read(name: str) -> Any:
             return made[name].to_numpy().reshape(-1, self.task.h)
@@ -72,6 +74,25 @@ def table(histories: list[History]) -> pa.Table:
             "unique_id": ids,
             "ds": np.concatenate([each.ds for each in histories]),
             "y": np.concatenate([each.y for each in histories]),
+        }
+        | {
+            name: np.concatenate([each.covariates[name][: len(each.y)] for each in histories])
+            for name in histories[0].covariates
+        }
+    )
+
+
+def ahead(histories: list[History]) -> pa.Table:
+    """Return what is known of the steps after histories as a long table."""
+    h = len(histories[0].ahead)
+    return pa.table(
+        {
+            "unique_id": np.repeat([each.unique_id for each in histories], h),
+            "ds": np.concatenate([each.ahead for each in histories]),
+        }
+        | {
+            name: np.concatenate([each.covariates[name][-h:] for each in histories])
+            for name in histories[0].covariates
         }
     )
 

@@ -287,7 +287,8 @@ class Forecaster:
 
         `static_df` says of every series what does not change, in numbers or categories: a table with
         `unique_id` and a column for each.
-        First the rolling origins, each fitted anew on what was known there, then everything. Of more
+        First the rolling origins, fitted on what was known there, by what the first of them could
+        decide; then everything, by what all of it tells. Of more
         than 1,000 series, 1,000 judge the forecasts of the origins.
         `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
 
@@ -314,6 +315,11 @@ class Forecaster:
                 backtest, design, updates, pilot = self._rolled(
                     panel, n_windows, self.h, level, None, observers, runs, start
                 )
+                if start is None and self.cure is None:  # a longer past may tell more
+                    whole = self._decide(panel, panel)
+                    if whole != design:
+                        design, name = whole, "pilot on everything"
+                        updates, pilot = count_updates(panel, design, observers, name, runs)
             else:
                 design, (updates, pilot) = self._piloted(panel, panel, observers, runs, start)
                 backtest = None

@@ -30,6 +30,14 @@ def season_length(y: npt.ArrayLike, frequency: Frequency | None = None) -> int:
     """
     if frequency is not None and frequency.season_length > 1:
         return frequency.season_length
+    return _cycle(y, sure=True)
+
+
+def _cycle(y: npt.ArrayLike, sure: bool) -> int:
+    """Return the lag of the highest peak in the autocorrelation, 1 for none.
+
+    A `sure` one would hardly be found in noise.
+    """
     x = _without_gaps(np.asarray(np.asarray(y)[-LONGEST:], dtype=np.float64))
     longest = len(x) // 3
     if longest < 3 or np.ptp(x) <= 1e-12 * np.abs(x).max():
@@ -41,7 +49,7 @@ def season_length(y: npt.ArrayLike, frequency: Frequency | None = None) -> int:
     lags = np.arange(2, longest + 1)
     peak = (r[lags] > r[lags - 1]) & (r[lags] >= r[lags + 1])
     threshold = NormalDist().inv_cdf(1 - _FALSE_ALARMS / len(lags))
-    found = lags[peak & (z[lags] > threshold)]
+    found = lags[peak & (z[lags] > threshold)] if sure else lags[peak]
     return _sharpened(r, int(found[np.argmax(r[found])])) if len(found) else 1
 
 
@@ -61,8 +69,8 @@ def panel_season_length(panel: Panel, h: int | None = None, at_most: int = 100) 
     """Return the season that most series of a panel share, 1 where fewer than half share one.
 
     Without a season in the calendar, `at_most` series spread evenly over the panel are looked at.
-    With a horizon `h` they are looked at in any case, and a cycle that was found takes the place of
-    the calendar's season where repeating it errs less, by a tenth, `h` steps ahead: monthly
+    With a horizon `h` they are looked at in any case, and the cycle that most share takes the place
+    of the calendar's season where repeating it errs less, by a tenth, `h` steps ahead: monthly
     sunspots know no year, but a cycle of eleven.
 
     >>> from throughtime.forecasting import read_frame
@@ -73,7 +81,7 @@ def panel_season_length(panel: Panel, h: int | None = None, at_most: int = 100) 
     if calendar > 1 and h is None:
         return calendar
     looked_at = np.unique(np.linspace(0, len(panel) - 1, at_most).astype(np.int64)).tolist()
-    seasons = Counter(season_length(panel.row(i)) for i in looked_at)
+    seasons = Counter(_cycle(panel.row(i), sure=calendar == 1) for i in looked_at)
     season, count = seasons.most_common(1)[0]
     found = season if 2 * count >= len(looked_at) else 1
     if calendar == 1 or h is None or found == 1:

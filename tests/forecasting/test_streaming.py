@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import throughtime as tt
 from throughtime.forecasting.online import GAMMA, Coverage
@@ -56,6 +57,18 @@ def test_forecasters_of_every_kind_go_on_by_rows(given: dict[str, Any]) -> None:
     again = forecaster.sample(5)
     assert again["ds"].to_pylist() == drawn["ds"].to_pylist()
     np.testing.assert_allclose(values(again), values(drawn), rtol=2e-3)
+
+
+def test_what_is_kept_reaches_back_to_every_difference() -> None:
+    """Of the context, and of what its differences are taken from."""
+    given = {"season_length": 24, "context_length": 26, "difference": "both"}
+    forecaster = quick(**given).fit(SEASON)
+    nets, kept = forecaster.model.nets, forecaster.state.panel
+    assert kept.lengths[0] < len(SEASON)
+    found, whole = (
+        nets.examples(panel).parts[0].newest()[0].differences for panel in (kept, forecaster.panel)
+    )
+    torch.testing.assert_close(found, whole)
 
 
 def test_a_panel_with_several_targets_goes_on_with_running_scales() -> None:

@@ -101,7 +101,8 @@ class StandIn:
         self.given = given  # columns and how to answer, of which it makes nothing
         self.h, self.name, self.seed = h, cell.upper(), seed
         self.context_length, self.season_length = context_length or 33, season_length or 11
-        self.freq, self.n_windows, self.level = freq, n_windows, level
+        self.freq, self.level = freq, level
+        self.n_windows = 8 if n_windows is None else n_windows
         training = {"max_updates": 300, "clip": {"norm": 1.0, "value": None}, "seed": seed}
         self.scaling_words = "identity; moments of window and series, half each; from the level"
         self.settings = {"cell": cell, "training": training, "hidden_size": 32, "members": 5}
@@ -209,7 +210,6 @@ class StandIn:
             scores=scores,
             h=h,
             n_windows=self.n_windows,
-            panel=self.panel,
             step_size=h,
             season_length=self.season_length,
         )

@@ -81,8 +81,7 @@ def least_rows(h: int) -> int:
 def windows_that_fit(panel: Panel, h: int, n_windows: int, step_size: int) -> int:
     """Return how many origins leave the longest series enough steps to learn from.
 
-    At most `n_windows`, and no more than leave half of the longest series before the first of them,
-    for what is decided there must hold for all of it; raises `DataError` if not even one fits.
+    At most `n_windows`; raises `DataError` if not even one does.
     """
     positive_int("n_windows", n_windows, at_least=1)
     least, longest = least_rows(h), int(panel.lengths.max())
@@ -93,8 +92,7 @@ def windows_that_fit(panel: Panel, h: int, n_windows: int, step_size: int) -> in
             str(longest),
             "pass more history or a shorter horizon",
         )
-    room = longest - max(least, longest // 2) - h
-    return max(1, min(n_windows, 1 + room // step_size))
+    return min(n_windows, 1 + (longest - least - h) // step_size)
 
 
 def _refuse_empty(panel: Panel, empty: np.ndarray) -> None:

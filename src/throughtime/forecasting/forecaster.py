@@ -630,10 +630,15 @@ class Forecaster:
         return backtest, design, updates, pilot
 
     def _n_windows(self, panel: Panel) -> int:
-        """Return how many origins are asked for: of a panel, enough series' errors tell at fewer."""
+        """Return how many origins are asked for.
+
+        Where the user did not say: of many series fewer, whose errors tell enough, and no more than
+        leave half of the longest series before the first, where it is decided how all is forecast.
+        """
         if self.n_windows is not None:
             return self.n_windows
-        return min(MOST_ORIGINS, max(2, -(-ENOUGH_ERRORS // len(panel))))
+        enough = max(2, -(-ENOUGH_ERRORS // len(panel)))
+        return max(1, min(MOST_ORIGINS, enough, int(panel.lengths.max()) // 2 // self.h))
 
     def _piloted(
         self,

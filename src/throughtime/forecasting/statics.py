@@ -68,6 +68,8 @@ def known_static(like: Static, fitted: tuple[Any, ...], ids: tuple[Any, ...]) ->
 
     Raises `DataError` naming the first that was not among them.
     """
+    if not like.names:
+        return Static.none(len(ids))
     place = {name: i for i, name in enumerate(fitted)}
     for name in ids:
         if name not in place:

@@ -80,6 +80,8 @@ def views(
     """
     import narwhals as nw
 
+    from throughtime.forecasting.backtest import prefixes
+
     table = nw.from_native(forecast, eager_only=True).to_arrow()
     h, M = table.num_rows // len(panel.ids), len(panel.targets)
     ds = panel.future(h)[1].reshape(-1, h)
@@ -89,19 +91,14 @@ def views(
             ds=stamps(panel.ds(s)[-last:]),
             y=_numbers(panel.row(s * M + m)[-last:]),
             forecast_ds=stamps(ds[s]),
-            forecast=_numbers(rows[prefix(panel, m) + model].to_numpy()),
-            bands=_bands(rows, prefix(panel, m) + model, level),
+            forecast=_numbers(rows[of + model].to_numpy()),
+            bands=_bands(rows, of + model, level),
             origins=() if backtest is None else origins(backtest, panel.ids[s], level, model, m),
         )
         for s in shown
         for rows in [table.slice(s * h, h)]
-        for m in range(M)
+        for m, of in enumerate(prefixes(panel))
     ]
-
-
-def prefix(panel: Panel, target: int) -> str:
-    """Return what the columns of a target's forecasts begin with: of several its name."""
-    return f"{panel.targets[target]}-" if len(panel.targets) > 1 else ""
 
 
 def title(panel: Panel, series: int, target: int) -> str:
@@ -123,9 +120,10 @@ def origins(
     """Return the origins of one series and target, from the last backwards, that do not overlap."""
     import pyarrow.compute as pc
 
+    from throughtime.forecasting.backtest import prefixes
+
     model = backtest.models[0] if model is None else model
-    start, name = prefix(backtest.panel, target), backtest.panel.targets[target]
-    value = name if name in backtest.table.column_names else "y"
+    of, value = prefixes(backtest.panel)[target], backtest.panel.targets[target]
     table = backtest.table.filter(pc.equal(backtest.table["unique_id"], series))
     cutoffs = sorted(table["cutoff"].unique().to_pylist())
     stride = max(1, math.ceil(backtest.h / backtest.step_size))
@@ -137,8 +135,8 @@ def origins(
                 cutoff=stamps(rows["cutoff"].to_numpy()[:1])[0],
                 ds=stamps(rows["ds"].to_numpy()),
                 y=_numbers(rows[value].to_numpy()),
-                models={each: _numbers(rows[start + each].to_numpy()) for each in backtest.models},
-                bands=_bands(rows, start + model, level),
+                models={each: _numbers(rows[of + each].to_numpy()) for each in backtest.models},
+                bands=_bands(rows, of + model, level),
             )
         )
     return made

@@ -125,8 +125,9 @@ class Options:
     ] = None
     seed: Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)] = 0
     windows: Annotated[
-        int, typer.Option(help="How many rolling origins the back-test has.", **WHOLE)
-    ] = 8
+        int | None,
+        typer.Option(help="How many rolling origins the back-test has.  [at most 8]", **WHOLE),
+    ] = None
     init: Annotated[
         str | None,
         typer.Option(
@@ -153,11 +154,11 @@ class Options:
 
     def __post_init__(self) -> None:
         positive_int("--h", self.h)
-        positive_int("--windows", self.windows)
         positive_int("--seed", self.seed, at_least=0)
-        for name, value in (("--season", self.season), ("--context-length", self.context_length)):
+        for name in ("season", "context_length", "windows"):
+            value = getattr(self, name)
             if value is not None:
-                positive_int(name, value)
+                positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
         one_of("--decoder", self.decoder, DECODERS)
         one_of("--output", self.output, [None, *OUTPUTS])

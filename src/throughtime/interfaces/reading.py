@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from throughtime._errors import DataError, SettingError
 from throughtime.interfaces import columns, files
@@ -22,6 +22,8 @@ from throughtime.interfaces.options import Options
 if TYPE_CHECKING:
     from throughtime.forecasting.panel import Panel
     from throughtime.interfaces.columns import Reading
+
+T = TypeVar("T")
 
 CARRIED = ("sunspots",)
 _ROW = "\0"  # no column and no label has it in its name
@@ -118,21 +120,20 @@ def _with_future(panel: Panel, reading: Reading, options: Options) -> Panel:
 
     sheet = files.read(str(options.future))
     table, place = columns.choose_future(sheet, reading)
-    made: Panel = _told(
+    return _told(
         lambda: with_future(panel, table, options.h, row_word=_ROW),
         *(_ROW, place, "futr_df"),
         futr_df=sheet.source,
     )
-    return made
 
 
 def _told(
-    read: Callable[[], Any],
+    read: Callable[[], T],
     row_word: str = _ROW,
     place: Callable[[int], str] = str,
     of: str = "",
     **names: str,
-) -> Any:
+) -> T:
     """Return what `read` does, or its error with files and options in the place of arguments.
 
     Rows are called `row_word` and a number there, which may be followed by the argument they are `of`.
@@ -145,7 +146,7 @@ def _told(
         def placed(text: str) -> str:
             text = rows.sub(lambda match: place(int(match[1])), text)
             for name, file in names.items():
-                text = file.join(re.split(rf"\b{name}\b", text))
+                text = re.sub(rf"\b{name}\b", file.replace("\\", r"\\"), text)
             text = text.replace("; future_frame lists them", "")
             return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")
 

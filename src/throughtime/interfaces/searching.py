@@ -62,7 +62,7 @@ def tune(
             storage=storage,
             name=name,
             space={"cell": among},
-            n_windows=options.windows,
+            n_windows=options.windows or tasks.ORIGINS,
             seed=options.seed,
             observers=[observer, Trials(talk.status)],
             **{key: value for key, value in fixed.items() if value is not None},

@@ -46,6 +46,9 @@ class Places:
         )
 
 
+ORIGINS = 8  # of a comparison on the past, where their number is not given
+
+
 def report_place(given: str | None, usual: str, none: bool) -> tuple[str | None, str]:
     """Return where the report goes, if anywhere, and a hint at what is missing for one.
 
@@ -113,17 +116,17 @@ def _write(
 
 
 def _say(options: Options, talk: Talk, forecaster: Any, table: Any, diagnosis: Any) -> None:
-    from throughtime.forecasting.views import prefix
+    from throughtime.forecasting.backtest import prefixes
     from throughtime.interfaces import console
 
     name, result, panel = forecaster.name, forecaster.backtest, forecaster.panel
-    level, prefixes = levels(options.level), [prefix(panel, m) for m in range(len(panel.targets))]
+    level = levels(options.level)
     talk.result(
         console.score_table(result, name, step_word(forecaster.panel)),
         f"{words.verdict(result.scores, name, result.n_windows)}\n",
         *(
-            console.forecast_table(table, f"{target}{name}", level, target.removesuffix("-"))
-            for target in prefixes
+            console.forecast_table(table, f"{of}{name}", level, of.removesuffix("-"))
+            for of in prefixes(panel)
         ),
         _reach(forecaster),
         *_concerns(diagnosis),
@@ -140,7 +143,7 @@ def _concerns(diagnosis: Any) -> list[str]:
 
 def say_origins(options: Options, talk: Talk, result: Any) -> None:
     """Say so where there are fewer rolling origins than were asked for."""
-    if result.n_windows < options.windows:
+    if options.windows is not None and result.n_windows < options.windows:
         talk.status(
             f"note: the history allows {count(result.n_windows, 'rolling origin')}, "
             f"not {options.windows:,}"
@@ -165,7 +168,7 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
     forecaster = new_forecaster(options, options.windows, reading.roles)
     with talk.watching() as observer:
         forecaster.cross_validation(
-            panel, options.windows, level=levels(options.level), observers=[observer]
+            panel, options.windows or ORIGINS, level=levels(options.level), observers=[observer]
         )
     result = forecaster.backtest
     say_origins(options, talk, result)
@@ -196,7 +199,9 @@ def read_panel(
     return found, panel
 
 
-def new_forecaster(options: Options, n_windows: int, roles: Mapping[str, Any] | None = None) -> Any:
+def new_forecaster(
+    options: Options, n_windows: int | None, roles: Mapping[str, Any] | None = None
+) -> Any:
     """Return a forecaster as the options have it, with columns in these `roles`."""
     from throughtime.forecasting.forecaster import Forecaster
 
@@ -286,7 +291,7 @@ def _forecast_summary(
         "season_length": forecaster.season_length,
         "context_length": forecaster.context_length,
         **{name: forecaster.settings[name] for name in ("decoder", "output", "calendar")},
-        "scale": forecaster.settings["transforms"],
+        "scale": forecaster.scaling_words,
         "reach": {
             "half_life": reach.half_life,
             "memory": reach.memory,

@@ -65,6 +65,10 @@ class Coverage:
         self.theta: dict[float, Floats] = {}
         self.waiting: list[Issued] = []
 
+    def __repr__(self) -> str:
+        factors = {level: np.exp(theta).tolist() for level, theta in self.theta.items()}
+        return f"Coverage(h={self.h}, factors={factors})"
+
     def factor(self, level: float, h: int | None = None) -> Floats:
         """Return what half-widths [h] at this level are to be multiplied by.
 

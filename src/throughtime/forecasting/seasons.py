@@ -87,7 +87,11 @@ def panel_season_length(panel: Panel, h: int | None = None, at_most: int = 100) 
     if calendar == 1 or h is None or found == 1:
         return max(found, calendar)
     errors = [[_error(panel.row(i)[-LONGEST:], m, h) for i in looked_at] for m in (calendar, found)]
-    of_calendar, of_found = np.nanmean(np.reshape(errors, (2, -1)), axis=1)
+    if np.isnan(errors[0]).all():  # no series is longer than the calendar's season
+        return found
+    if np.isnan(errors[1]).all():
+        return calendar
+    of_calendar, of_found = np.nanmean(errors, axis=1)
     return found if of_found < 0.9 * of_calendar else calendar
 
 

@@ -48,7 +48,9 @@ class Ours:
     def __init__(self, task: Task, seed: int, limit: Limit) -> None:
         self.task = task
         self.train, self.rest = table(task.train()), table(task.histories())
-        known = {"futr": task.covariates, "calendar": True} if task.covariates else {}
+        known: dict[str, Any] = {}
+        if task.covariates:
+            known = {"futr": task.covariates, "calendar": True}
         self.futr_df = ahead(task.histories()) if known else None
         self.forecaster = tt.Forecaster(task.h, seed=seed, **known)
 

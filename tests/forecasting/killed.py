@@ -176,7 +176,7 @@ class Telling(Observer):
 def interrupt(folder: Path) -> None:
     """Press Ctrl-C in the pilot, at an origin and in the final fit; then go on."""
     file, codes, states = folder / "fit.ckpt", [], []
-    for run in ("pilot", "back-test 2/2", "final fit"):
+    for run in ("pilot", "back-test 1/2", "final fit"):
         end, begin = os.pipe()
 
         def stopped(run: str = run, pipe: int = begin) -> None:
@@ -191,7 +191,8 @@ def interrupt(folder: Path) -> None:
                 assert (forecaster._fitted is None) == (run != "final fit")
 
         pid = child(stopped)
-        os.read(end, 1)
+        os.close(begin)  # so that reading ends where the child does
+        assert os.read(end, 1)
         os.kill(pid, signal.SIGINT)
         codes.append(code(pid))
         states.append(file.exists())

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from throughtime.forecasting import Frequency, baselines, linear, metrics
 from throughtime.forecasting import backtest as backtest_module
+from throughtime.forecasting import fitting as fitting_module
 from throughtime.forecasting import model as model_module
 from throughtime.forecasting import panel as panel_module
 from throughtime.forecasting.baselines import SeasonalNaive
@@ -97,7 +98,7 @@ def test_one_value_below_0_lets_all_forecasts_be(monkeypatch: pytest.MonkeyPatch
     known = panel(falling, *[wave(20) + 5] * 6, wave(20) - 9)
     model = fit(known, design(residual="last"), 3, (), "test")[0]
     model = replace(model, linear=model.linear + 5)  # runs off, to the lower limit
-    assert model.paths(known)["linear"][:, 0].min() < 0
+    assert model.kinds(known)["linear"][:, 0].min() < 0
     whole = model.forecast(known)
     monkeypatch.setattr(model_module, "BLOCK", 2)
     np.testing.assert_array_equal(model.forecast(known), whole)
@@ -144,14 +145,14 @@ def test_of_many_series_some_judge_and_all_are_learned_from(
 ) -> None:
     monkeypatch.setattr(backtest_module, "MOST_JUDGED", 5)
     seen = []
-    fitting = model_module.fit
+    fitting = fitting_module.fit
     monkeypatch.setattr(
         "throughtime.forecasting.forecaster.fit",
-        lambda known, *rest: seen.append(len(known.ids)) or fitting(known, *rest),
+        lambda known, *rest, **named: seen.append(len(known.ids)) or fitting(known, *rest, **named),
     )
     known = many([40] * 20 + [12])
     forecaster = quick(3, n_windows=2).fit(known)
-    assert seen == [21, 21, 21]
+    assert seen == [21, 21]  # for both origins, and in the end
     assert forecaster.backtest.y.shape == (2, 5, 3)
     assert forecaster.backtest.panel.ids == ("s0", "s5", "s10", "s15", "s20")
     assert (

@@ -92,9 +92,9 @@ def test_what_is_static_is_read_as_in_a_fit() -> None:
     both = pa.concat_tables([table(), table().set_column(0, "unique_id", pa.array(["b"] * N))])
     static = pa.table({"unique_id": ["a", "b"], "area": [1.0, 5.0]})
     one, other, without = (quick(H, **SETTINGS, n_windows=2) for _ in range(3))
-    made = one.cross_validation(both, n_windows=2, static_df=static)
+    made = one.cross_validation(both, n_windows=2, static_df=static, refit=False)
     other.fit(both, static_df=static)
-    without.cross_validation(both, n_windows=2)
+    without.cross_validation(both, n_windows=2, refit=False)
     np.testing.assert_array_equal(one.backtest.forecasts["LSTM"], other.backtest.forecasts["LSTM"])
     assert (one.backtest.forecasts["LSTM"] != without.backtest.forecasts["LSTM"]).any()
     series = one.backtest.forecasts["LSTM"]

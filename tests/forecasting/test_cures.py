@@ -13,7 +13,7 @@ from forecasting_cases import design, panel, quick, wave
 import throughtime as tt
 from throughtime import _archive
 from throughtime.forecasting import Panel
-from throughtime.forecasting import model as model_module
+from throughtime.forecasting import fitting as fitting_module
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Cures
 from throughtime.forecasting.design import Design
@@ -247,13 +247,13 @@ class Names(Observer):
 
 def test_the_pilot_is_preprogrammed_with_what_it_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The linear map is that of the rows before the validation part, and of all of these."""
-    seen, watch, linear = [], Names(), model_module._linear
+    seen, watch, linear = [], Names(), fitting_module.fit_linear
 
     def noted(known: Panel, of: Design) -> Any:
         seen.append(known)
         return linear(known, of)
 
-    monkeypatch.setattr(model_module, "_linear", noted)
+    monkeypatch.setattr(fitting_module, "fit_linear", noted)
     drawn, whole = design(preprogram="linear"), panel(wave(60), wave(30))
     count_updates(whole, drawn, (watch,), "pilot")
     assert watch.names == ["imitation", "pilot"]

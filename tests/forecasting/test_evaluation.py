@@ -363,7 +363,7 @@ def test_metrics_and_models_are_chosen() -> None:
 def test_scores_of_a_back_test_are_those_of_its_table() -> None:
     past = panel(wave(40), wave(40, seed=1) + 3)
     made = roll(
-        past, "Mean", lambda known, r: np.full((len(known), 4), known.y.mean()),
+        past, "Mean", lambda known, r: (np.full((len(known), 4), known.row(0).mean()), None),
         [Naive(), SeasonalNaive(8)], h=4, n_windows=3, step_size=4, season_length=8,
         transform=Identity(), levels=(80,),
     )  # fmt: skip
@@ -470,7 +470,9 @@ def test_a_panel_does_as_the_past() -> None:
     past = panel([1, 2, 4])
     table = pa.table({"unique_id": ["a"], "ds": [3], "y": [5.0], "M": [2.0]})
     assert scores(table, past, season_length=1).loc["M", "mase"] == 2
-    assert scores(table, replace(past, y=past.y * 2), season_length=1).loc["M", "mase"] == 1
+    assert (
+        scores(table, replace(past, values=past.values * 2), season_length=1).loc["M", "mase"] == 1
+    )
 
 
 def test_it_needs_no_torch() -> None:

@@ -55,7 +55,7 @@ def pretend(monkeypatch):
 
 
 def width(forecaster, origin):
-    return float(forecaster._given["hidden_size"])
+    return float(forecaster._given["hidden_size"] or 32)
 
 
 class Stop(Observer):

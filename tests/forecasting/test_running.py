@@ -37,7 +37,7 @@ def table(series):
     return pa.table({"unique_id": ids, "ds": ds, "y": np.concatenate(series)})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(
     lengths=st.lists(st.integers(6, 3 * EVERY), min_size=1, max_size=4),
     seed=st.integers(0, 99),

@@ -116,10 +116,11 @@ class Recurrence:
 
     def _read_dilations(self) -> None:
         """Check them, turn lists into tuples, and let them say how many layers there are."""
-        given = (1,) * self.num_layers if self.dilations is None else self.dilations
-        depth = sum(map(len, blocks_of(given, self.skip_connections)))
         if self.dilations is None:
+            few = min(self.num_layers, 2)  # as good as all, and no list of a billion
+            blocks_of((1,) * few, self.skip_connections)
             return
+        depth = sum(map(len, blocks_of(self.dilations, self.skip_connections)))
         if self.num_layers not in (1, depth):
             raise SettingError(
                 f"num_layers={depth}, one for each of the dilations",

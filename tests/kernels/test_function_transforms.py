@@ -141,17 +141,18 @@ def test_forward_and_reverse_mode_agree(case: Case) -> None:
 
     U = values["U"]
     by_columns, by_rows = jacfwd(function)(U), jacrev(function)(U)
-    torch.testing.assert_close(by_columns, by_rows, atol=1e-12, rtol=1e-13)
+    torch.testing.assert_close(by_columns, by_rows, atol=1e-12, rtol=0)
     direction = torch.randn_like(U)
     _, pushed = jvp(function, (U,), (direction,))
-    torch.testing.assert_close(pushed, (by_rows * direction).sum((-1, -2)), atol=1e-12, rtol=1e-13)
+    torch.testing.assert_close(pushed, (by_rows * direction).sum((-1, -2)), atol=1e-12, rtol=0)
 
     def loss(U: Tensor) -> Tensor:
         return function(U).square().sum()
 
     by_autograd = torch.autograd.functional.hessian(loss, U)
     for second in (hessian(loss), jacfwd(jacfwd(loss)), jacrev(jacfwd(loss)), jacrev(jacrev(loss))):
-        torch.testing.assert_close(second(U), by_autograd, atol=1e-11, rtol=1e-13)
+        # beyond 10,000, which ReLU reaches, 1e-11 is a few units of the last place: no bound at all
+        torch.testing.assert_close(second(U), by_autograd, atol=1e-11, rtol=2e-15)
 
 
 @pytest.mark.parametrize("case", KINDS, ids=str)

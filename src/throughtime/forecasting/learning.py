@@ -41,6 +41,11 @@ class Learner:
 
     def __init__(self, model: Model, losses: deque[float]) -> None:
         self.model, self.losses = model, losses
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin with moments of zero and the random numbers of the fit."""
+        model = self.model
         given = model.design.training
         settings = replace(
             given,
@@ -70,7 +75,7 @@ class Learner:
         except DivergedError:
             with torch.no_grad():
                 self.run.matrix.assign(self.run.weights)
-            self.__init__(self.model, self.losses)  # type: ignore[misc]
+            self._begin()
             raise
         finally:
             self.run.matrix.forget_gradient()
@@ -86,8 +91,8 @@ class Learner:
         return Lesson(inputs, self.model.network(*inputs), r)
 
     def validation(self) -> Lesson:
-        """There is none: the next values of the stream are."""
-        raise NotImplementedError
+        """There is none (`has_validation`), so that no run asks for it: the stream goes on instead."""
+        raise AssertionError("a stream has no validation part")
 
     def snapshot(self) -> Snapshot:
         """Return what the next updates depend on beside the weights."""

@@ -55,7 +55,7 @@ def pretend(monkeypatch):
 
 
 def width(forecaster, origin):
-    return float(forecaster._given["hidden_size"] or 32)
+    return float(forecaster._given.design["hidden_size"] or 32)
 
 
 class Stop(Observer):
@@ -163,8 +163,8 @@ def test_the_best_are_arguments_of_a_forecaster():
     assert found.best["seed"] == 0
     forecaster = found.forecaster()
     assert (forecaster.h, forecaster.name) == (3, "GRU")
-    forecaster.n_windows = 0
-    table = forecaster.fit(wave()).predict(level=[])
+    quick = tt.Forecaster(**{**found.best, "n_windows": 0})
+    table = quick.fit(wave()).predict(level=[])
     assert table.num_rows == 3
 
 

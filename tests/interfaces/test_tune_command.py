@@ -138,7 +138,7 @@ def test_the_lines_of_python_make_the_best_forecaster():
     exec(code(found()), namespace)
     forecaster = namespace["forecaster"]
     assert (forecaster.h, forecaster.name) == (11, "GRU")
-    theirs, ours = found().forecaster()._given, forecaster._given
+    theirs, ours = found().forecaster()._given.design, forecaster._given.design
     assert ours == theirs
     assert ours["training"].learning_rate == 0.0123
 

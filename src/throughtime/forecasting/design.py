@@ -156,6 +156,11 @@ class Design:
         self.recurrence  # noqa: B018  (checks its part)
 
     @property
+    def name(self) -> str:
+        """The name of the model's column in tables: RNN, LSTM or GRU."""
+        return self.cell.upper()
+
+    @property
     def recurrence(self) -> Recurrence:
         """What each net is made of."""
         cures = {name: getattr(self, name) for name in OF_THE_NET}

@@ -40,7 +40,7 @@ def examined(
     z, r = part[torch.from_numpy(index)]
     how: dict[str, Any] = {"series": _series(panel), "log": log, "step": step}
     with threads(design):
-        name = f"the {design.cell.upper()}"
+        name = f"the {design.name}"
         net = network.member(0)
         return diagnose(net, z, r, design.loss, output=lambda y: y, name=name, **how)
 

@@ -51,8 +51,8 @@ def read_parquet(
     freq: str | int | Frequency | None = None,
     *,
     target: str | Sequence[str] = "y",
-    hist: Sequence[str] = (),
-    futr: Sequence[str] = (),
+    hist: str | Sequence[str] = (),
+    futr: str | Sequence[str] = (),
     id_column: str = "unique_id",
     time_column: str = "ds",
     dtype: str | None = None,
@@ -77,17 +77,10 @@ def read_parquet(
     (array([ 5.,  6., nan,  8.]), ('1 missing date filled as gap',))
     """
     one_of("dtype", dtype, [None, "float32", "float64"])
-    targets = (target,) if isinstance(target, str) else tuple(target)
+    targets, hist, futr = ((n,) if isinstance(n, str) else tuple(n) for n in (target, hist, futr))
     wanted = {id_column: "unique_id", time_column: "ds"}
     wanted |= {name: name for name in (*targets, *hist, *futr)}
-    if len(wanted) == 3:  # the name of a single target
-        wanted[targets[0]] = "y"
-    try:
-        file = pq.ParquetFile(path, buffer_size=_BYTES, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise DataError("a Parquet file", said, "pass the path of one") from None
-    with file:
+    with opened(path) as file:
         names = file.schema_arrow.names
         ignored = ", ".join(repr(name) for name in names if name not in wanted)
         notes = [f"ignored: {ignored}"] if ignored else []
@@ -96,12 +89,23 @@ def read_parquet(
                 raise _Unfit
             panel = _streamed(file, freq, targets, id_column, time_column, dtype)
         except (_Unfit, DataError, pa.ArrowException):
-            panel = read_frame(_whole(file, wanted), freq, row_word=row_word, first_row=first_row)
+            channels = {"target": targets, "hist": hist, "futr": futr}
+            how: dict[str, Any] = {**channels, "row_word": row_word, "first_row": first_row}
+            panel = read_frame(_whole(file, wanted), freq, **how)
             values = panel.values if dtype is None else panel.values.astype(dtype)
             panel = replace(panel, values=values)
             notes.append(AT_ONCE)
     pa.default_memory_pool().release_unused()
     return replace(panel, targets=targets, notes=(*notes, *panel.notes))
+
+
+def opened(path: str | os.PathLike[str]) -> pq.ParquetFile:
+    """Return a Parquet file to read from; `DataError` where there is none."""
+    try:
+        return pq.ParquetFile(path, buffer_size=_BYTES, pre_buffer=False)
+    except (OSError, pa.ArrowException) as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise DataError("a Parquet file", said, "pass the path of one") from None
 
 
 def _whole(file: pq.ParquetFile, wanted: dict[str, str]) -> pa.Table:

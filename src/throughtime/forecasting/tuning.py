@@ -42,9 +42,10 @@ from throughtime._errors import DataError, DivergedError, MissingExtraError, Set
 from throughtime._files import check_writable
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.cures import Cures
+from throughtime.forecasting.deciding import LONGEST_CONTEXT
 from throughtime.forecasting.demands import checked_panel, windows_that_fit
 from throughtime.forecasting.effort import TRAINING
-from throughtime.forecasting.forecaster import LONGEST_CONTEXT, Forecaster
+from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.frame import read_frame
 from throughtime.forecasting.metrics import naive_scale
 from throughtime.forecasting.panel import Panel

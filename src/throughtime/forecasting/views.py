@@ -34,7 +34,7 @@ def forecast_figure(
     if last is None:
         last = drawing.close_up(h, forecaster.season_length)
     positive_int("last", last)
-    panel = forecaster._newest()
+    panel = forecaster._stream.newest(forecaster._need_fit())
     shown = _chosen(panel, series)
     made = views(panel, forecaster.predict(level=level), name, level, shown, last)
     return _multiples(made, lambda view: drawing.forecast(view, name, last))

@@ -22,6 +22,7 @@ from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
+from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.learning import Learner
 from throughtime.forecasting.online import Coverage
@@ -60,15 +61,16 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     path = os.path.expanduser(path)
     check_writable(path)
     panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
-    whole = Snapshot(facts={"given": pack_given(forecaster)})
+    stream = forecaster._stream
+    whole = Snapshot(facts={"given": pack_given(forecaster._given)})
     whole.include("panel", pack_panel(panel))
     whole.include("model", pack_model(model))
-    if forecaster._state is not None:
-        whole.include("state", pack_state(forecaster._state))
-    if forecaster.coverage.theta:
-        whole.include("coverage", forecaster.coverage.pack())
-    if forecaster._learner is not None:
-        whole.include("learner", forecaster._learner.snapshot())
+    if stream.state is not None:
+        whole.include("state", pack_state(stream.state))
+    if stream.coverage.theta:
+        whole.include("coverage", stream.coverage.pack())
+    if stream.learner is not None:
+        whole.include("learner", stream.learner.snapshot())
     if backtest is not None:
         whole.include("backtest", pack_backtest(backtest, panel))
     for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
@@ -111,7 +113,7 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
             TRANSFORMS[name].forward(y)  # refuses what it is not for
     forecaster = unpack_given(snapshot.facts["given"])
     given = (forecaster.h, forecaster.name)
-    need(given == (model.design.h, model.design.cell.upper()), "the horizon or the cell")
+    need(given == (model.design.h, model.design.name), "the horizon or the cell")
     backtest = None
     if "backtest" in snapshot.facts:
         backtest = unpack_backtest(snapshot.part("backtest"), panel)
@@ -122,14 +124,15 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         need(backtest.counts == (says and model.design.counts), "counts")
         backtest.calibration(forecaster.name)  # refuses one without errors
     history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
-    forecaster._take(panel, model, backtest, history, pilot)
+    forecaster._take(Fitted(panel, model, history, pilot), backtest)
+    stream = forecaster._stream
     if "state" in snapshot.facts:
-        forecaster._state = unpack_state(snapshot.part("state"), panel, model)
+        stream.state = unpack_state(snapshot.part("state"), panel, model)
     if "coverage" in snapshot.facts:
-        forecaster.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
+        stream.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
     if "learner" in snapshot.facts:
-        forecaster._learner = Learner(model, forecaster.losses)
-        forecaster._learner.restore(snapshot.part("learner"))
+        stream.learner = Learner(model, stream.losses)
+        stream.learner.restore(snapshot.part("learner"))
     return forecaster
 
 

@@ -235,13 +235,14 @@ class Forecaster:
     ) -> Forecaster:
         """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
 
-        Or from the path of a Parquet file with these columns, which is read in pieces.
-        `static_df` says of every series what does not change, in numbers or categories: a table with
-        `unique_id` and a column for each.
+        Or from the path of a Parquet file with these columns, read in pieces where it can be
+        (`read_parquet`). `static_df` says of every series what does not change, in numbers or
+        categories: a table with `unique_id` and a column for each.
+
         First the rolling origins, fitted on what was known there, by what the first of them could
-        decide; then everything, by what all of it tells. Of more
-        than 1,000 series, 1,000 judge the forecasts of the origins.
-        `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
+        decide; then everything, by what all of it tells. Of more than 1,000 series, 1,000 judge the
+        forecasts of the origins. `backtest` measures the coverage of intervals at `level`; `predict`
+        may ask for others.
 
         With `warm_start` the final fit goes on from the weights there are, by the decisions of the
         last fit and as many updates; the table has its columns. Rolling origins begin anew, as these
@@ -292,10 +293,11 @@ class Forecaster:
         Intervals are calibrated on the rolling origins. Without any, an output that is no point
         has those that the nets say, which nothing has measured: they are usually too narrow.
         `h` may be shorter than the forecaster's; decoder="recursive" goes on for any, with the last
-        step's calibration for those beyond. `futr_df` has the covariates known ahead, for the h steps after every series. With `data`,
-        series go on from the end of that table with the weights as they are. Raises
-        `NotFittedError` before `fit`, or where intervals of points are asked for and no rolling
-        origins were made; `DataError` naming the first date for which a covariate is missing.
+        step's calibration for those beyond. `futr_df` has the covariates known ahead, for the h steps
+        after every series. With `data`, a table or a Parquet file, series go on from its end with the
+        weights as they are. Raises `NotFittedError` before `fit`, or where intervals of points are
+        asked for and no rolling origins were made; `DataError` naming the first date for which a
+        covariate is missing.
         """
         levels = checked_levels(level)
         h = self.h if h is None else positive_int("h", h)

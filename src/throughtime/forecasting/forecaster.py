@@ -414,7 +414,8 @@ class Forecaster:
         """
         from throughtime.forecasting.views import forecast_figure
 
-        return forecast_figure(self, level, series, last)
+        newest = self._stream.newest(self._need_fit())
+        return forecast_figure(newest, self.design, self.predict, level, series, last)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""

@@ -17,6 +17,7 @@ and not by some line far from it.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
@@ -28,7 +29,7 @@ from throughtime.forecasting.learning import Learner
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.storage.backtest import pack_backtest, unpack_backtest
 from throughtime.forecasting.storage.checking import need, text
-from throughtime.forecasting.storage.given import pack_given, unpack_given
+from throughtime.forecasting.storage.given import made, pack_given
 from throughtime.forecasting.storage.model import pack_model, unpack_model
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
 from throughtime.forecasting.storage.state import pack_state, unpack_state
@@ -101,6 +102,12 @@ def load(path: str | os.PathLike[str]) -> Forecaster:
         return _unpack(snapshot)
     except _MISFITS as error:
         raise FORMAT.unreadable(path, f"contents that do not fit ({_words(error)})") from error
+
+
+def unpack_given(facts: dict[str, Any]) -> Forecaster:
+    """Return a forecaster with the arguments that `pack_given` returned, not fitted."""
+    arguments = made(facts)
+    return Forecaster(**arguments, seed=arguments["training"].seed)
 
 
 def _unpack(snapshot: Snapshot) -> Forecaster:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.given import Given
 from throughtime.forecasting.storage.checking import all_of, need
 from throughtime.nn import read_inits
@@ -25,12 +24,6 @@ def pack_given(given: Given) -> dict[str, Any]:
         "cure": given.cure,
         "freq": None if given.freq is None else given.freq.alias,
     }
-
-
-def unpack_given(facts: dict[str, Any]) -> Forecaster:
-    """Return a forecaster with the arguments that `pack_given` returned, not fitted."""
-    arguments = made(facts)
-    return Forecaster(**arguments, seed=arguments["training"].seed)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:

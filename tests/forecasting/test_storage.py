@@ -77,7 +77,8 @@ def assert_same(loaded: tt.Forecaster, saved: tt.Forecaster) -> None:
     assert loaded.settings == saved.settings
     assert (loaded.history, loaded.pilot) == (saved.history, saved.pilot)
     assert loaded.design == saved.design
-    assert (loaded.h, loaded.n_windows, loaded.freq) == (saved.h, saved.n_windows, saved.freq)
+    assert (loaded.h, loaded._given.freq) == (saved.h, saved._given.freq)
+    assert loaded._given.n_windows == saved._given.n_windows
     for name in ("ids", "frequency", "n_gaps", "n_missing", "notes", "backend", "dates"):
         assert getattr(loaded.panel, name) == getattr(saved.panel, name)
     for name in ("values", "begins", "lengths", "starts"):

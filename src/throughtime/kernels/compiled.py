@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError, TensorError
-from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, timeline
+from throughtime.kernels.buffers import timeline
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.kernels.recurrence import Kernel
+from throughtime.kernels.kernel import Kernel
 from throughtime.nn.layers import Recorded, States
 
 

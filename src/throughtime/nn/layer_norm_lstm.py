@@ -9,8 +9,8 @@ from torch import Tensor
 
 from throughtime._errors import SettingError
 from throughtime.kernels import layer_norm_lstm
+from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.layer_norm_lstm import LayerNormLSTM as layer_norm_kernel
-from throughtime.kernels.recurrence import Kernel
 from throughtime.nn.layers import LSTM, States, _Layers
 
 

@@ -41,9 +41,10 @@ from throughtime._checks import one_of, real
 from throughtime._errors import SettingError
 from throughtime.kernels import AdjointTap, gru, lstm, rnn
 from throughtime.kernels.gru import gru_kernel
+from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.lstm import lstm_kernel
 from throughtime.kernels.packing import pad
-from throughtime.kernels.recurrence import Kernel, autocasts
+from throughtime.kernels.recurrence import autocasts
 from throughtime.kernels.regularised import given
 from throughtime.kernels.rnn import rnn_kernel
 from throughtime.nn.express import answer

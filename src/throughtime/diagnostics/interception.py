@@ -28,7 +28,7 @@ from throughtime.kernels.lstm import LSTM as LSTMKernel
 from throughtime.kernels.recurrence import run
 from throughtime.kernels.rnn import RNN as RNNKernel
 from throughtime.nn import GRU, LSTM, RNN, GRUCell, Recorded, recording
-from throughtime.nn.layers import CELL
+from throughtime.nn.records import CELL
 
 _LAYERS: dict[str, Callable[..., Any]] = {
     "rnn_tanh": RNN,

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.kernel import Kernel
-from throughtime.nn.layers import Recorded, States
+from throughtime.nn.base import States
+from throughtime.nn.records import Recorded
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from throughtime._errors import SettingError
 from throughtime.kernels import layer_norm_lstm
 from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.layer_norm_lstm import LayerNormLSTM as layer_norm_kernel
-from throughtime.nn.layers import LSTM, States, _Layers
+from throughtime.nn.base import Layers, States
+from throughtime.nn.layers import LSTM
 
 
 class LayerNormLSTM(LSTM):
@@ -33,7 +34,7 @@ class LayerNormLSTM(LSTM):
     (torch.Size([10, 3, 8]), torch.Size([8]))
     """
 
-    WEIGHTS = (*_Layers.WEIGHTS, "gamma_ih", "gamma_hh", "gamma_c", "beta_c")
+    WEIGHTS = (*Layers.WEIGHTS, "gamma_ih", "gamma_hh", "gamma_c", "beta_c")
     has_short_way = False
     operator = "layer_norm_lstm"
 

@@ -20,7 +20,6 @@ import os
 
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
-from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.learning import Learner
@@ -40,15 +39,6 @@ FORMAT = Format(
     1,
     "a forecaster that was saved",
     "pass a file that Forecaster.save wrote, or fit anew",
-)
-_MISFITS = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
 )
 
 
@@ -95,10 +85,8 @@ def load(path: str | os.PathLike[str]) -> Forecaster:
     """
     path = os.path.expanduser(path)
     snapshot = _archive.read(path, FORMAT)
-    try:
+    with FORMAT.unpacking(path):
         return _unpack(snapshot)
-    except _MISFITS as error:
-        raise FORMAT.unreadable(path, f"contents that do not fit ({_words(error)})") from error
 
 
 def _unpack(snapshot: Snapshot) -> Forecaster:
@@ -137,10 +125,3 @@ def _unpack_history(part: Snapshot) -> History:
     history = History(reason=text(part.facts, "reason"))
     unpack_history(part, history)
     return history
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ThroughtimeError):
-        return f"expected {error.expected}, found {error.found}"
-    said = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return " ".join(said.split()).rstrip(".")

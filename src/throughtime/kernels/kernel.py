@@ -37,13 +37,17 @@ class Kernel(ABC):
     makes no state.
     """
 
-    clip: float
     packs: ClassVar[bool] = False  # takes packed sequences, and padding that is not a number
 
     @property
     @abstractmethod
     def states(self) -> int:
         """Return the number of states."""
+
+    @property
+    @abstractmethod
+    def clip(self) -> float:
+        """Return the limit of the gradient of a state."""
 
     @property
     @abstractmethod
@@ -106,7 +110,7 @@ class Reverse(Kernel):
         return self.kernel.operator
 
     @property
-    def clip(self) -> float:  # type: ignore[override]
+    def clip(self) -> float:
         """Return the limit of the gradient of a state."""
         return self.kernel.clip
 

@@ -34,16 +34,16 @@ def run(
 
     Instead of a mask there may be the batch sizes [T] of a packed x [N, I]; h_TBH is then [N, H].
     """
-    is_packed = mask is not None and mask.dtype == torch.int64
-    if is_packed and (not kernel.packs or tap is not None or _is_more_than_eager(x)):
-        padded, real = pad(x, mask)  # type: ignore[arg-type]
+    sizes = mask if mask is not None and mask.dtype == torch.int64 else None
+    if sizes is not None and (not kernel.packs or tap is not None or _is_more_than_eager(x)):
+        padded, real = pad(x, sizes)
         h_TBH, *ends = run(kernel, tap, real, backwards, padded, *rest)
         return pack(h_TBH, real), *ends
     if x.shape[0] == 0:
         raise SettingError("at least one time step", f"x of shape {tuple(x.shape)}", "pass T >= 1")
     if autocasts(x):
         return _without_autocast(kernel, tap, mask, backwards, x, *rest)
-    if mask is not None and not is_packed:
+    if mask is not None and sizes is None:
         mask = mask.unsqueeze(1).expand(x.shape[:-1]) if mask.dim() < x.dim() - 1 else mask
         if not kernel.packs or _is_more_than_eager(x):
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # padding may be NaN; 0 * NaN is not 0
@@ -247,7 +247,7 @@ class Adjoint(torch.autograd.Function):
     ) -> Tensors:
         """Run the fast adjoint loop."""
         d_outputs, inputs, residuals = split(tensors, 1 + kernel.states, count)
-        grads = kernel.adjoint(needed, tap, mask, d_outputs, inputs, residuals)  # type: ignore[arg-type]
+        grads = kernel.adjoint(needed, tap, mask, d_outputs, inputs, residuals)
         return tuple(grad for grad in grads if grad is not None)
 
     @staticmethod
@@ -301,8 +301,8 @@ def _adjoin_packed(ctx: Any, sizes: Tensor, d_outputs: Optionals, inputs: Any) -
 
 
 def split(
-    tensors: Sequence[Tensor | None], outputs: int, inputs: int
-) -> tuple[Optionals, Optionals, Optionals]:
+    tensors: Sequence[Any], outputs: int, inputs: int
+) -> tuple[Optionals, Optionals, Tensors]:
     """Return as many outputs' gradients, then as many inputs, then what remains."""
     cut = outputs + inputs
     return tuple(tensors[:outputs]), tuple(tensors[outputs:cut]), tuple(tensors[cut:])

@@ -7,6 +7,7 @@ layers themselves (`layers`, `layer_norm_lstm`) say which recurrence they run.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import torch
@@ -24,6 +25,7 @@ from throughtime.nn.express import answer
 from throughtime.nn.records import Recorded, open_recordings, records_of
 
 States = tuple[Tensor, ...]
+_is_jit_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 
 
 def on_our_ground(input: Tensor) -> bool:
@@ -34,7 +36,7 @@ def on_our_ground(input: Tensor) -> bool:
     return (
         input.device.type == "cpu"
         and input.dtype in (torch.float32, torch.float64)
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        and not _is_jit_tracing()
     )
 
 
@@ -119,7 +121,7 @@ class Layers(torch.nn.RNNBase):
         return self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout,) * self.STATES
 
     def _is_ours(self, data: Tensor) -> bool:
-        if torch.jit.is_tracing() and self._is_our_own():  # type: ignore[attr-defined,no-untyped-call]
+        if _is_jit_tracing() and self._is_our_own():
             name = type(self).__name__
             raise SettingError(
                 f"a {name} that PyTorch has too, for torch.jit.trace",

@@ -43,14 +43,15 @@ class LayerNormLSTM(LSTM):
         if self.proj_size:
             remedy = "use LSTM, or a Linear behind"
             raise SettingError("no projection of a LayerNormLSTM", f"{self.proj_size}", remedy)
-        H, W = self.hidden_size, self.weight_ih_l0
+        H: int = self.hidden_size
+        W: Any = self.weight_ih_l0
         sizes = {"gamma_ih": 4 * H, "gamma_hh": 4 * H, "gamma_c": H}
         sizes |= {"beta_c": H} if self.bias else {}
         for layer in range(self.num_layers):
             for direction in range(1 + self.bidirectional):
                 suffix = f"_l{layer}" + "_reverse" * direction
                 for name, size in sizes.items():
-                    values = torch.empty(size, dtype=W.dtype, device=W.device)  # type: ignore[arg-type]
+                    values = torch.empty(size, dtype=W.dtype, device=W.device)
                     self.register_parameter(name + suffix, torch.nn.Parameter(values))
         self._reset_normalisation()
 

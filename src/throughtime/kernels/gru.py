@@ -30,12 +30,7 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import one_of
-from throughtime.kernels.compiled import fastest
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
+from throughtime.kernels.buffers import (
     add_product_for,
     affine,
     arriving,
@@ -44,13 +39,15 @@ from throughtime.kernels.recurrence import (
     outer,
     project,
     rows,
-    run,
     scratch,
     started,
     timeline,
     together,
     unproject,
 )
+from throughtime.kernels.compiled import fastest
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import (
     Zoneout,
     back_through,

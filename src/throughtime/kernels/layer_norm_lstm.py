@@ -31,22 +31,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
+from throughtime.kernels.buffers import (
     arriving,
     limiter,
     outer,
     project,
     rows,
-    run,
     started,
     timeline,
     together,
     unproject,
 )
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import (
     Zoneout,
     dropped,

@@ -33,12 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from throughtime.kernels.compiled import fastest
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
+from throughtime.kernels.buffers import (
     add_product_for,
     affine,
     arriving,
@@ -47,13 +42,15 @@ from throughtime.kernels.recurrence import (
     outer,
     project,
     rows,
-    run,
     scratch,
     started,
     timeline,
     together,
     unproject,
 )
+from throughtime.kernels.compiled import fastest
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import (
     Zoneout,
     back_through,

@@ -80,11 +80,6 @@ def mixed(state: Tensor, before: Tensor, zone_t: Tensor | None) -> Tensor:
     return state if zone_t is None else state + zone_t * (before - state)
 
 
-def along_time(zone: Tensor | None) -> Tensor | None:
-    """See ζ with the time first."""
-    return None if zone is None else zone.movedim(-3, 0)
-
-
 def steps_of(zone: Tensor | None, T: int) -> Sequence[Tensor | None]:
     """Return ζ_1 .. ζ_T."""
     return [None] * T if zone is None else zone.unbind(-3)
@@ -94,7 +89,7 @@ def keeping(mask: Tensor | None, zone: Tensor | None) -> Iterable[Tensor | None]
     """Return for every step what of the state before is kept: where the mask is False all, else ζ."""
     if zone is None:
         return repeat(None) if mask is None else (~mask).unsqueeze(-1).unbind(0)
-    return _passing(mask, zone, zone.dtype).unbind(0)
+    return _past(mask, zone).unbind(0)
 
 
 def keep(kept: Tensor | None, state: Tensor, before: Tensor) -> None:
@@ -109,16 +104,15 @@ def keep(kept: Tensor | None, state: Tensor, before: Tensor) -> None:
 
 def passing(mask: Tensor | None, zone: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Return how much of a state's gradient passes a step by, [T, B, H or 1]."""
-    return None if mask is None and zone is None else _passing(mask, zone, dtype)
+    if zone is not None:
+        return _past(mask, zone)
+    return None if mask is None else (~mask).unsqueeze(-1).to(dtype)
 
 
-def _passing(mask: Tensor | None, zone: Tensor | None, dtype: torch.dtype) -> Tensor:
-    if mask is None:
-        return along_time(zone)  # type: ignore[return-value]
-    skipped = (~mask).unsqueeze(-1)
-    if zone is None:
-        return skipped.to(dtype)
-    return torch.where(skipped, 1.0, zone.movedim(-3, 0))
+def _past(mask: Tensor | None, zone: Tensor) -> Tensor:
+    """Return ζ with the time first, 1 where the mask is False."""
+    along_time = zone.movedim(-3, 0)
+    return along_time if mask is None else torch.where((~mask).unsqueeze(-1), 1.0, along_time)
 
 
 def parted(total: Tensor, passed: Tensor | None, t: int) -> tuple[Tensor, Tensor | None]:

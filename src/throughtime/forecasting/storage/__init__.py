@@ -21,7 +21,6 @@ from typing import Any
 
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
-from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
 from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.forecaster import Forecaster
@@ -42,15 +41,6 @@ FORMAT = Format(
     1,
     "a forecaster that was saved",
     "pass a file that Forecaster.save wrote, or fit anew",
-)
-_MISFITS = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
 )
 
 
@@ -98,10 +88,8 @@ def load(path: str | os.PathLike[str]) -> Forecaster:
     """
     path = os.path.expanduser(path)
     snapshot = _archive.read(path, FORMAT)
-    try:
+    with FORMAT.unpacking(path):
         return _unpack(snapshot)
-    except _MISFITS as error:
-        raise FORMAT.unreadable(path, f"contents that do not fit ({_words(error)})") from error
 
 
 def unpack_given(facts: dict[str, Any]) -> Forecaster:
@@ -147,10 +135,3 @@ def _unpack_history(part: Snapshot) -> History:
     history = History(reason=text(part.facts, "reason"))
     unpack_history(part, history)
     return history
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ThroughtimeError):
-        return f"expected {error.expected}, found {error.found}"
-    said = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return " ".join(said.split()).rstrip(".")

@@ -27,6 +27,7 @@ from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
+WEIGHED = ("direct", "point"), ("direct", "quantiles")
 
 
 def decide(given: Given, panel: Panel, whole: Panel) -> Design:
@@ -124,7 +125,11 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     """Return what is open of segments and the linear skip."""
     fits = effort.many and made["decoder"] == "direct" and made["scaling"] != "revin"
     fits = fits and made["output"] not in COUNTS
-    segment, skip = made["segment"], made["linear_skip"]
+    segment, skip, weighting = made["segment"], made["linear_skip"], made["weighting"]
     if segment is None:
         segment = segment_of(made["context_length"], made["season_length"]) if fits else 1
-    return {"segment": segment, "linear_skip": fits if skip is None else skip}
+    if weighting is None:
+        in_units = effort.many and (made["decoder"], made["output"]) in WEIGHED
+        weighting = "owa" if in_units else "window"
+    skip = fits if skip is None else skip
+    return {"segment": segment, "linear_skip": skip, "weighting": weighting}

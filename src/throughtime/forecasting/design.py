@@ -15,6 +15,7 @@ from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
+from throughtime.forecasting.importance import WEIGHTINGS
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
 from throughtime.forecasting.running import RunningWindows
@@ -65,6 +66,7 @@ class Design:
     companions: bool = True
     scaling: str = "blend"
     difference: Difference | None = None
+    weighting: str = "window"
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
@@ -77,6 +79,13 @@ class Design:
         one_of("difference", self.difference, DIFFERENCES)
         one_of("decoder", self.decoder, DECODERS)
         one_of("output", self.output, OUTPUTS)
+        one_of("weighting", self.weighting, WEIGHTINGS)
+        if self.weighting != "window" and not (self.decoder == "direct" and self.in_units):
+            raise SettingError(
+                "weighting='window' for all but decoder='direct' and output='point' or 'quantiles'",
+                f"decoder={self.decoder!r}, output={self.output!r}",
+                "leave weighting out",
+            )
         for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
             one_of(name, getattr(self, name), [False, True])
         for name, value in (
@@ -174,6 +183,11 @@ class Design:
     def counts(self) -> bool:
         """Say whether the nets say distributions of counts."""
         return self.output in COUNTS
+
+    @property
+    def in_units(self) -> bool:
+        """Say whether the loss is an error in units, that can be weighed by what they are worth."""
+        return self.output in ("point", "quantiles")
 
     @property
     def any_horizon(self) -> bool:

@@ -13,8 +13,8 @@ to say (`decoders/`).
 Counts have no place to be shifted to: their location is 0, their size the mean of both, and what the
 network learns to say is the count itself, size and all (`nn/heads/negative_binomial.py`).
 
-Gaps in a window carry the last observed value on; what lies before a series begins is 0. Gaps in a
-target are left out of the loss.
+Gaps in a window carry the last observed value on; before a series begins its first value is read.
+Gaps in a target are left out of the loss.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
-from throughtime.forecasting.scaling import OF_WINDOWS, Scale, carry_on
+from throughtime.forecasting.scaling import OF_WINDOWS, Scale, begun, carry_on
 from throughtime.forecasting.transforms import Transform
 from throughtime.forecasting.windows import Windows
 
@@ -127,7 +127,10 @@ class ScaledWindows:
         return len(self.windows)
 
     def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
-        window, _ = self.window(*self.windows.places(index), self.windows.h)
+        return self.laid_out(self.window(*self.windows.places(index), self.windows.h)[0])
+
+    def laid_out(self, window: Window) -> tuple[Inputs, Tensor]:
+        """Return what the decoder reads of windows, and what it is to say."""
         return self.decoder.lay_out(window, self.channels.sizes, self.base)
 
     def window(self, series: Tensor, origin: Tensor, ahead: int) -> tuple[Window, Scale]:
@@ -142,10 +145,10 @@ class ScaledWindows:
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         static = self.channels.static(self.windows.panel.static, series)
         truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
-        window = Window(L, z.nan_to_num(0.0), truth, hist, futr, *static, size=size)
+        window = Window(L, begun(z).nan_to_num(0.0), truth, hist, futr, *static, size=size)
         if not self.lags:
             return window, scale
-        read = differenced(scale.apply(known), self.lags)[..., before:].nan_to_num(0.0)
+        read = differenced(begun(scale.apply(known)), self.lags)[..., before:].nan_to_num(0.0)
         return replace(window, lags=self.lags, differences=read), scale
 
     def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:

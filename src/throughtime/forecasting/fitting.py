@@ -12,6 +12,7 @@ from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.companions import fit_linear
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import SpreadExamples
+from throughtime.forecasting.importance import weighed
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.preprogramming import preprogram
@@ -53,7 +54,8 @@ def fit(
             explained = start.explained
             network.load_state_dict(start.network.state_dict())
         trainer = Trainer(network, design.loss, training, observers)
-        history = runs.train(trainer, examples, None, name)
+        learned = weighed(examples) if design.weighting == "owa" else examples
+        history = runs.train(trainer, learned, None, name)
         if not (partial and history.updates):
             whole(history)
     return Model(design, linear, network.eval(), channels, explained), history

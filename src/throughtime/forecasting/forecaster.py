@@ -120,6 +120,7 @@ class Forecaster:
         companions: bool | None = None,
         segment: int | None = None,
         linear_skip: bool | None = None,
+        weighting: str | None = None,
         n_windows: int | None = None,
         training: TrainingSettings = TRAINING,
         seed: int = 0,

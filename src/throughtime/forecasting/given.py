@@ -19,6 +19,7 @@ from throughtime.forecasting.design import Design
 from throughtime.forecasting.differences import DIFFERENCES
 from throughtime.forecasting.effort import FEW, TRAINING
 from throughtime.forecasting.frequency import Frequency
+from throughtime.forecasting.importance import WEIGHTINGS
 from throughtime.forecasting.residuals import RESIDUALS
 from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS
@@ -32,13 +33,14 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "scaling": (None, *SCALINGS),
     "difference": tuple(DIFFERENCES),
     "decoder": tuple(DECODERS),
+    "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
 }
 NUMBERS = {"context_length": 1, "season_length": 1, "members": 1, "n_windows": 0}  # the least
 COLUMNS = "target", "hist", "futr"
 AS_THEY_ARE = (
     *("members", "context_length", "season_length", "residual", "scaling", "difference"),
-    *("decoder", "calendar", "companions", "segment", "linear_skip"),
+    *("decoder", "calendar", "companions", "segment", "linear_skip", "weighting"),
 )
 
 

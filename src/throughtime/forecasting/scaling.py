@@ -141,6 +141,17 @@ def carry_on(u: Tensor) -> Tensor:
     return u.gather(-1, latest)
 
 
+def begun(u: Tensor) -> Tensor:
+    """Return windows [..., L] whose first value stands for what lies before it.
+
+    >>> begun(torch.tensor([float("nan"), 1.0, 3.0]))
+    tensor([1., 1., 3.])
+    """
+    first = (~u.isnan()).float().argmax(dim=-1, keepdim=True)
+    position = torch.arange(u.shape[-1], device=u.device)
+    return torch.where(position < first, u.gather(-1, first), u)
+
+
 def _deviation(u: Tensor, location: Tensor) -> Tensor:
     return (u - location).square().nanmean(dim=-1, keepdim=True).sqrt()
 

@@ -49,6 +49,9 @@ class Transform(Protocol):
     def nearest(self, y: Array) -> Array:
         """Return the nearest values that `forward` takes."""
 
+    def slope(self, y: Array) -> Array:
+        """Return dy/dz at `y`."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -67,6 +70,10 @@ class Identity:
     def nearest(self, y: Array) -> Array:
         """Return y."""
         return y
+
+    def slope(self, y: Array) -> Array:
+        """Return 1."""
+        return y**0
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,10 @@ class Sqrt:
     def nearest(self, y: Array) -> Array:
         """Return max(y, 0)."""
         return y.clip(min=0)
+
+    def slope(self, y: Array) -> Array:
+        """Return 2 sqrt(y)."""
+        return 2 * y.clip(min=0) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,10 @@ class Log1p:
     def nearest(self, y: Array) -> Array:
         """Return max(y, 0)."""
         return y.clip(min=0)
+
+    def slope(self, y: Array) -> Array:
+        """Return 1 + y."""
+        return 1 + y
 
 
 @dataclass(frozen=True)
@@ -152,6 +167,10 @@ class Log:
         """Return y, at least the smallest normal number."""
         return y.clip(min=float(np.finfo(np.float64).tiny))
 
+    def slope(self, y: Array) -> Array:
+        """Return y."""
+        return y**1
+
 
 @dataclass(frozen=True)
 class Asinh:
@@ -175,6 +194,10 @@ class Asinh:
     def nearest(self, y: Array) -> Array:
         """Return y."""
         return y
+
+    def slope(self, y: Array) -> Array:
+        """Return sqrt(1 + y^2)."""
+        return (1 + y**2) ** 0.5
 
 
 TRANSFORMS: dict[str, Transform] = {

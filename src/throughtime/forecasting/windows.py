@@ -6,9 +6,9 @@
 
 What lies before a series begins or after it ends is NaN. The origins of a series are a range:
 
-    L ... n - h      in a series of n >= L + h steps
-    1 ... n - h      in a shorter one, whose contexts may begin before it does
-    1 ... n - 1      in one of n <= h steps, whose targets end after it does
+    L ... n - h                  in a series of n >= 2 L + h steps
+    max(1, n - h - L) ... n - h  in a shorter one, whose contexts may begin before it does
+    1 ... n - 1                  in one of n <= h steps, whose targets end after it does
 
 so that windows are numbered without a list of them: they take no memory, however many there are.
 """
@@ -149,7 +149,7 @@ class Windows:
 
     def _origins(self, ends: Ints, last: Ints) -> tuple[Ints, Ints]:
         """Return the first origin of each series, if it ended at `ends`, beside its last."""
-        return np.where(ends >= self.context_length + self.h, self.context_length, 1), last
+        return np.clip(ends - self.h - self.context_length, 1, self.context_length), last
 
     def _take_origins(self, first: Ints, last: Ints) -> None:
         counts = np.maximum(last - first + 1, 0)

@@ -14,6 +14,9 @@ from throughtime._errors import DataError
 Inputs = Union[Tensor, tuple[Tensor, ...]]  # noqa: UP007  (evaluated, Python 3.10)
 """What a model is called with: one tensor, or a tuple of them."""
 
+Example = Union[tuple[Inputs, Tensor], tuple[Inputs, Tensor, Tensor]]  # noqa: UP007
+"""Inputs, targets and perhaps weights."""
+
 LARGEST_EPOCH = 2**16  # examples; of more, any one is drawn
 LARGEST_DRAW = 2**12  # indices that are drawn at once, then
 
@@ -22,15 +25,16 @@ class Examples(Protocol):
     """A collection of examples that is indexed with tensors.
 
     `examples[index]` with whole numbers of shape [B], or [E, B] for an ensemble, returns inputs
-    and targets that have the shape of `index` as their leading axes.
+    and targets that have the shape of `index` as their leading axes, and perhaps what errors count
+    for, `weights` of the shape of the targets.
     """
 
     def __len__(self) -> int:
         """Return the number of examples."""
         ...
 
-    def __getitem__(self, index: Tensor, /) -> tuple[Inputs, Tensor]:
-        """Return inputs and targets of the examples at `index`."""
+    def __getitem__(self, index: Tensor, /) -> Example:
+        """Return inputs and targets of the examples at `index`, and perhaps weights."""
         ...
 
 
@@ -81,7 +85,7 @@ class Some:
     def __len__(self) -> int:
         return min(self.most, len(self.examples))
 
-    def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
+    def __getitem__(self, index: Tensor) -> Example:
         last = max(len(self) - 1, 1)
         return self.examples[index * (len(self.examples) - 1) // last]
 

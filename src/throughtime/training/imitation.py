@@ -99,7 +99,7 @@ class TaughtExamples:
 
     @torch.no_grad()
     def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
-        inputs, targets = self.examples[index]
+        inputs, targets, *_ = self.examples[index]
         several = (inputs,) if isinstance(inputs, Tensor) else inputs
         answers = self.teacher(*several)
         if answers.numel() != targets.numel() or len(answers) != len(targets):
@@ -124,7 +124,7 @@ def explained(
     members, errors, answers = members_of(model), torch.zeros((), dtype=torch.float64), []
     with mode(model, training=False):
         for index in evaluation_batches(len(taught), members):
-            inputs, y = taught[index if members is None else index.expand(members, -1)]
+            inputs, y, *_ = taught[index if members is None else index.expand(members, -1)]
             several = (inputs,) if isinstance(inputs, Tensor) else inputs
             outputs: Any = model(*(tensor.to(device_of(model)) for tensor in several))
             f = _only(outputs) if point is None else point(outputs)

@@ -25,7 +25,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -41,6 +42,27 @@ class Loss(Protocol):
     def __call__(self, params: Tensor, target: Tensor, /) -> Tensor:
         """Return the scalar mean for params [..., outputs, parameters], target [..., outputs]."""
         ...
+
+
+class WeightedLoss(Protocol):
+    """A loss for examples that say what errors count: `weights` have the shape of the target."""
+
+    def __call__(self, params: Tensor, target: Tensor, weights: Tensor | None, /) -> Tensor:
+        """Return the weighted mean."""
+        ...
+
+
+def weighted(loss: Loss, params: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """Return a loss, with weights where there are any.
+
+    >>> weighted(mae, torch.tensor([[1.0], [2.0]]), torch.zeros(2), torch.tensor([3.0, 1.0]))
+    tensor(1.2500)
+    """
+    return (
+        loss(params, target)
+        if weights is None
+        else cast(WeightedLoss, loss)(params, target, weights)
+    )
 
 
 def mse(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -204,13 +226,14 @@ def cross_entropy(params: Tensor, target: Tensor, weights: Tensor | None = None)
     return _mean(elements, params, torch.where(classes < 0, torch.nan, classes), weights)
 
 
-def per_member(loss: Loss, params: Tensor, target: Tensor) -> Tensor:
-    """Map `loss` over the leading axis of params [E, ...] and target [E, ...]: losses [E].
+def per_member(loss: Loss, params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Map `loss` over the leading axis of params [E, ...], target and weights [E, ...]: losses [E].
 
     >>> per_member(mse, torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[3.0], [2.0]]))
     tensor([4., 0.])
     """
-    values: Tensor = torch.func.vmap(loss)(params, target)
+    axes = (0, 0, None if weights is None else 0)
+    values: Tensor = torch.func.vmap(partial(weighted, loss), axes)(params, target, weights)
     return values
 
 

@@ -23,7 +23,7 @@ from throughtime.training.adamw import AdamW
 from throughtime.training.clipping import Clipped
 from throughtime.training.context import mode, own_noise
 from throughtime.training.guard import data_to_blame, diverged
-from throughtime.training.losses import Loss, per_member
+from throughtime.training.losses import Loss, per_member, weighted
 from throughtime.training.observer import (
     Evaluation,
     Gradient,
@@ -172,9 +172,10 @@ class Run:
 
     def _losses(self, lesson: Lesson) -> Tensor:
         """Return the loss of each member, [E]."""
+        told = lesson.outputs, lesson.targets, lesson.weights
         if members_of(self.model) is not None:
-            return per_member(self.loss, lesson.outputs, lesson.targets)
-        loss = self.loss(lesson.outputs, lesson.targets)
+            return per_member(self.loss, *told)
+        loss = weighted(self.loss, *told)
         if loss.dim() != 0:
             raise SettingError(
                 "a loss that is a scalar", f"shape {tuple(loss.shape)}", "average it"

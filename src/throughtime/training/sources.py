@@ -30,12 +30,14 @@ class Lesson:
     """What the model was given, what it answered, and what was observed.
 
     `weight` is what the loss counts in the gradient; it makes up for lessons of uneven length.
+    `weights`, of the shape of the targets, are what each error counts within the loss.
     """
 
     inputs: Inputs
     outputs: Tensor
     targets: Tensor
     weight: float = 1.0
+    weights: Tensor | None = None
 
 
 class Source(Protocol):
@@ -102,9 +104,11 @@ class ExampleSource:
             lessons.append(self._answer(self.held_out, shared))
         outputs = torch.cat([lesson.outputs for lesson in lessons], axis)
         targets = torch.cat([lesson.targets for lesson in lessons], axis)
+        counts = [lesson.weights for lesson in lessons if lesson.weights is not None]
+        weights = torch.cat(counts, axis) if counts else None
         # inputs are for finding out what broke, so those of a batch that did are enough
         broken = (lesson.inputs for lesson in lessons if not lesson.outputs.isfinite().all())
-        return Lesson(next(broken, ()), outputs, targets)
+        return Lesson(next(broken, ()), outputs, targets, weights=weights)
 
     def snapshot(self) -> Snapshot:
         """Return what is left of the shuffled epoch."""
@@ -121,14 +125,15 @@ class ExampleSource:
         self.shuffle.left = snapshot.tensors["left"]
 
     def _answer(self, examples: Examples, index: Tensor, forcing: float | None = None) -> Lesson:
-        inputs, targets = examples[index]
+        inputs, targets, *given = examples[index]
         targets = targets.to(self.device)
+        weights = given[0].to(self.device) if given else None
         fed = {} if forcing is None else {"targets": targets, "forcing": forcing}
         if isinstance(inputs, Tensor):
             inputs = inputs.to(self.device)
-            return Lesson(inputs, self.model(inputs, **fed), targets)
+            return Lesson(inputs, self.model(inputs, **fed), targets, weights=weights)
         inputs = tuple(tensor.to(self.device) for tensor in inputs)
-        return Lesson(inputs, self.model(*inputs, **fed), targets)
+        return Lesson(inputs, self.model(*inputs, **fed), targets, weights=weights)
 
 
 class SequenceSource:

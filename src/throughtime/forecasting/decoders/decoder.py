@@ -47,7 +47,7 @@ class Beside(NamedTuple):
 class Window:
     """Windows on their scale, [..., channels, L + h], and what does not change.
 
-    `z` is read: a gap carries the last value on, 0 before a series begins. `truth` is z with NaN
+    `z` is read: a gap carries the last value on, and what is before a series begins is its first. `truth` is z with NaN
     where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `lags`,
     `differences` of z are read in its place (`differences.py`). With `size` [..., M, 1] the targets
     are counts: `truth` is of the counts themselves, z size.

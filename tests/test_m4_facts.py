@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks/m4_facts.py"
+SCRIPT = Path(__file__).parents[1] / "benchmarks/accuracy/m4_facts.py"
 
 
 def test_a_folder_without_m4_is_a_line_that_says_so(tmp_path: Path) -> None:

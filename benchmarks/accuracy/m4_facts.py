@@ -8,7 +8,7 @@ For their Naive2, and for the naive and the seasonal naive forecast made here: s
 MSIS and the absolute difference of coverage and 0.95. All figures are to agree to the last digit
 that was published; the exit code is 1 where one does not.
 
-Run with `python benchmarks/m4_facts.py [--data folder]`, the folder (default: $THROUGHTIME_DATA)
+Run with `python benchmarks/accuracy/m4_facts.py [--data folder]`, the folder (default: $THROUGHTIME_DATA)
 holding m4/{yearly,weekly,hourly}_{train,test}.parquet (columns unique_id, ds, y; in the test
 files also naive2) and the organisers' tables m4/published_{point,intervals}.csv.
 """
@@ -20,6 +20,7 @@ import csv
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -32,10 +33,25 @@ import throughtime as tt
 from throughtime.forecasting import Naive, Panel, SeasonalNaive, read_frame
 
 FOLDER = "THROUGHTIME_DATA"
-SEASONS = {"yearly": 1, "weekly": 1, "hourly": 24}  # those that M4 scales its errors by
 LEVEL = 95
 
 Published = dict[str, dict[str, str]]  # method -> column -> figure
+
+
+@dataclass(frozen=True)
+class Group:
+    """The series of one frequency: how many, the horizon, and the season that errors are scaled by."""
+
+    n_series: int
+    h: int
+    season: int
+
+
+GROUPS = {
+    "yearly": Group(23_000, 6, 1),
+    "weekly": Group(359, 13, 1),
+    "hourly": Group(414, 48, 24),
+}
 
 
 def main() -> int:
@@ -46,24 +62,46 @@ def main() -> int:
     if lacking:
         print(f"skipped: {lacking} (M4 as parquet, and the organisers' tables)")
         return 0
-    point = read_published(Path(folder) / "m4/published_point.csv")
-    intervals = read_published(Path(folder) / "m4/published_intervals.csv")
     print(f"{'':8}{'model':16}{'metric':8}{'ours':>12}{'published':>12}")
     wrong = 0
-    for name, season in SEASONS.items():
-        train = read_frame(pq.read_table(Path(folder) / f"m4/{name}_train.parquet"))
-        table = forecasts(pq.read_table(Path(folder) / f"m4/{name}_test.parquet"), train, season)
+    for name in GROUPS:
         start = time.perf_counter()
-        scores = tt.evaluate(table, train, season_length=season, baseline="Naive2")
+        found = facts_of(Path(folder), name)
         seconds = time.perf_counter() - start
-        for model, metric, ours, theirs in facts(scores, name.title(), point, intervals):
-            digits = max(3, decimals(theirs))  # an OWA of 1 is published without
-            agrees = f"{ours:.{digits}f}" == f"{float(theirs):.{digits}f}"
+        for model, metric, ours, theirs in found:
+            agrees = same(ours, theirs)
             wrong += not agrees
             print(f"{name:8}{model:16}{metric:8}{ours:12.4f}{theirs:>12}{'' if agrees else ' !'}")
-        print(f"{name:8}{len(train):,} series scored in {seconds:.2f} s")
+        print(f"{name:8}{GROUPS[name].n_series:,} series read and scored in {seconds:.2f} s")
     print("all as published" if not wrong else f"{wrong} not as published")
     return int(wrong > 0)
+
+
+def facts_of(folder: Path, name: str) -> list[tuple[str, str, float, str]]:
+    """Return model, metric, our figure and the published one of a group, as the files have it."""
+    group = GROUPS[name]
+    train = read_frame(read(folder, name, "train"))
+    test = read(folder, name, "test")
+    shape = len(train), test.num_rows
+    if shape != (group.n_series, group.n_series * group.h):
+        raise SystemExit(f"m4/{name}: {shape[0]:,} series, {shape[1]:,} test values; not M4's")
+    table = forecasts(test, train, group.season)
+    scores = tt.evaluate(table, train, season_length=group.season, baseline="Naive2")
+    return facts(scores, name.title(), published(folder, "point"), published(folder, "intervals"))
+
+
+def read(folder: Path, name: str, part: str) -> pa.Table:
+    return pq.read_table(folder / f"m4/{name}_{part}.parquet")
+
+
+def same(ours: float, theirs: str) -> bool:
+    """Say whether a figure is the published one, to the last digit of that.
+
+    >>> same(16.3418, "16.342"), same(0.98, "1")  # an OWA of 1 is published without digits
+    (True, False)
+    """
+    digits = max(3, decimals(theirs))
+    return f"{ours:.{digits}f}" == f"{float(theirs):.{digits}f}"
 
 
 class _AsWritten(argparse.RawDescriptionHelpFormatter):
@@ -74,14 +112,16 @@ def missing(folder: Path | None) -> str:
     """Say which file is missing, nothing where all are there."""
     if folder is None:
         return f"--data and ${FOLDER} name no folder"
-    parts = [f"{name}_{part}.parquet" for name in SEASONS for part in ("train", "test")]
+    parts = [f"{name}_{part}.parquet" for name in GROUPS for part in ("train", "test")]
     for name in (*parts, "published_point.csv", "published_intervals.csv"):
         if not (Path(folder) / "m4" / name).exists():
             return f"{folder} has no m4/{name}"
     return ""
 
 
-def read_published(path: Path) -> Published:
+def published(folder: Path, table: str) -> Published:
+    """Return the organisers' table of "point" forecasts or of "intervals"."""
+    path = folder / f"m4/published_{table}.csv"
     with path.open(newline="", encoding="utf-8") as file:
         return {row["method"]: row for row in csv.DictReader(file)}
 

@@ -26,19 +26,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CARRIED = ("sunspots",)
-_ROW = "\0"  # no column and no label has it in its name
+ROW = "\0"  # no column and no label has it in its name
 
 
 def open_sheet(options: Options) -> files.Sheet:
-    """Return the cells of the file, or of the data set that comes along."""
+    """Return the cells of the file that the options name."""
     check_frequency(options.freq)
-    if options.file not in CARRIED or os.path.exists(options.file):
-        return files.read(options.file)
+    return cells_of(options.file)
+
+
+def cells_of(source: str) -> files.Sheet:
+    """Return the cells of a file, or of a data set that comes along."""
+    if source not in CARRIED or os.path.exists(source):
+        return files.read(source)
     from throughtime import datasets
 
-    table = getattr(datasets, options.file)()
+    table = getattr(datasets, source)()
     cells = {name: table[name].combine_chunks() for name in table.column_names}
-    return files.Sheet(options.file, cells)
+    return files.Sheet(source, cells)
 
 
 def read(sheet: files.Sheet, options: Options, like: Panel | None = None) -> tuple[Reading, Panel]:
@@ -52,10 +57,10 @@ def read(sheet: files.Sheet, options: Options, like: Panel | None = None) -> tup
     reading = _choose(sheet, options, like)
 
     def frame() -> Panel:
-        panel = read_frame(reading.table, options.freq, row_word=_ROW, **reading.roles)
+        panel = read_frame(reading.table, options.freq, row_word=ROW, **reading.roles)
         return checked_panel(panel, options.h)
 
-    panel = _told(frame, _ROW, reading.place)
+    panel = told(frame, ROW, reading.place)
     panel = _with_static(panel, reading, options, like)
     return reading, panel if options.future is None else _with_future(panel, reading, options)
 
@@ -98,7 +103,7 @@ def _with_static(panel: Panel, reading: Reading, options: Options, like: Panel |
     if options.static is None:
         if fitted is None or like is None:
             return panel
-        known = _told(lambda: known_static(fitted, like.ids, panel.ids), static_df="--static FILE")
+        known = told(lambda: known_static(fitted, like.ids, panel.ids), static_df="--static FILE")
         return replace(panel, static=known)
     if reading.id is None:
         raise DataError(
@@ -109,7 +114,7 @@ def _with_static(panel: Panel, reading: Reading, options: Options, like: Panel |
     sheet = files.read(options.static)
     table, place = columns.choose_static(sheet, reading.id)
     ids = panel.ids
-    read = _told(
+    read = told(
         lambda: read_static(table, ids, fitted), "row", place, "static_df", static_df=sheet.source
     )
     return replace(panel, static=read)
@@ -120,16 +125,16 @@ def _with_future(panel: Panel, reading: Reading, options: Options) -> Panel:
 
     sheet = files.read(str(options.future))
     table, place = columns.choose_future(sheet, reading)
-    return _told(
-        lambda: with_future(panel, table, options.h, row_word=_ROW),
-        *(_ROW, place, "futr_df"),
+    return told(
+        lambda: with_future(panel, table, options.h, row_word=ROW),
+        *(ROW, place, "futr_df"),
         futr_df=sheet.source,
     )
 
 
-def _told(
+def told(
     read: Callable[[], T],
-    row_word: str = _ROW,
+    row_word: str = ROW,
     place: Callable[[int], str] = str,
     of: str = "",
     **names: str,
@@ -147,9 +152,17 @@ def _told(
             text = rows.sub(lambda match: place(int(match[1])), text)
             for name, file in names.items():
                 text = re.sub(rf"\b{name}\b", file.replace("\\", r"\\"), text)
-            text = text.replace("; future_frame lists them", "")
-            return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")
+            return with_freq(text.replace("; future_frame lists them", ""))
 
         raise type(error)(
             placed(error.expected), placed(error.found), placed(error.remedy)
         ) from None
+
+
+def with_freq(text: str) -> str:
+    """Return a sentence with the option in the place of the argument `freq`.
+
+    >>> with_freq("pass freq='MS', or freq= another")
+    'pass --freq MS, or --freq another'
+    """
+    return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")

@@ -37,7 +37,8 @@ class Reading:
 
     `time`, `targets`, `hist`, `futr` and `id` are the file's own column names (`id` None for a
     single series). In the table a single target is called `y`, all others as in the file.
-    `place(row)` says in words where a row of the table stands in the file.
+    `place(row)` says in words where a row of the table stands in the file, which has `rows`. The table
+    has but the first of them where the others were read in pieces.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Reading:
     id: str | None
     notes: tuple[str, ...]
     place: Callable[[int], str]
+    rows: int
     hist: tuple[str, ...] = ()
     futr: tuple[str, ...] = ()
 
@@ -109,8 +111,9 @@ def choose(
     for name in (*past, *ahead):
         columns[name], found = search.covariate(name)
         notes += found
+    table = pa.table(columns)
     return Reading(
-        sheet.source, pa.table(columns), time, targets, id, tuple(notes), search.place, past, ahead
+        sheet.source, table, time, targets, id, tuple(notes), search.place, len(ds), past, ahead
     )
 
 

@@ -410,9 +410,7 @@ def test_every_column_that_a_fit_reads_is_read():
         **ROLES,
     )
     assert [trial.state for trial in found.tried] == ["complete"] * 2
-    forecaster = found.forecaster()
-    forecaster.n_windows = 0
-    forecaster.fit(load(), static_df=AREA)
+    forecaster = tt.Forecaster(**{**found.best, "n_windows": 0}).fit(load(), static_df=AREA)
     assert forecaster.panel.targets == ("load", "wind")
     assert (forecaster.panel.hist, forecaster.panel.futr) == (("temp",), ("price",))
     assert forecaster.settings["calendar"] == ("day_of_week",)

@@ -82,7 +82,7 @@ def read_parquet(
     wanted |= {name: name for name in (*targets, *hist, *futr)}
     if len(wanted) == 3:  # the name of a single target
         wanted[targets[0]] = "y"
-    with _opened(path) as file:
+    with opened(path) as file:
         names = file.schema_arrow.names
         ignored = ", ".join(repr(name) for name in names if name not in wanted)
         notes = [f"ignored: {ignored}"] if ignored else []
@@ -111,11 +111,12 @@ def read_in_pieces(
     Without an `id_column` all rows are one series. Raises `DataError` for no Parquet file.
     """
     targets = (target,) if isinstance(target, str) else tuple(target)
-    with _opened(path) as file:
+    with opened(path) as file:
         return _in_pieces(file, freq, targets, id_column, time_column, None)
 
 
-def _opened(path: str | os.PathLike[str]) -> pq.ParquetFile:
+def opened(path: str | os.PathLike[str]) -> pq.ParquetFile:
+    """Return a Parquet file to read from; `DataError` where there is none."""
     try:
         return pq.ParquetFile(path, buffer_size=_BYTES, pre_buffer=False)
     except (OSError, pa.ArrowException) as error:

@@ -82,8 +82,8 @@ def tune(
     if timeout is not None:
         real("timeout", timeout, above=0)
     require_optuna()
-    usual = Forecaster(h, seed=seed, **fixed)  # refuses what it does not take, before reading
-    panel = _read(data, static_df, usual)
+    Forecaster(h, seed=seed, **fixed)  # refuses what it does not take, before anything is read
+    panel = checked_panel(_read(data, static_df, fixed), h)
     wanted = positive_int("n_windows", n_windows)
     origins = rolling_origins(panel, h, wanted, fixed.get("season_length"))
     whole = _space(h, origins[0], space or {}, fixed)
@@ -106,12 +106,13 @@ def tune(
     return Tuning(h, len(origins), fixed, tried, baseline_scores(origins), reason)
 
 
-def _read(data: Any, static_df: Any, usual: Forecaster) -> Panel:
+def _read(data: Any, static_df: Any, fixed: Mapping[str, Any]) -> Panel:
     """Return what a forecaster reads of a table."""
-    panel = read_frame(data, usual.freq, **usual.columns)
-    if static_df is not None:
-        panel = replace(panel, static=read_static(static_df, panel.ids))
-    return checked_panel(panel, usual.h)
+    columns = {name: fixed[name] for name in ("target", "hist", "futr") if name in fixed}
+    panel = read_frame(data, fixed.get("freq"), **columns)
+    if static_df is None:
+        return panel
+    return replace(panel, static=read_static(static_df, panel.ids))
 
 
 def _space(h: int, first: Origin, own: Space, fixed: Mapping[str, Any]) -> dict[str, Among]:

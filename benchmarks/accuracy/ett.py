@@ -30,7 +30,7 @@ import pyarrow.csv as pv
 from runs import Case, Clock, Row, forecaster, parser, run, settings_of
 
 from throughtime.forecasting.frame import read_frame
-from throughtime.forecasting.origins import at_origins
+from throughtime.forecasting.at_origins import at_origins
 
 Floats = npt.NDArray[np.float64]
 

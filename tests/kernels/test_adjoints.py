@@ -270,5 +270,5 @@ def test_unknown_names_are_refused() -> None:
 
 
 def test_a_kernel_must_say_all_of_it() -> None:
-    said = {"operator", "states", "forward", "blank", "adjoint", "replay"}
+    said = {"operator", "states", "clip", "forward", "blank", "adjoint", "replay"}
     assert Kernel.__abstractmethods__ == said

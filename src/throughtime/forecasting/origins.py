@@ -1,160 +1,102 @@
-"""A panel as it was known at many origins, so that a model forecasts from all of them at once.
+"""How well settings forecast: the rolling origins at the end of a table, each with what came next.
 
-    series i at origin p     values[:, begins[i] : begins[i] + p],     p = 1 ... lengths[i]
+Origin r = 1..R lies (R - r) h + h steps before the end of every series, as in a back-test. At each a
+`Forecaster` is fitted anew to what came before, and its next h values are judged by
 
-Each pair is a series of what `at_origins` returns, on the same buffer. What a forecast asks of the
-whole past comes from sums and extremes that run along each series, made once:
+    e_r = mean over series, targets and steps of |y - f| / scale
 
-    n_p = sum_{t<p} 1      A_p = sum_{t<p} v_t      B_p = sum_{t<p} v_t^2      v = f(y) - c
-    mean = c + A_p / n_p             deviation^2 = B_p / n_p - (A_p / n_p)^2
-
-over the observed steps, f the transform and c the mean of the whole series, which keeps the difference
-exact. So an origin costs what its context costs, however long its past.
+scale being the error of the seasonal naive forecast within the row before that origin, so that
+e_r is a mean absolute scaled error (Hyndman and Koehler 2006), in the same unit for all trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
+import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 
-from throughtime._errors import SettingError
-from throughtime.forecasting.panel import Floats, Ints, Panel
-from throughtime.forecasting.transforms import TRANSFORMS, Transform
+from throughtime._errors import DataError
+from throughtime.forecasting.backtest import prefixes
+from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.demands import windows_that_fit
+from throughtime.forecasting.forecaster import Forecaster
+from throughtime.forecasting.metrics import naive_scale
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.seasons import panel_season_length
+from throughtime.training import Observer
 
-
-def at_origins(panel: Panel, origins: npt.ArrayLike) -> Panel:
-    """Return the series of a panel up to each of the `origins`, steps from their beginnings.
-
-    By origin, then by series: what a model forecasts for it is [origins, rows of the panel, h] in a
-    row. Channels known ahead stay known. Raises `SettingError` for an origin outside a series.
-
-    >>> from throughtime.forecasting import read_frame
-    >>> known = at_origins(read_frame([5.0, 11.0, 16.0]), [1, 2])
-    >>> known.row(0), known.row(1), known.future(1)[1]
-    (array([5.]), array([ 5., 11.]), array([1, 2]))
-    """
-    p = np.asarray(origins, dtype=np.int64)
-    shortest = int(panel.lengths.min())
-    if p.size == 0 or p.min() < 1 or p.max() > shortest:
-        found = f"{p.min()} to {p.max()}" if p.size else "none"
-        raise SettingError(f"origins from 1 to {shortest}", found, "leave the others out")
-    S = len(panel.ids)
-    series, ends = np.tile(np.arange(S), len(p)), np.repeat(p, S)
-    known = replace(panel, memory=None).take(series)
-    room = known.room + known.lengths - ends
-    return replace(known, lengths=ends, room=room, memory=Past(Running(panel), series, ends))
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
-    """What was known of `series` [N] of a panel at the origins `ends` [N] (`panel.Memory`)."""
+class Origin:
+    """What is known at one origin, the next values [rows, h], and the unit [rows, 1] of errors."""
 
-    running: Running
-    series: Ints
-    ends: Ints
+    known: Panel
+    y: Floats
+    scale: Floats
+    season: int
 
-    def take(self, index: Ints) -> Past:
-        """Return what was known at some of the places."""
-        return replace(self, series=self.series[index], ends=self.ends[index])
+    def error(self, forecaster: Forecaster, observers: Sequence[Observer]) -> float:
+        """Fit to what is known, forecast, and return the mean scaled error."""
+        table = forecaster.fit(self.known, observers=observers).predict(level=[])
+        made = nw.from_native(table, eager_only=True)
+        columns = [made[before + forecaster.name].to_numpy() for before in prefixes(self.known)]
+        S, M, h = len(self.known.ids), len(columns), self.y.shape[1]
+        forecast = np.stack([column.reshape(S, h) for column in columns], axis=1)
+        return self.judge(forecast.reshape(S * M, h))
 
-    @property
-    def low(self) -> Floats:
-        """The least value of every row."""
-        return self._newest(self.running.low)
+    def judge(self, forecast: Floats) -> float:
+        """Return the mean scaled error of forecasts [rows, h]."""
+        return float(np.nanmean(np.abs(self.y - forecast) / self.scale))
 
-    @property
-    def high(self) -> Floats:
-        """The greatest value of every row."""
-        return self._newest(self.running.high)
 
-    def knows(self, transform: str) -> bool:
-        """Say that any transform's sums can be made."""
-        return transform in TRANSFORMS
-
-    def moments(self, transform: str) -> tuple[Floats, Floats]:
-        """Return mean and deviation [rows] of the transformed values."""
-        centre, *sums = self.running.sums(transform)
-        n, A, B = (self._newest(each) for each in sums)
-        mean = A / np.maximum(n, 1)
-        variance = B / np.maximum(n, 1) - mean**2
-        return mean + self._of_rows(centre), np.sqrt(np.maximum(variance, 0.0))
-
-    def sizes(self, transform: str) -> Floats:
-        """Return the mean absolute step [rows] of the transformed values, 0 where there is none."""
-        n, total = (self._newest(each) for each in self.running.steps(transform))
-        return total / np.maximum(n, 1)
-
-    def sums(self, transform: str) -> tuple[Floats, Floats, Floats, Floats]:
-        """Refuse: a carried state is read from the beginning, at every origin."""
-        raise SettingError(
-            "a scaling that reads each window for itself",
-            "scaling='running', whose states are carried from the beginning",
-            "forecast at one origin after the other, each from panel.cut",
+def rolling_origins(panel: Panel, h: int, wanted: int, season: int | None) -> tuple[Origin, ...]:
+    """Return the origins, the oldest first, as many of them as leave enough to fit to."""
+    R = windows_that_fit(panel.cut(h), h, wanted, h)
+    if season is None:
+        season = panel_season_length(panel.cut(R * h), h)
+    made = tuple(_origin(panel, h, ahead, season) for ahead in range(R * h, 0, -h))
+    if not all(np.isfinite(origin.y / origin.scale).any() for origin in made):
+        raise DataError(
+            f"values to judge by in each of the last {R} times {h} steps, of series that varied "
+            "before",
+            "none in one of them",
+            "pass fewer n_windows, or leave out what was not observed",
         )
-
-    def sums_before(self, panel: Panel, transform: Any) -> tuple[Floats, Floats]:
-        """Refuse, as `sums`."""
-        return self.sums(transform.name)[:2]
-
-    def _newest(self, along: Floats) -> Floats:
-        """Return of what runs along all rows what it was at the last step before each origin."""
-        M, lengths = self.running.M, self.running.panel.row_lengths
-        first = (np.cumsum(lengths) - lengths).reshape(-1, M)
-        return np.asarray(along[first[self.series] + self.ends[:, None] - 1]).ravel()
-
-    def _of_rows(self, each: Floats) -> Floats:
-        return np.asarray(each.reshape(-1, self.running.M)[self.series]).ravel()
+    return made
 
 
-@dataclass(frozen=True, eq=False)
-class Running:
-    """Sums and extremes up to every step of every row of a panel, one row after the other."""
-
-    panel: Panel
-    _sums: dict[str, tuple[Floats, Floats, Floats, Floats]] = field(default_factory=dict)
-
-    @property
-    def M(self) -> int:
-        """The number of targets."""
-        return len(self.panel.targets)
-
-    @cached_property
-    def low(self) -> Floats:
-        """The least value so far."""
-        return np.concatenate([np.fmin.accumulate(y) for y in self._rows()])
-
-    @cached_property
-    def high(self) -> Floats:
-        """The greatest value so far."""
-        return np.concatenate([np.fmax.accumulate(y) for y in self._rows()])
-
-    def sums(self, transform: str) -> tuple[Floats, Floats, Floats, Floats]:
-        """Return c [rows] and, up to every step, n, A and B."""
-        if transform not in self._sums:
-            self._sums[transform] = self._summed(TRANSFORMS[transform])
-        return self._sums[transform]
-
-    def _summed(self, f: Transform) -> tuple[Floats, Floats, Floats, Floats]:
-        rows = [f.forward(y) for y in self._rows()]
-        centre = np.array([np.nanmean(u) if not np.isnan(u).all() else 0.0 for u in rows])
-        v = [u - c for u, c in zip(rows, centre, strict=True)]
-        return centre, _along(~np.isnan(u) for u in v), _along(v), _along(u**2 for u in v)
-
-    def steps(self, transform: str) -> tuple[Floats, Floats]:
-        """Return how many steps between observed values there were, and the sum of their sizes."""
-        f = TRANSFORMS[transform]
-        sizes = [np.abs(np.diff(f.forward(y), prepend=np.nan)) for y in self._rows()]
-        return _along(~np.isnan(each) for each in sizes), _along(sizes)
-
-    def _rows(self) -> list[Floats]:
-        return [self.panel.row(r).astype(np.float64) for r in range(len(self.panel))]
+def _origin(panel: Panel, h: int, ahead: int, season: int) -> Origin:
+    known = panel.cut(ahead)
+    M, at = len(panel.targets), {unique_id: i for i, unique_id in enumerate(panel.ids)}
+    y = np.full((len(known), h), np.nan)
+    for r, unique_id in enumerate(known.row_ids):
+        row = panel.row(at[unique_id] * M + r % M)
+        y[r] = row[len(row) - ahead :][:h]
+    scale = np.array([_scale(known.row(i), season) for i in range(len(known))])
+    return Origin(known, y, scale[:, None], season)
 
 
-def _along(rows: Iterable[Any]) -> Floats:
-    """Return the sums up to every step, row after row; NaN counts as 0."""
-    return np.concatenate([np.nancumsum(row, dtype=np.float64) for row in rows])
+def baseline_scores(origins: Sequence[Origin]) -> dict[str, float]:
+    """Return what simple forecasts score at the same origins."""
+    made = {}
+    season = origins[0].season
+    for each in (Naive(), SeasonalNaive(season), LinearAutoregression(season=season)):
+        errors = [
+            origin.judge(np.stack([each.forecast(y, origin.y.shape[1]) for y in known]))
+            for origin in origins
+            for known in [[origin.known.row(s) for s in range(len(origin.known))]]
+        ]
+        made[each.name] = fmean(errors)
+    return made
+
+
+def _scale(y: Floats, season: int) -> float:
+    """Return the naive error in sample; from step to step where seasons are all alike."""
+    made = (naive_scale(y, m) for m in (season, 1))
+    return next((scale for scale in made if scale > 0), float("nan"))

@@ -84,11 +84,10 @@ def read_parquet(
         names = file.schema_arrow.names
         ignored = ", ".join(repr(name) for name in names if name not in wanted)
         notes = [f"ignored: {ignored}"] if ignored else []
-        try:
-            if hist or futr or not {*targets, time_column} <= set(names):
-                raise _Unfit
-            panel = _streamed(file, freq, targets, id_column, time_column, dtype)
-        except (_Unfit, DataError, pa.ArrowException):
+        panel = None
+        if not (hist or futr):  # which are read at once
+            panel = _in_pieces(file, freq, targets, id_column, time_column, dtype)
+        if panel is None:
             channels = {"target": targets, "hist": hist, "futr": futr}
             how: dict[str, Any] = {**channels, "row_word": row_word, "first_row": first_row}
             panel = read_frame(_whole(file, wanted), freq, **how)
@@ -99,6 +98,23 @@ def read_parquet(
     return replace(panel, targets=targets, notes=(*notes, *panel.notes))
 
 
+def read_in_pieces(
+    path: str | os.PathLike[str],
+    freq: str | int | Frequency | None = None,
+    *,
+    target: str | Sequence[str] = "y",
+    id_column: str | None = "unique_id",
+    time_column: str = "ds",
+) -> Panel | None:
+    """Return the series as `read_parquet` does, or None where the table is to be read at once.
+
+    Without an `id_column` all rows are one series. Raises `DataError` for no Parquet file.
+    """
+    targets = (target,) if isinstance(target, str) else tuple(target)
+    with opened(path) as file:
+        return _in_pieces(file, freq, targets, id_column, time_column, None)
+
+
 def opened(path: str | os.PathLike[str]) -> pq.ParquetFile:
     """Return a Parquet file to read from; `DataError` where there is none."""
     try:
@@ -106,6 +122,28 @@ def opened(path: str | os.PathLike[str]) -> pq.ParquetFile:
     except (OSError, pa.ArrowException) as error:
         said = " ".join(str(error).split()).rstrip(".")
         raise DataError("a Parquet file", said, "pass the path of one") from None
+
+
+def _in_pieces(
+    file: pq.ParquetFile,
+    freq: str | int | Frequency | None,
+    targets: tuple[str, ...],
+    id_column: str | None,
+    time_column: str,
+    dtype: str | None,
+) -> Panel | None:
+    names = file.schema_arrow.names
+    if any(names.count(name) != 1 for name in (*targets, time_column)) or (
+        names.count(id_column) > 1
+    ):
+        return None
+    try:
+        panel = _streamed(file, freq, targets, id_column, time_column, dtype)
+    except (_Unfit, DataError, pa.ArrowException):
+        return None
+    finally:
+        pa.default_memory_pool().release_unused()
+    return replace(panel, targets=targets)
 
 
 def _whole(file: pq.ParquetFile, wanted: dict[str, str]) -> pa.Table:
@@ -123,7 +161,7 @@ def _streamed(
     file: pq.ParquetFile,
     freq: str | int | Frequency | None,
     targets: tuple[str, ...],
-    id_column: str,
+    id_column: str | None,
     time_column: str,
     dtype: str | None,
 ) -> Panel:
@@ -131,15 +169,15 @@ def _streamed(
     small = all(any(is_one(schema.field(name).type) for is_one in _SMALL) for name in targets)
     kind = np.dtype(dtype or ("float32" if small else "float64"))
     growth = _Growth(file.metadata.num_rows, len(targets), kind, freq)
-    has_ids = id_column in schema.names
-    columns = [*([id_column] if has_ids else []), time_column, *targets]
+    ids = [id_column] if id_column is not None and id_column in schema.names else []
+    columns = [*ids, time_column, *targets]
     for batch in file.iter_batches(_ROWS, columns=columns, use_threads=False):
         if len(batch) == 0:
             continue
         table = nw.from_native(pa.Table.from_batches([batch]))
         names, ends = ["series"], np.array([len(batch)])
-        if has_ids:
-            names, ends = _runs(arrow(table[id_column], str))
+        for name in ids:
+            names, ends = _runs(arrow(table[name], str))
         ds, date_kind = dates(table[time_column], str)
         growth.add(names, ends, ds, date_kind, [numbers(table[name], str) for name in targets])
         pa.default_memory_pool().release_unused()  # else it keeps some of every piece

@@ -172,7 +172,7 @@ class Tuning:
     @property
     def best(self) -> dict[str, Any]:
         """The winner's settings, as arguments of `Forecaster`."""
-        from throughtime.forecasting.tuning import arguments
+        from throughtime.forecasting.search import arguments
 
         return arguments(self.h, self.fixed, self.winner.settings)
 

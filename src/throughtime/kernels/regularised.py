@@ -22,12 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from throughtime._checks import real
 from throughtime._errors import SettingError, TensorError
+from throughtime.kernels.scan import State, Step, scan
 
 Zoneout = Tensor | float
 
@@ -75,14 +77,26 @@ def dropped(h: Tensor, d: Tensor | None) -> Tensor:
     return h if d is None else h * d
 
 
-def mixed(state: Tensor, before: Tensor, zone_t: Tensor | None) -> Tensor:
-    """Return ζ_t * before + (1 - ζ_t) * state, out of place."""
-    return state if zone_t is None else state + zone_t * (before - state)
+def scan_mixed(
+    step: Step, state: State, a: Tensor, zones: Sequence[Tensor | None], mask: Tensor | None
+) -> State:
+    """Scan s_t = ζ_t * s_{t-1} + (1 - ζ_t) * s̃_t, with s̃_t from `step(*state, a_t)`, out of place.
+
+    Returns h_TBH and the last states.
+    """
+    n, T = len(state), len(a)
+
+    def mixed_step(*given: Any) -> State:
+        before, a_t, zone_t = given[:n], given[n], given[n + 1 :]
+        return tuple(map(_mixed, step(*before, a_t), before, zone_t))
+
+    steps_of = [[None] * T if zone is None else zone.unbind(-3) for zone in zones]
+    (h_TBH, *_), last = scan(mixed_step, state, [a, *steps_of], mask)
+    return h_TBH, *last
 
 
-def steps_of(zone: Tensor | None, T: int) -> Sequence[Tensor | None]:
-    """Return ζ_1 .. ζ_T."""
-    return [None] * T if zone is None else zone.unbind(-3)
+def _mixed(proposed: Tensor, before: Tensor, zone_t: Tensor | None) -> Tensor:
+    return proposed if zone_t is None else proposed + zone_t * (before - proposed)
 
 
 def keeping(mask: Tensor | None, zone: Tensor | None) -> Iterable[Tensor | None]:

@@ -3,8 +3,8 @@
 season         the cycle that the panel repeats                       `seasons.py`
 effort         size, number and training of nets                      `effort.py`
 transforms     each that suits the data, by turns of the members      `transforms.py`
-look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season), or twice
-               that; at most 512 and half of what is known
+look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season), and at
+               least 8 h where it is read by segments; at most 512 and half of what is known
 scale          of windows, and their naive base                       `scale_choice.py`
 """
 
@@ -27,6 +27,7 @@ from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
+HORIZONS = 8  # that a look-back has, where it is read by segments
 WEIGHED = ("direct", "point"), ("direct", "quantiles")
 
 
@@ -50,7 +51,9 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         made["transforms"] = choose_transforms(whole)
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
     known = given.design["season_length"] is not None
-    made |= _scaled(panel, h, made, _contexts(made, h, panel), known)
+    made |= _scaled(
+        panel, h, made, _contexts(made, h, panel, _segments(made, effort)), known, effort.many
+    )
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
         reads_more = panel.hist or panel.futr or made["decoder"] == "recursive"
         made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
@@ -87,44 +90,60 @@ def _refuse_misfits(given: Given, panel: Panel) -> None:
             )
 
 
-def _contexts(made: dict[str, Any], h: int, panel: Panel) -> list[int]:
-    """Return the look-backs that may be chosen from, the shortest first."""
+def _contexts(made: dict[str, Any], h: int, panel: Panel, segments: bool) -> list[int]:
+    """Return a look-back to look for a scale on, and where it is read by segments a longer one."""
     if made["context_length"] is not None:
         return [made["context_length"]]
     season = made["season_length"]
     wanted = max(2 * h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
     longest = max(1, longest_context(panel, h))
-    return [min(k * wanted, longest) for k in (1, 2)]
+    if not segments:
+        return [min(wanted, longest)]
+    L = min(max(HORIZONS * h, wanted), longest)
+    whole = segment_of(L, season, dividing=False)
+    return sorted({min(wanted, longest), L // whole * whole})
 
 
 def _scaled(
-    panel: Panel, h: int, made: dict[str, Any], contexts: Sequence[int], season_is_given: bool
+    panel: Panel,
+    h: int,
+    made: dict[str, Any],
+    contexts: Sequence[int],
+    season_is_given: bool,
+    many: bool,
 ) -> dict[str, Any]:
-    """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
+    """Return what is open of scaling and naive base, with the last of the look-backs."""
     scaling, residual = made["scaling"], made["residual"]
     first, season = TRANSFORMS[made["transforms"][0]], made["season_length"]
-    if len(panel.ids) >= LEAST_SERIES and scaling != "running":  # which windows do not have
+    if (
+        many or len(panel.ids) >= LEAST_SERIES
+    ) and scaling != "running":  # which windows do not have
         choice = choose(
             panel,
             first,
             h,
             season,
-            sorted(set(contexts)),
+            contexts,
             CANDIDATES if scaling is None else (scaling,),
             RESIDUALS if residual is None else (residual,),
         )
         if choice is not None:
             return choice.settings
-    L = contexts[0]
+    L = contexts[-1]
     if residual is None:
         residual = choose_residual(panel, first, L, h, season, season_is_given)
     return {"scaling": scaling or "blend", "residual": residual, "context_length": L}
 
 
+def _segments(made: dict[str, Any], effort: Effort) -> bool:
+    """Say whether contexts are read by segments, with a linear skip, where that is left open."""
+    direct = made["decoder"] == "direct" and made["scaling"] != "revin"
+    return effort.many and direct and made["output"] not in COUNTS
+
+
 def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     """Return what is open of segments and the linear skip."""
-    fits = effort.many and made["decoder"] == "direct" and made["scaling"] != "revin"
-    fits = fits and made["output"] not in COUNTS
+    fits = _segments(made, effort)
     segment, skip, weighting = made["segment"], made["linear_skip"], made["weighting"]
     if segment is None:
         segment = segment_of(made["context_length"], made["season_length"]) if fits else 1

@@ -1,12 +1,13 @@
 """How large the nets are and how they are trained, by how much there is to learn from.
 
     N = sum of floor(n_i / h)      targets of the panel that do not overlap
+    n = sum of n_i                 its steps
 
 Few targets (a single series of a few cycles) want many small nets that stop early: the number of
 updates is found on a validation part (`fitting.count_updates`), and an autoregression stands beside
 them (`companions.py`). Many want fewer and larger nets, the linear map inside them (`linear_skip`),
 and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an average of the
-weights that is long. There a long context is read by segments, at most 28 of them.
+weights that is long. There a long context is read by segments, at most 16 of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from throughtime.forecasting.panel import Panel
 from throughtime.training import Clip, TrainingSettings
 
 LEAST_MANY = 500  # targets
-MOST_SEGMENTS = 28
+LEAST_STEPS = 20_000
+MOST_SEGMENTS = 16
 
 TRAINING = TrainingSettings(
     max_updates=200,
@@ -44,10 +46,10 @@ class Effort:
 
 FEW = Effort(32, 6, TRAINING, many=False)
 MANY = Effort(
-    64,
+    128,
     3,
     TrainingSettings(
-        max_updates=600,
+        max_updates=2000,
         batch_size=128,
         learning_rate=5e-3,
         schedule="one-cycle",
@@ -60,13 +62,14 @@ MANY = Effort(
 
 
 def effort_for(panel: Panel, h: int) -> Effort:
-    """Return what suits a panel.
+    """Return what suits a panel: many are `LEAST_MANY` targets, or `LEAST_STEPS` steps.
 
     >>> from throughtime.forecasting import read_frame
     >>> effort_for(read_frame([0.0, 1.0] * 600), h=2).many
     True
     """
-    return MANY if int((panel.lengths // h).sum()) >= LEAST_MANY else FEW
+    targets, steps = int((panel.lengths // h).sum()), int(panel.lengths.sum())
+    return MANY if targets >= LEAST_MANY or steps >= LEAST_STEPS else FEW
 
 
 def is_usual(training: TrainingSettings) -> bool:
@@ -83,13 +86,16 @@ def trained(effort: Effort, training: TrainingSettings) -> TrainingSettings:
     return replace(effort.training, **own)
 
 
-def segment_of(context_length: int, season_length: int) -> int:
+def segment_of(context_length: int, season_length: int, dividing: bool = True) -> int:
     """Return how many steps are read at a time: a part or a multiple of the season, 1 where short.
 
+    One that is `dividing` goes into the context.
+
     >>> segment_of(168, 24), segment_of(144, 48), segment_of(26, 1)
-    (6, 6, 1)
+    (12, 12, 2)
     """
     least = -(-context_length // MOST_SEGMENTS)
-    divisors = [w for w in range(least, context_length + 1) if context_length % w == 0]
-    within = [w for w in divisors if season_length % w == 0 or w % season_length == 0]
-    return (within or divisors)[0]
+    lengths = range(least, context_length + 1)
+    whole = [w for w in lengths if not (dividing and context_length % w)]
+    within = [w for w in whole if season_length % w == 0 or w % season_length == 0]
+    return (within or whole)[0]

@@ -5,10 +5,10 @@ The last windows of every series are held out (200 or more in all). For each can
 
     mean over windows of  mean_k |y_{T+k} - forecast| / (mean |y_t - y_{t-1}| of its series)
 
-which is free of units: MASE with season 1 (Hyndman and Koehler 2006). Scalings and bases are tried
-together at the shortest look-back, and of those within 2 % of the best the first is taken, in the
-order of `CANDIDATES`: that of how well they go with series unlike those judged. Then the look-back is
-doubled while that takes off at least 2 %, since nets read it step by step. No net is trained.
+which is free of units: MASE with season 1 (Hyndman and Koehler 2006). Scalings and bases are
+tried together at the shortest look-back, where that is cheap, and those within 5 % of the best again
+at the longest. Of those within 1 % of the best there the first is taken, in the order of `CANDIDATES`:
+that of how well they go with series unlike those judged. No net is trained.
 
 With fewer than 20 series their ends tell too little: these keep "blend" and the base that errs
 least (`examples.choose_residual`).
@@ -29,9 +29,11 @@ from throughtime.forecasting.residuals import Base, Residual
 from throughtime.forecasting.ridge import fit_ridge, say, scaled, spread
 from throughtime.forecasting.transforms import Transform
 
-CANDIDATES = ("standard", "last", "robust", "mean-absolute", "series", "blend")
+CANDIDATES = ("last", "standard", "robust", "mean-absolute", "series", "blend")
 LEAST_SERIES = 20
-WORTH = 0.98  # of the error: what is less than 2 % better is not
+WORTH = 0.99  # of the error: what is less than 1 % better is not
+NEAR = 1.05  # of the least error: what goes on to be tried at a longer look-back
+_SHARE = 10  # of the windows, the last tenth of every series at least is judged
 _JUDGED = 200  # windows at least, where the panel has them
 _MOST_JUDGED = 4_000
 
@@ -73,22 +75,25 @@ def choose(
     ]
     if not tried:
         return None
+    for L in contexts[1:]:
+        least = min(choice.error for choice in tried)
+        each = [
+            _tried(panel, transform, h, season_length, L, choice.scaling, choice.residual)
+            for choice in tried
+            if choice.error <= NEAR * least
+        ]
+        tried = [choice for choice in each if choice] or tried
     least = min(choice.error for choice in tried)
     alike = next(choice.scaling for choice in tried if WORTH * choice.error <= least)
-    best = min((c for c in tried if c.scaling == alike), key=lambda choice: choice.error)
-    for L in contexts[1:]:
-        longer = _tried(panel, transform, h, season_length, L, best.scaling, best.residual)
-        if longer is None or longer.error > WORTH * best.error:
-            break
-        best = longer
-    return best
+    return min((c for c in tried if c.scaling == alike), key=lambda choice: choice.error)
 
 
 def _tried(
     panel: Panel, transform: Transform, h: int, m: int, L: int, scaling: str, residual: Residual
 ) -> Choice | None:
     examples = ScaledWindows.of(panel, transform, L, h, Base(residual, m), scaling=scaling)
-    train, judged = examples.split(-(-_JUDGED // len(panel.ids)))
+    last_tenth = len(examples) // (_SHARE * len(panel.ids))
+    train, judged = examples.split(max(-(-_JUDGED // len(panel.ids)), last_tenth))
     if len(judged) == 0:
         return None
     A, index = fit_ridge(train), spread(len(judged), _MOST_JUDGED)

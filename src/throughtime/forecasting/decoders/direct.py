@@ -71,6 +71,6 @@ class Direct(Decoder):
         _, state = self.layer(self.read(steps, given.numbers, given.codes))
         params = self.answer(newest(self.layer, state), given.ahead)
         if self.skip is not None:
-            moved: Tensor = self.skip(x[..., : self.sizes.targets].mT).flatten(1)
-            params = self.head.rescale(params, moved)
+            z = x[..., : self.sizes.targets].mT.flatten(0, 1)  # 2-D: an ensemble copies no weights
+            params = self.head.rescale(params, self.skip(z).reshape(len(x), -1))
         return resized(self.head, params, given.size, self.h)

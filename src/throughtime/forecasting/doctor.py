@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from throughtime._errors import DivergedError
+from throughtime._types import model_name
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, Watch, diagnose
 from throughtime.forecasting.cures import OF_THE_NET, trained_with
 from throughtime.forecasting.design import Design, threads
@@ -40,7 +41,7 @@ def examined(
     z, r = part[torch.from_numpy(index)]
     how: dict[str, Any] = {"series": _series(panel), "log": log, "step": step}
     with threads(design):
-        name = f"the {design.cell.upper()}"
+        name = f"the {model_name(design.cell)}"
         net = network.member(0)
         return diagnose(net, z, r, design.loss, output=lambda y: y, name=name, **how)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
-from throughtime._types import CellName
+from throughtime._types import CellName, model_name
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
 from throughtime.forecasting import streaming
 from throughtime.forecasting.backtest import Backtest, judged, prefixes, roll
@@ -91,7 +91,7 @@ class Forecaster:
     the nets answer (`decoders/`) and `output` what: a "point", "quantiles" or a distribution
     (`training.outputs`).
 
-    `cell` is the recurrence, "rnn", "lstm" or "gru"; `hidden_size`, `num_layers`, `dropout` make
+    `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`, `num_layers`, `dropout` make
     each of the `members` nets. `context_length` (the look-back), `season_length`, `freq` and
     `residual` ("level", "last", "season") are chosen from the data where None; `transform`
     ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of the members.
@@ -215,8 +215,8 @@ class Forecaster:
 
     @property
     def name(self) -> str:
-        """The name of the model's column in tables: RNN, LSTM or GRU."""
-        return str(self._given["cell"]).upper()
+        """The name of the model's column in tables: RNN, LSTM, GRU, MinGRU or MinLSTM."""
+        return model_name(self._given["cell"])
 
     @property
     def panel(self) -> Panel:

@@ -26,8 +26,9 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from throughtime.nn.layers import GRU, LSTM, RNN, States
+from throughtime.nn.minimal import MinGRU, MinLSTM
 
-Layer = RNN | LSTM | GRU
+Layer = RNN | LSTM | GRU | MinGRU | MinLSTM
 
 
 def dilated(

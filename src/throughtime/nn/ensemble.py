@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
-from throughtime.nn.layers import GRU, LSTM, RNN, on_our_ground
+from throughtime.nn.dilated import Layer
+from throughtime.nn.layers import on_our_ground
 
 
 class Ensemble(nn.Module):
@@ -97,7 +98,7 @@ class Ensemble(nn.Module):
     def _maps(self) -> bool:
         fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
         ours = all(
-            isinstance(layer, (RNN, LSTM, GRU)) and not layer.recorded_in_turn() for layer in fused
+            isinstance(layer, Layer) and not layer.recorded_in_turn() for layer in fused
         )
         return not fused or (ours and all(map(on_our_ground, self.parameters())))
 

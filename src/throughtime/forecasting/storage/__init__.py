@@ -22,6 +22,7 @@ from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
+from throughtime._types import model_name
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.learning import Learner
 from throughtime.forecasting.online import Coverage
@@ -111,7 +112,7 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
             TRANSFORMS[name].forward(y)  # refuses what it is not for
     forecaster = unpack_given(snapshot.facts["given"])
     given = (forecaster.h, forecaster.name)
-    need(given == (model.design.h, model.design.cell.upper()), "the horizon or the cell")
+    need(given == (model.design.h, model_name(model.design.cell)), "the horizon or the cell")
     backtest = None
     if "backtest" in snapshot.facts:
         backtest = unpack_backtest(snapshot.part("backtest"), panel)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import one_of
+from throughtime.kernels.compiled_scan import fastest_scan
 from throughtime.kernels.linear_scan import LinearRecurrence
 from throughtime.kernels.recurrence import Kernel, run
 from throughtime.kernels.regularised import Zoneout, given
@@ -69,7 +70,7 @@ def min_gru(
 
 def min_gru_kernel(W: Tensor, candidate: Candidate = "linear", clip: float = 0.0) -> Kernel:
     """Return the fastest kernel there is for weights like W."""
-    return MinGRU(clip, candidate)
+    return fastest_scan(MinGRU(clip, candidate), W)
 
 
 def shown(p: Tensor, candidate: Candidate) -> Tensor:

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from throughtime._checks import one_of
+from throughtime.kernels.compiled_scan import fastest_scan
 from throughtime.kernels.linear_scan import LinearRecurrence
 from throughtime.kernels.min_gru import CANDIDATES, Candidate, shown, slope
 from throughtime.kernels.recurrence import Kernel, run
@@ -66,7 +67,7 @@ def min_lstm(
 
 def min_lstm_kernel(W: Tensor, candidate: Candidate = "linear", clip: float = 0.0) -> Kernel:
     """Return the fastest kernel there is for weights like W."""
-    return MinLSTM(clip, candidate)
+    return fastest_scan(MinLSTM(clip, candidate), W)
 
 
 def keeping_argument(p_i: Tensor, p_f: Tensor) -> Tensor:

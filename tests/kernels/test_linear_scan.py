@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from throughtime import SettingError, kernels
-from throughtime.kernels import AdjointTap, linear_scan, reference
+from throughtime.kernels import AdjointTap, compiled_scan, linear_scan, reference
 from throughtime.kernels.compiled import processors, using
 
 TOLERANCE = 1e-10
@@ -169,6 +169,32 @@ def test_only_what_is_needed_is_computed_and_it_is_the_same(
     frozen = {n: t if n == name else t.detach() for n, t in tensors.items()}
     (alone,) = torch.autograd.grad(weighted(kind.run(frozen)), [frozen[name]])
     assert worst([alone], [among]) == 0.0
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("members", [0, 2])
+def test_chunks_change_nothing(
+    kind: Minimal,
+    reverse: bool,
+    batch_first: bool,
+    members: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = replace(kind, T=23, E=members, masked=True, zoned=True)
+    tensors = case.draw()
+    x = tensors["x"]
+    if batch_first and not members:
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    used, found = [tensors[name] for name in case.names], []
+    for size in (2**17, 3 * max(1, members) * case.B * len(tensors["W"].mT)):
+        monkeypatch.setattr(compiled_scan, "CHUNK_ELEMENTS", size)
+        tap = AdjointTap()
+        outputs = case.run({**tensors, "x": x}, reverse=reverse, tap=tap)
+        grads = torch.autograd.grad(weighted(outputs), used)
+        found.append([*outputs, *grads, tap.dh_TBH, tap.dh_0])
+    assert worst(*found) < 1e-12
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

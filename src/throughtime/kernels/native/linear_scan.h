@@ -20,6 +20,8 @@
 #include "vector.h"
 #include "vmath.h"
 
+#define TT_INLINED __attribute__((always_inline))
+
 namespace throughtime {
 namespace TT_ISA {
 
@@ -80,7 +82,7 @@ struct Pass {
 
   // Calls work(t, the step before it or -1, e, b) for the steps of a unit, forwards or back.
   template <class Work>
-  void walk(int64_t unit, bool back, Work work) const {
+  TT_INLINE void walk(int64_t unit, bool back, Work work) const {
     int64_t e = unit / per_member, first = unit % per_member * rows, last = least(first + rows, p.B);
     for (int64_t i = 0; i < p.T; ++i) {
       int64_t q = back ? p.T - 1 - i : i, t = p.reversed ? p.T - 1 - q : q;
@@ -105,14 +107,14 @@ struct Pass {
   }
 
   void forward(int64_t unit) const {
-    walk(unit, false, [&](int64_t t, int64_t before, int64_t e, int64_t b) {
+    walk(unit, false, [&](int64_t t, int64_t before, int64_t e, int64_t b) TT_INLINED {
       const T* parts = in(p.x, at(p.x_at, t, e, b));
       const T* past = before < 0 ? in(p.h_0, state(e, b)) : in(p.h, at(p.h_at, before, e, b));
       const T* zone = in(p.zone_h, at(p.zone_h_at, t, e, b));
       T *h = out(p.h, at(p.h_at, t, e, b)), *keep = out(p.residual, at(p.residual_at, t, e, b));
       T* end = (p.reversed ? t == 0 : t == p.T - 1) ? out(p.h_n, state(e, b)) : nullptr;
       bool skip = skipped(t, e, b);
-      across([&](int64_t c, int64_t n) {
+      across([&](int64_t c, int64_t n) TT_INLINED {
         Vec<T> left = get(past, c, n), now = left;
         if (!skip) {
           Vec<T> a[Cell::PARTS];
@@ -130,7 +132,7 @@ struct Pass {
 
   void adjoint(int64_t unit) const {
     Flush flush;
-    walk(unit, true, [&](int64_t t, int64_t before, int64_t e, int64_t b) {
+    walk(unit, true, [&](int64_t t, int64_t before, int64_t e, int64_t b) TT_INLINED {
       bool newest = p.reversed ? t == 0 : t == p.T - 1, skip = skipped(t, e, b);
       const T* parts = in(p.x, at(p.x_at, t, e, b));
       const T* past = before < 0 ? in(p.h_0, state(e, b)) : in(p.residual, at(p.residual_at, before, e, b));
@@ -140,7 +142,7 @@ struct Pass {
       const T* from = newest ? in(p.d_h_n, state(e, b)) : carry;
       T *dp = out(p.dx, at(p.dx_at, t, e, b));
       T* all = out(p.all_dh, ((t * p.E + e) * p.B + b) * p.H);
-      across([&](int64_t c, int64_t n) {
+      across([&](int64_t c, int64_t n) TT_INLINED {
         Vec<T> dh = get(from, c, n) + get(direct, c, n), da[Cell::PARTS] = {};
         put(all, c, dh, n);
         if (!skip) {
@@ -180,3 +182,5 @@ void scan_back(const Problem& p) {
 
 }  // namespace TT_ISA
 }  // namespace throughtime
+
+#undef TT_INLINED

@@ -1,6 +1,6 @@
 """How fast the minGRU and the minLSTM train: time of the GRUs over theirs, forward and backward.
 
-    python benchmarks/minimal.py [--hidden 64] [--batch 16] [--inputs 8] 
+    python benchmarks/minimal.py [--hidden 64] [--batch 16] [--inputs 8]
 
 One row a length of series; above 1 they are faster than `torch.nn.GRU`, or `tt.nn.GRU`. A random
 gradient arrives at every output. It counts processor time, of the fastest of many rounds in which every layer

@@ -49,7 +49,9 @@ def test_states_that_are_carried_equal_reading_all_again(cell: str) -> None:
     [hidden], [expected] = forecaster.state.hidden, again.state.hidden
     assert hidden.shape == (1, 2, 1, 4)
     torch.testing.assert_close(hidden, expected, rtol=1e-4, atol=1e-5)
-    read = State.read(read_frame(rows, like=forecaster.panel), *(getattr(forecaster.model, n) for n in PARTS))
+    read = State.read(
+        read_frame(rows, like=forecaster.panel), *(getattr(forecaster.model, n) for n in PARTS)
+    )
     torch.testing.assert_close(hidden, read.hidden[0], rtol=1e-4, atol=1e-5)
     ours, theirs = (np.array(f.predict()[CELLS[cell]]) for f in (forecaster, again))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)

@@ -50,9 +50,7 @@ class Minimal:
             "W": (*members, rows, self.I),
             "b": (*members, rows),
         }
-        return {
-            n: torch.randn(shapes[n], dtype=torch.float64).requires_grad_() for n in self.names
-        }
+        return {n: torch.randn(shapes[n], dtype=torch.float64).requires_grad_() for n in self.names}
 
     def how(self) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(self.seed + 1)
@@ -312,7 +310,9 @@ def test_coefficients_above_one_are_as_good() -> None:
     assert torch.allclose(linear_scan(4 * a, b, h_0), scan_loop(4 * a, b, h_0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("shapes", [((0, 2), (0, 2), (2,)), ((3, 2), (3, 1), (2,)), ((3,), (3,), (1,))])
+@pytest.mark.parametrize(
+    "shapes", [((0, 2), (0, 2), (2,)), ((3, 2), (3, 1), (2,)), ((3,), (3,), (1,))]
+)
 def test_shapes_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(SettingError, match=r"a and b of one shape \[T, ...\] with T >= 1"):
         linear_scan(*map(torch.zeros, shapes))

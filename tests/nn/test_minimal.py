@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import throughtime as tt
 from throughtime import SettingError
 from throughtime._types import CELLS, model_name
-from throughtime.kernels import reference
+from throughtime.kernels import linear_scan, reference
 from throughtime.nn import Ensemble, PointHead, Recurrence, SyncedSequence, recording
 from throughtime.nn.sequences import LAYERS
 from throughtime.training import Trainer, TrainingSettings, Truncation, losses
@@ -125,9 +125,9 @@ def test_truncation_cuts_the_gradient_where_the_state_is_detached(name: str) -> 
 def test_layers_learn_in_pieces(name: str) -> None:
     model = SyncedSequence(1, Recurrence(name.lower(), 8), PointHead(8))
     x = torch.randn(4, 60, 1)
-    y = x.roll(1, 1)
+    y = linear_scan(torch.full((60, 4, 1), 0.8), 0.2 * x.transpose(0, 1), torch.zeros(4, 1))
     settings = TrainingSettings(max_updates=60, learning_rate=0.02, truncation=Truncation(20))
-    history = Trainer(model, losses.mse, settings).fit_sequence(x, y)
+    history = Trainer(model, losses.mse, settings).fit_sequence(x, y.transpose(0, 1))
     assert history.updates[-1].loss < 0.5 * history.updates[0].loss
 
 

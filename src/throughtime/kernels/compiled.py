@@ -164,9 +164,7 @@ def residual_size(
 
 
 @lru_cache(maxsize=64)
-def _compiled(
-    made: type[Compiled], plain: Kernel, processor: Processor, backwards: bool
-) -> Kernel:
+def _compiled(made: type[Compiled], plain: Kernel, processor: Processor, backwards: bool) -> Kernel:
     return made(plain, processor, FORMS[plain.operator], backwards)
 
 

@@ -97,9 +97,7 @@ class Ensemble(nn.Module):
 
     def _maps(self) -> bool:
         fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
-        ours = all(
-            isinstance(layer, Layer) and not layer.recorded_in_turn() for layer in fused
-        )
+        ours = all(isinstance(layer, Layer) and not layer.recorded_in_turn() for layer in fused)
         return not fused or (ours and all(map(on_our_ground, self.parameters())))
 
     def _run(self, names: tuple[str, ...], weights: dict[str, Tensor], *inputs: Any) -> Any:

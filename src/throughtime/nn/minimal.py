@@ -100,7 +100,9 @@ class _Minimal(_Layers):
         with torch.no_grad():
             for name, parameter in self.named_parameters(recurse=False):
                 layer = int(name.split("_l")[1].split("_")[0])
-                width = self.input_size if layer == 0 else self.hidden_size * (1 + self.bidirectional)
+                width = (
+                    self.input_size if layer == 0 else self.hidden_size * (1 + self.bidirectional)
+                )
                 parameter.uniform_(-(width**-0.5), width**-0.5)
                 if name.startswith("bias"):
                     self._remember(parameter)
@@ -117,8 +119,12 @@ class _Minimal(_Layers):
         packed = isinstance(input, PackedSequence)
         data = input.data if packed else input
         if data.dim() not in ((2,) if packed else (2, 3)) or data.shape[-1] != self.input_size:
-            wanted = f"input with {self.input_size} features along the last of 3 axes (2 for one row)"
-            raise SettingError(wanted, f"shape {list(data.shape)}", "pass [T, B, I], or batch first")
+            wanted = (
+                f"input with {self.input_size} features along the last of 3 axes (2 for one row)"
+            )
+            raise SettingError(
+                wanted, f"shape {list(data.shape)}", "pass [T, B, I], or batch first"
+            )
         if not self._takes(data) or not (hx is None or isinstance(hx, Tensor) and self._takes(hx)):
             found = f"{data.dtype}" + ("" if hx is None else f" and {getattr(hx, 'dtype', hx)!r}")
             wanted = f"input and hx in the dtype of the weights, {self.weight_ih_l0.dtype}"

@@ -52,7 +52,7 @@ def main() -> None:
     torch.set_num_threads(1)
     sizes = {"input_size": a.inputs, "hidden_size": a.hidden, "batch_first": True}
     gru, min_gru, min_lstm = tt.nn.GRU(**sizes), tt.nn.MinGRU(**sizes), tt.nn.MinLSTM(**sizes)
-    layers = {
+    layers: dict[str, tuple[torch.nn.Module, bool]] = {
         "torch.nn.GRU": (torch.nn.GRU(**sizes), False),
         "tt.nn.GRU": (gru, False),
         "MinGRU": (min_gru, False),

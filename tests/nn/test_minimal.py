@@ -156,7 +156,8 @@ def test_stacks_with_dilations_carry_their_rings(name: str) -> None:
 def test_units_remember_for_2_to_55_steps_where_inputs_are_zero(name: str) -> None:
     layer = getattr(tt.nn, name)(I, 4000)
     u = torch.logit(keeping(layer))
-    assert (u.min() >= -1e-4) and (u.max() <= 4 + 1e-4)
+    assert u.min() >= -1e-4
+    assert u.max() <= 4 + 1e-4
     assert abs(u.mean() - 2) < 0.1
     candidates = layer.bias_ih_l0[-4000:]
     assert candidates.abs().max() <= I**-0.5
@@ -167,7 +168,8 @@ def test_units_remember_for_2_to_55_steps_where_inputs_are_zero(name: str) -> No
 def test_chrono_spreads_the_memory(name: str) -> None:
     layer = tt.nn.chrono(200)(getattr(tt.nn, name)(I, 4000))
     steps = 1 / (1 - keeping(layer))
-    assert (steps.min() >= 2 - 1e-3) and (steps.max() <= 200.5)
+    assert steps.min() >= 2 - 1e-3
+    assert steps.max() <= 200.5
     assert abs(float(steps.mean()) - 101) < 5  # 1 + exp(b) is uniform
 
 
@@ -222,7 +224,7 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
         layer(drawn(B, T, I + 1))
     with pytest.raises(SettingError, match=r"hx of shape \[1, 2, 4\], found \[1, 3, 4\]"):
         layer(drawn(B, T, I), drawn(1, 3, H))
-    with pytest.raises(SettingError, match="in the dtype of the weights, torch.float64"):
+    with pytest.raises(SettingError, match=r"in the dtype of the weights, torch\.float64"):
         layer(drawn(B, T, I).float())
     with pytest.raises(SettingError, match="no recurrent_dropout in a Min"):
         made(name, recurrent_dropout=0.1)

@@ -64,7 +64,9 @@ class CompiledScan(Compiled):
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, h_n and the residual."""
-        return self._outputs_and_residual(*inputs[:2], _fresh)
+        x, h_0, *_ = inputs
+        outputs: Tensors = self._outputs_and_residual(x, h_0, _fresh)
+        return outputs
 
     def adjoint(
         self,

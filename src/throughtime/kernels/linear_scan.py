@@ -207,7 +207,8 @@ class LinearRecurrence(Kernel):
         passed = passing(mask, zone, p.dtype)
         a, _ = _held(*self.coefficients(p), passed)
         limit = limiter(self.clip, mask) if self.clip else None
-        dh, dh_0 = adjoint(a, h_0, *d_outputs, limit)
+        d_h, d_h_n = d_outputs
+        dh, dh_0 = adjoint(a, h_0, d_h, d_h_n, limit)
         if tap is not None:
             tap.fill(dh, dh_0)
         entering = dh if passed is None else dh * (1.0 - passed)

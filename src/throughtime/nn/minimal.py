@@ -52,7 +52,7 @@ class _Minimal(_Layers):
         *,
         candidate: Candidate = "linear",
         recurrent_dropout: float = 0.0,
-        zoneout: float = 0.0,
+        zoneout: Any = 0.0,
         state_grad_clip: float = 0.0,
         device: Any = None,
         dtype: torch.dtype | None = None,
@@ -75,7 +75,7 @@ class _Minimal(_Layers):
                 for name, shape in shapes.items():
                     values = torch.empty(shape, device=device, dtype=dtype)
                     self.register_parameter(name, torch.nn.Parameter(values))
-        self._flat_weights_names = sum(self._all_weights, [])
+        self._flat_weights_names = [name for names in self._all_weights for name in names]
         self._init_flat_weights()
         self.reset_parameters()
 
@@ -125,8 +125,9 @@ class _Minimal(_Layers):
             raise SettingError(
                 wanted, f"shape {list(data.shape)}", "pass [T, B, I], or batch first"
             )
-        if not self._takes(data) or not (hx is None or isinstance(hx, Tensor) and self._takes(hx)):
-            found = f"{data.dtype}" + ("" if hx is None else f" and {getattr(hx, 'dtype', hx)!r}")
+        states = [] if hx is None else [hx]
+        if not all(isinstance(each, Tensor) and self._takes(each) for each in (data, *states)):
+            found = " and ".join(str(getattr(each, "dtype", each)) for each in (data, *states))
             wanted = f"input and hx in the dtype of the weights, {self.weight_ih_l0.dtype}"
             raise SettingError(wanted, found, "convert them")
         batch = data.shape[1 - self.batch_first] if data.dim() == 3 else None

@@ -172,11 +172,11 @@ class Recurrence:
         return Stack(layers, self.dilations, self.skip_connections, self.dropout, batch_first=True)
 
     def _layers(self, *sizes: int, **how: Any) -> Layer:
-        made = LayerNormLSTM if self.layer_norm else LAYERS[self.cell]
+        made: Any = LayerNormLSTM if self.layer_norm else LAYERS[self.cell]
         if self.cell == "rnn":
             accumulates = any(isinstance(init, identity) for init in read_inits(self.init))
             how["nonlinearity"] = self.nonlinearity or ("relu" if accumulates else "tanh")
-        return made(
+        layer: Layer = made(
             *sizes,
             bidirectional=self.bidirectional,
             recurrent_dropout=self.recurrent_dropout,
@@ -184,6 +184,7 @@ class Recurrence:
             state_grad_clip=self.state_grad_clip,
             **how,
         )
+        return layer
 
 
 class OneToOne(nn.Module):

@@ -236,6 +236,10 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
         getattr(tt.nn, name)(I, 0)
     with pytest.raises(SettingError, match="a recurrent layer or cell for orthogonal"):
         tt.nn.orthogonal()(layer)
+    with pytest.raises(
+        SettingError, match=f"with a recurrent matrix for orthogonal_, found {name}"
+    ):
+        tt.nn.orthogonal_(layer)
     assert layer(drawn(0, T, I))[0].shape == (0, T, H)
 
 

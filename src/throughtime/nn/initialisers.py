@@ -67,7 +67,11 @@ def orthogonal_(
     True
     """
     gain = real("gain", gain, above=0)
-    gates = len(GATES[_require(module, "orthogonal_", WITH_U)])
+    kind = _kind(module)
+    if kind not in WITH_U:
+        wanted = "a layer with a recurrent matrix for orthogonal_"
+        raise SettingError(wanted, describe(module), "pass an RNN, LSTM or GRU")
+    gates = len(GATES[kind])
     with torch.no_grad():
         for U in _named(module, "weight_hh"):
             for U_g in U.chunk(gates):

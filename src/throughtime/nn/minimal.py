@@ -30,7 +30,6 @@ from throughtime.kernels.recurrence import Kernel
 from throughtime.nn.layers import States, _Layers
 
 LONGEST = 4.0  # of u: about 55 steps
-CHECKED_AS = "RNN_TANH"  # whose sizes PyTorch checks in our place
 
 
 class _Minimal(_Layers):
@@ -63,7 +62,7 @@ class _Minimal(_Layers):
             raise SettingError(wanted, repr(recurrent_dropout), "use dropout between layers")
         sizes = input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         how: dict[str, Any] = {"zoneout": zoneout, "state_grad_clip": state_grad_clip}
-        super().__init__(CHECKED_AS, *sizes, **how, device="meta")  # checks them
+        super().__init__("RNN_TANH", *sizes, **how, device="meta")  # checks them
         self.mode, self.candidate = type(self).__name__, candidate
         self._all_weights = []
         for layer, names in enumerate(self._take_names_away()):
@@ -95,8 +94,8 @@ class _Minimal(_Layers):
 
     def reset_parameters(self) -> None:
         """Draw W as of a Linear, and b for memories of 2 to 55 steps (see the module)."""
-        if self.mode == CHECKED_AS:
-            return  # PyTorch's constructor is at work, whose weights will go
+        if self.weight_ih_l0.is_meta:
+            return  # there is nothing to draw
         with torch.no_grad():
             for name, parameter in self.named_parameters(recurse=False):
                 layer = int(name.split("_l")[1].split("_")[0])

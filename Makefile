@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+WORKERS ?= 2
+
 NATIVE := setup.py $(wildcard src/throughtime/kernels/native/*)
 
 .DEFAULT_GOAL := help
@@ -59,8 +61,9 @@ types: $(VENV)/.test  ## type checker
 doors: $(VENV)/.test  ## imports point down: the stairs of the house
 	@$(BIN)/lint-imports --no-cache
 
+# A worker has one thread: nets this small lose time to a second.
 unit: $(VENV)/.test $(VENV)/.native  ## unit tests, doctests, examples
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 bench: $(VENV)/.demo $(VENV)/.native  ## time the demo and the kernels, score the sunspots (minutes)
 	@$(BIN)/python benchmarks/demo.py 3

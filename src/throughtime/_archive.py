@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import Any
@@ -18,7 +20,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from throughtime._errors import ModelFileError
+from throughtime._errors import ModelFileError, ThroughtimeError
 from throughtime._files import write_atomically
 
 
@@ -65,6 +67,34 @@ class Format:
                 f"version {version}",
                 "upgrade throughtime, which wrote it in a later release",
             )
+
+    @contextmanager
+    def unpacking(self, path: str | os.PathLike[str]) -> Iterator[None]:
+        """Say of whatever goes wrong within that the contents of the file at `path` do not fit."""
+        try:
+            yield
+        except _MISFITS as error:
+            found = f"contents that do not fit ({_words(error)})"
+            raise self.unreadable(path, found) from error
+
+
+# What values raise that code which trusts them cannot work with; the package's errors are among them.
+_MISFITS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ThroughtimeError):
+        return f"expected {error.expected}, found {error.found}"
+    said = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(said.split()).rstrip(".")
 
 
 def write(path: str | os.PathLike[str], format: Format, snapshot: Snapshot) -> None:

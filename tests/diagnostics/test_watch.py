@@ -403,14 +403,14 @@ def test_an_infinite_output_that_is_meant_is_nothing_to_write_home_about() -> No
 
 
 def test_an_error_in_the_model_leaves_no_recording_open() -> None:
-    from throughtime.nn import layers
+    from throughtime.nn.records import open_recordings
 
     model = build(LAYERS["rnn"])
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with Watch(model, optimizer):
         with pytest.raises(RuntimeError):
             model(torch.zeros(2, T, 5).double())
-        assert not layers._open
+        assert not open_recordings
 
 
 def test_every_fit_begins_a_new_log() -> None:

@@ -147,7 +147,7 @@ def test_of_many_series_some_judge_and_all_are_learned_from(
     seen = []
     fitting = fitting_module.fit
     monkeypatch.setattr(
-        "throughtime.forecasting.forecaster.fit",
+        "throughtime.forecasting.fitting.fit",
         lambda known, *rest, **named: seen.append(len(known.ids)) or fitting(known, *rest, **named),
     )
     known = many([40] * 20 + [12])

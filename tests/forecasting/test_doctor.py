@@ -10,8 +10,8 @@ import pytest
 
 import throughtime as tt
 from throughtime import NotFittedError, SettingError
-from throughtime.forecasting import forecaster as module
-from throughtime.forecasting.forecaster import TRAINING
+from throughtime.forecasting import final as module
+from throughtime.forecasting.effort import TRAINING
 from throughtime.nn import forget_bias
 from throughtime.training import Evaluation, Observer, Update
 
@@ -63,7 +63,7 @@ def test_looking_on_does_not_change_a_forecast(monkeypatch: pytest.MonkeyPatch) 
 def test_a_loaded_forecaster_can_be_diagnosed(tmp_path) -> None:  # type: ignore[no-untyped-def]
     small(cure="auto").fit(cyclic(12)).save(tmp_path / "model")
     loaded = tt.load(tmp_path / "model")
-    assert loaded.cure == "auto"
+    assert loaded._given.cure == "auto"
     assert loaded.diagnose().layers[0].operator == "lstm"
 
 

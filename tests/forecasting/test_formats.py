@@ -14,8 +14,8 @@ from saved.make import forecasts, machine
 
 import throughtime as tt
 from throughtime.forecasting.cures import Cures
-from throughtime.forecasting.storage import FORMAT
-from throughtime.forecasting.storage.given import pack_given, unpack_given
+from throughtime.forecasting.storage import FORMAT, unpack_given
+from throughtime.forecasting.storage.given import pack_given
 from throughtime.nn import chrono, orthogonal
 from throughtime.training import L1, ZClip
 
@@ -53,13 +53,13 @@ def test_every_version_has_files_small_enough_to_keep() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_saved_file_can_be_fitted_anew_and_saved_again(path: Path, tmp_path: Path) -> None:
     forecaster = tt.load(path)
-    given = pack_given(forecaster)
+    given = pack_given(forecaster._given)
     forecaster.save(tmp_path / "again")
     again = tt.load(tmp_path / "again")
-    assert pack_given(again) == given
+    assert pack_given(again._given) == given
     assert str(again.settings) == str(forecaster.settings)
     forecaster.fit(forecaster.panel)
-    assert pack_given(forecaster) == given
+    assert pack_given(forecaster._given) == given
 
 
 # for every argument a value that is not its default, and what it needs beside it
@@ -111,8 +111,8 @@ def arguments() -> list[str]:
 
 
 def state(forecaster: tt.Forecaster) -> str:
-    """All attributes of a forecaster that was not fitted."""
-    return repr({name: _listed(value) for name, value in vars(forecaster).items()})
+    """All that a forecaster was given."""
+    return repr({name: _listed(value) for name, value in vars(forecaster._given).items()})
 
 
 def _listed(value: Any) -> Any:
@@ -125,6 +125,6 @@ def _listed(value: Any) -> Any:
 def test_every_argument_goes_to_a_file_and_back(name: str) -> None:
     plain, other = tt.Forecaster(2), tt.Forecaster(**{"h": 2, **OTHERS[name]})
     for forecaster in (plain, other):
-        facts = json.loads(json.dumps(pack_given(forecaster)))
+        facts = json.loads(json.dumps(pack_given(forecaster._given)))
         assert state(unpack_given(facts)) == state(forecaster)
     assert state(plain) != state(other)

@@ -103,7 +103,7 @@ def test_many_series_learn_from_some_at_a_time():
     forecaster = quick(training=TrainingSettings(max_updates=3, batch_size=8)).fit(table)
     row = {"unique_id": np.arange(S), "ds": np.full(S, 30), "y": rng.normal(size=S)}
     forecaster.update(row, learn=True)
-    assert len(forecaster._learner.panel.ids) == learning.MOST_SERIES
+    assert len(forecaster._stream.learner.panel.ids) == learning.MOST_SERIES
 
 
 def test_a_warm_start_goes_on_from_the_weights_there_are():

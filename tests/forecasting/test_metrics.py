@@ -17,7 +17,7 @@ numbers = st.floats(-1e3, 1e3).map(lambda v: round(v, 3))
 rows = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=30)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(rows)
 def test_metrics_equal_utilsforecast(table: list[tuple[float, ...]]) -> None:
     y, f, a, b = np.array(table).T

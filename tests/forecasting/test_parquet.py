@@ -178,6 +178,24 @@ def test_several_targets_lie_beside_each_other(tmp_path: Path) -> None:
     assert (panel.n_gaps, panel.n_missing) == (0, 3)
 
 
+@pytest.mark.parametrize("order", ["y", "ds"])
+def test_covariates_and_targets_are_those_of_the_frame(order: str, tmp_path: Path) -> None:
+    table = sales(3, 10)
+    for k, name in enumerate(("z", "wind", "price")):
+        table = table.append_column(name, pa.array(np.arange(30.0) ** (k + 1)))
+    path = written(table.sort_by(order).rename_columns(["shop", *table.column_names[1:]]), tmp_path)
+    for columns in (
+        {"target": ["z", "y"]},
+        {"target": "z", "hist": "wind"},
+        {"hist": ["wind"], "futr": "price"},
+    ):
+        found = read_parquet(path, id_column="shop", **columns)
+        expected = read_frame(table, **columns)
+        assert found.targets == expected.targets
+        assert (found.hist, found.futr) == (expected.hist, expected.futr)
+        np.testing.assert_array_equal(found.values, expected.values)
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "infinite": ({"y": [1.0, 2, np.inf, 4]}, "found inf in row 2"),
     "empty date": ({"ds": [1, 2, None, 4]}, "empty cell in row 2"),

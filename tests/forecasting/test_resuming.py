@@ -98,7 +98,7 @@ def test_a_killed_fit_ends_as_one_that_never_was(case: str, tmp_path: Path) -> N
 
 
 def _forecast(forecaster: tt.Forecaster) -> Any:
-    if forecaster._given["output"] == "point" and forecaster.columns["futr"]:
+    if forecaster._given.design["output"] == "point" and forecaster._given.columns["futr"]:
         return outcome(forecaster)
     weights = forecaster.model.network.state_dict()
     return {name: w.tolist() for name, w in weights.items()}, str(forecaster.backtest.forecasts)

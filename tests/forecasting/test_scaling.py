@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import throughtime as tt
 from throughtime.forecasting import read_frame
+from throughtime.forecasting.deciding import decide
 from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.examples import ScaledWindows
 from throughtime.forecasting.forecaster import TRAINING, Forecaster
@@ -157,7 +158,7 @@ def test_revin_begins_as_standard_and_learns_gamma_and_beta(decoder: str) -> Non
             n_windows=0,
             training=QUICK,
         )
-        design = forecaster._decide(known := read_frame(series()), known)
+        design = decide(forecaster._given, known := read_frame(series()), known)
         examples = design.examples(known)
         inputs, r = examples[torch.tensor([[0, 3]] * 2)]
         net = design.network(examples.parts[0].channels.sizes)
@@ -217,10 +218,10 @@ def test_a_longer_look_back_is_chosen_where_it_tells_more() -> None:
 def test_panels_choose_and_single_series_keep_the_blend() -> None:
     forecaster = Forecaster(3, n_windows=0)
     many, one = panel(*trending()), panel(series())
-    assert forecaster._decide(many, many).scaling in ("standard", "last")
-    assert forecaster._decide(one, one).scaling == "blend"
+    assert decide(forecaster._given, many, many).scaling in ("standard", "last")
+    assert decide(forecaster._given, one, one).scaling == "blend"
     given = Forecaster(3, scaling="robust", residual="level", context_length=9, n_windows=0)
-    design = given._decide(many, many)
+    design = decide(given._given, many, many)
     assert (design.scaling, design.residual, design.context_length) == ("robust", "level", 9)
 
 

@@ -11,6 +11,7 @@ from statistics import fmean, median
 
 import numpy as np
 import optuna
+import pyarrow as pa
 import pytest
 from forecasting_cases import TRAINING, panel, quick, wave
 from hypothesis import given
@@ -19,7 +20,9 @@ from scipy.stats import binomtest
 
 import throughtime as tt
 from throughtime._errors import DataError, DivergedError, MissingExtraError, SettingError
-from throughtime.forecasting import tuning
+from throughtime.forecasting import study
+from throughtime.forecasting.origins import Origin
+from throughtime.forecasting.search import JUDGES
 from throughtime.forecasting.trials import CellScore, Pair, Trial, Tuning
 from throughtime.training import Observer
 
@@ -49,13 +52,13 @@ def pretend(monkeypatch):
                 observer.on_start("fit", 1)
             return error(forecaster, next(origins))
 
-        monkeypatch.setattr(tuning._Origin, "error", pretended)
+        monkeypatch.setattr(Origin, "error", pretended)
 
     return put
 
 
 def width(forecaster, origin):
-    return float(forecaster._given["hidden_size"] or 32)
+    return float(forecaster._given.design["hidden_size"] or 32)
 
 
 class Stop(Observer):
@@ -163,8 +166,8 @@ def test_the_best_are_arguments_of_a_forecaster():
     assert found.best["seed"] == 0
     forecaster = found.forecaster()
     assert (forecaster.h, forecaster.name) == (3, "GRU")
-    forecaster.n_windows = 0
-    table = forecaster.fit(wave()).predict(level=[])
+    quick = tt.Forecaster(**{**found.best, "n_windows": 0})
+    table = quick.fit(wave()).predict(level=[])
     assert table.num_rows == 3
 
 
@@ -206,7 +209,7 @@ def test_a_hopeless_trial_is_stopped_and_does_not_win(pretend):
         r = len(trial.errors)
         others = [fmean(other.errors[:r]) for other in before if len(other.errors) >= r]
         assert r < 3
-        assert len(others) >= tuning.JUDGES
+        assert len(others) >= JUDGES
         assert fmean(trial.errors) > median(others)
     assert found.winner.state == "complete"
     assert found.winner.settings["hidden_size"] == 2
@@ -364,9 +367,125 @@ def test_optuna_is_silent_and_left_as_it_was(pretend):
 
 
 def test_without_optuna_the_line_that_installs_it_is_said(monkeypatch):
-    monkeypatch.setattr(tuning, "find_spec", lambda name: None)
+    monkeypatch.setattr(study, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'throughtime\[tune\]'"):
         search()
+
+
+# columns beside the values
+
+
+def load(n=60, seed=0):
+    """Two series of two targets, with a temperature, a price that is known ahead, and dates."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "unique_id": np.repeat(["a", "b"], n),
+        "ds": np.tile(np.datetime64("2024-01-01") + np.arange(n), 2),
+        "load": np.concatenate([wave(n), 30 + 4 * wave(n, seed=1)]),
+        "wind": np.concatenate([9 - wave(n, seed=2), wave(n, seed=3)]),
+        "temp": rng.normal(size=2 * n),
+        "price": rng.normal(size=2 * n),
+    }
+    return pa.table(columns)
+
+
+AREA = pa.table({"unique_id": ["b", "a"], "area": [3.0, 1.0], "side": ["south", "north"]})
+ROLES = {"target": ["load", "wind"], "futr": ["price"]}
+
+
+def put(name, table, i, value):
+    """Return a table with another value in one cell."""
+    values = table[name].to_pylist()
+    values[i] = value
+    return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+
+def test_every_column_that_a_fit_reads_is_read():
+    found = search(
+        load(),
+        n_trials=2,
+        static_df=AREA,
+        hist=["temp"],
+        calendar=["day_of_week"],
+        **ROLES,
+    )
+    assert [trial.state for trial in found.tried] == ["complete"] * 2
+    forecaster = tt.Forecaster(**{**found.best, "n_windows": 0}).fit(load(), static_df=AREA)
+    assert forecaster.panel.targets == ("load", "wind")
+    assert (forecaster.panel.hist, forecaster.panel.futr) == (("temp",), ("price",))
+    assert forecaster.settings["calendar"] == ("day_of_week",)
+
+
+def test_the_score_of_several_targets_is_that_of_their_back_test():
+    fixed = {"context_length": 8, "season_length": 8, "residual": "level", "transform": "identity"}
+    found = search(load(), n_trials=1, space={"cell": ["gru"]}, **fixed, **ROLES)
+    forecaster = quick(cell="gru", hidden_size=32, **fixed, **ROLES)
+    forecaster.cross_validation(load(), n_windows=2)
+    [ours, *others] = forecaster.backtest.scores
+    assert found.score == pytest.approx(ours.mase, rel=1e-6)
+    assert found.baselines == pytest.approx({other.model: other.mase for other in others})
+
+
+def test_a_covariate_changes_what_is_learned():
+    y = load()["load"].to_numpy()
+    helpful = load().set_column(5, "price", pa.array(np.roll(y, 1)))
+    one, other = (
+        search(table, n_trials=1, space={"cell": ["gru"]}, target="load", futr="price")
+        for table in (load(), helpful)
+    )
+    assert one.tried[0].errors != other.tried[0].errors
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"data": put("load", load(), 9, 1.5)}, "data"),
+        ({"data": put("wind", load(), 9, 1.5)}, "data"),
+        ({"data": put("temp", load(), 9, 1.5)}, "data"),
+        ({"data": put("price", load(), 9, 1.5)}, "data"),
+        ({"static_df": put("area", AREA, 0, 2.0)}, "data"),
+        ({"static_df": put("side", AREA, 0, "east")}, "data"),
+        ({"static_df": AREA.drop_columns(["side"])}, "data"),
+        ({"static_df": None}, "data"),
+        ({"hist": [], "futr": ["price", "temp"]}, "data"),
+        ({"target": ["wind", "load"]}, "data"),
+        ({"calendar": True}, "fixed"),
+    ],
+)
+def test_the_storage_of_other_columns_is_refused(pretend, other, what):
+    pretend(width)
+    usual = {"data": load(), "static_df": AREA, "hist": ["temp"], **ROLES}
+    place = optuna.storages.InMemoryStorage()
+    first = search(n_trials=1, storage=place, **usual)
+    assert rows(search(n_trials=1, storage=place, **usual)) == rows(first)
+    with pytest.raises(SettingError, match=rf"same {what}, .*another name="):
+        search(n_trials=1, storage=place, **usual | other)
+
+
+def test_only_decoders_that_read_such_columns_are_searched(pretend):
+    pretend(width)
+
+    def decoders(**columns):
+        found = search(load(), n_trials=24, space={"cell": ["gru"]}, target="load", **columns)
+        return {t.settings["decoder"] for t in found.tried if "decoder" in t.settings}
+
+    assert decoders(futr="price") == {"direct", "recursive", "seq2seq", "synced"}
+    assert decoders(hist="temp") == {"direct", "seq2seq", "synced"}
+    assert decoders(output="point") == {"direct", "seq2seq", "synced"}
+
+
+@pytest.mark.parametrize("name", ["target", "hist", "futr"])
+def test_columns_are_given_and_not_searched(name):
+    with pytest.raises(SettingError, match="a name in space"):
+        search(load(), target="load", space={name: ["temp", "price"]})
+
+
+def test_values_that_an_output_cannot_have_are_refused_before_any_trial(tmp_path):
+    place = tmp_path / "search.db"
+    for how in ({"output": "negative-binomial"}, {"space": {"output": ["negative-binomial"]}}):
+        with pytest.raises(DataError, match="counts"):
+            search(wave(), storage=place, **how)
+    assert not place.exists()
 
 
 # what is said

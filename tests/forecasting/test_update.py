@@ -51,7 +51,7 @@ def fitted(decoder="synced", cell="lstm", scaling="running", S=3, n=60, **given)
             hidden_size=8, context_length=12, season_length=4, n_windows=0, training=SOON, **given
         ).fit(rows(waves(S, n)))  # fmt: skip
     forecaster = FITTED[key]
-    forecaster._state = None
+    forecaster._stream.state = None
     return forecaster
 
 

@@ -60,14 +60,14 @@ def test_the_options_are_arguments_of_the_forecaster():
         recurrent_dropout=0.2,
         layer_norm=True,
     )
-    given = tasks.new_forecaster(options, 8)._given
+    given = tasks.new_forecaster(options, 8)._given.design
     assert str(given["init"]) == "(orthogonal(kept=True),)"
     assert given["training"].clip.norm == 0.25
     assert (given["preprogram"], given["layer_norm"]) == ("linear", True)
     assert (given["zoneout"], given["recurrent_dropout"]) == (0.1, 0.2)
     relu = Options("x.csv", 3, cell="rnn", nonlinearity="relu")
-    assert tasks.new_forecaster(relu, 8)._given["nonlinearity"] == "relu"
-    plain = tasks.new_forecaster(Options("x.csv", 3), 8)._given
+    assert tasks.new_forecaster(relu, 8)._given.design["nonlinearity"] == "relu"
+    plain = tasks.new_forecaster(Options("x.csv", 3), 8)._given.design
     assert not any(plain[name] for name in OF_THE_NET)
     assert plain["training"].clip.norm == 1
     assert plain["preprogram"] is None

@@ -11,6 +11,7 @@ from test_report_page import NASTY, Page
 
 from throughtime.drawing import theme
 from throughtime.forecasting import tuning as search
+from throughtime.forecasting.search import TrialObserver
 from throughtime.forecasting.trials import Trial, Tuning
 from throughtime.interfaces.cli import main
 from throughtime.interfaces.page import render
@@ -44,7 +45,7 @@ def asked(monkeypatch, tmp_path):
         made = found(seen.pop("reason"))
         for trial in made.tried:
             for observer in observers:
-                if isinstance(observer, search.TrialObserver):
+                if isinstance(observer, TrialObserver):
                     observer.on_trial(trial, 4)
         return made
 
@@ -138,7 +139,7 @@ def test_the_lines_of_python_make_the_best_forecaster():
     exec(code(found()), namespace)
     forecaster = namespace["forecaster"]
     assert (forecaster.h, forecaster.name) == (11, "GRU")
-    theirs, ours = found().forecaster()._given, forecaster._given
+    theirs, ours = found().forecaster()._given.design, forecaster._given.design
     assert ours == theirs
     assert ours["training"].learning_rate == 0.0123
 

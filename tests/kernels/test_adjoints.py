@@ -26,7 +26,7 @@ from torch import Tensor
 
 from throughtime import SettingError, kernels
 from throughtime.kernels import reference
-from throughtime.kernels.recurrence import Kernel
+from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.tap import AdjointTap
 
 TOLERANCE = 1e-10
@@ -233,7 +233,7 @@ def test_float32_is_close_and_stays_float32(case: Case) -> None:
 def test_long_sequences_cross_the_adjoint_chunks(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels.recurrence, "CHUNK_ELEMENTS", 150)
+    monkeypatch.setattr(kernels.buffers, "CHUNK_ELEMENTS", 150)
     check_against_plain_loop(replace(case, T=17, masked=True))
 
 
@@ -270,5 +270,5 @@ def test_unknown_names_are_refused() -> None:
 
 
 def test_a_kernel_must_say_all_of_it() -> None:
-    said = {"operator", "states", "forward", "blank", "adjoint", "replay"}
+    said = {"operator", "states", "clip", "forward", "blank", "adjoint", "replay"}
     assert Kernel.__abstractmethods__ == said

@@ -333,7 +333,7 @@ def oracle(case: Case, tensors: dict[str, Tensor]) -> list[Tensor]:
 
 
 @of_every_kind
-@pytest.mark.parametrize("H", [32, 64])
+@pytest.mark.parametrize("H", [64])
 def test_a_thousand_steps_stay_near_the_oracle(kind: Case, H: int) -> None:
     case = replace(kind, T=1000, B=3, H=H, I=4)
     tensors = single(contracting(case))  # numbers that both precisions have

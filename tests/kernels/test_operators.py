@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from throughtime import SettingError
 from throughtime.kernels import AdjointTap, recurrence
-from throughtime.kernels.recurrence import Kernel
+from throughtime.kernels.kernel import Kernel
 
 QUICK = ("test_schema", "test_autograd_registration", "test_faketensor")
 EVERY = (*QUICK, "test_aot_dispatch_dynamic")

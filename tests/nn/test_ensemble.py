@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from throughtime._errors import SettingError
 from throughtime.nn.ensemble import Ensemble
 from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
-from throughtime.nn.layers import recording
+from throughtime.nn.records import recording
 from throughtime.nn.sequences import (
     OneToOne,
     Recurrence,

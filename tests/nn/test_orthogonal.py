@@ -92,7 +92,7 @@ def trained(module: nn.Module, updates: int, rate: float) -> nn.Module:
 def test_recurrent_matrices_are_orthogonal_after_many_updates(name: str) -> None:
     module = keep_orthogonal(ALL[name]())
     before = [U.detach().clone() for U in recurrent_weights(module)]
-    trained(module, 150, 0.05)
+    trained(module, 50, 0.05)
     after = recurrent_weights(module)
     assert len(after) == len(before) > 0
     for old, new in zip(before, after, strict=True):

@@ -180,7 +180,9 @@ def test_shapes(head, leading):
 
 @spread
 @settings(deadline=None, max_examples=30)
-@given(millionths=st.lists(st.integers(1, 999_999), min_size=2), seed=st.integers(0, 99))
+@given(
+    millionths=st.lists(st.integers(1, 999_999), min_size=2, max_size=12), seed=st.integers(0, 99)
+)
 def test_quantiles_never_cross(head, millionths, seed):
     params = params_of(head, 4, seed=seed)
     made = head.quantile(params, torch.tensor(sorted(millionths), dtype=torch.float64) / 1e6)

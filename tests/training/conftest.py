@@ -1,10 +1,5 @@
 import pytest
 import torch
-from hypothesis import settings
-
-# the first example of a test pays for torch's warm-up, so time says nothing
-settings.register_profile("training", deadline=None, max_examples=25)
-settings.load_profile("training")
 
 
 @pytest.fixture(autouse=True)

@@ -29,9 +29,9 @@ from torch import Tensor
 
 from throughtime.diagnostics.replaying import plain, sampled
 from throughtime.diagnostics.trajectory import Rows, Trajectory
+from throughtime.kernels.buffers import affine, together
 from throughtime.kernels.layer_norm_lstm import normal
 from throughtime.kernels.min_lstm import keeping_argument
-from throughtime.kernels.recurrence import affine, together
 from throughtime.kernels.regularised import dropped
 
 Kind = Literal["sigmoid", "tanh", "relu"]

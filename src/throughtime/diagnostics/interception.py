@@ -23,11 +23,12 @@ from torch.overrides import TorchFunctionMode
 
 from throughtime.kernels import AdjointTap
 from throughtime.kernels.gru import GRUAfter, GRUBefore
+from throughtime.kernels.kernel import Kernel, Tensors
 from throughtime.kernels.lstm import LSTM as LSTMKernel
-from throughtime.kernels.recurrence import Kernel, Tensors, run
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.rnn import RNN as RNNKernel
 from throughtime.nn import GRU, LSTM, RNN, GRUCell, Recorded, recording
-from throughtime.nn.layers import CELL
+from throughtime.nn.records import CELL
 
 _LAYERS: dict[str, Callable[..., Any]] = {
     "rnn_tanh": RNN,

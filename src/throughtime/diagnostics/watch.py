@@ -29,7 +29,7 @@ from throughtime._errors import SettingError
 from throughtime.diagnostics.broken import first_broken, first_broken_output, is_finite
 from throughtime.diagnostics.gradient_log import GradientLog, Look
 from throughtime.diagnostics.over_time import profiles, recording
-from throughtime.nn.layers import Recorded
+from throughtime.nn.records import Recorded
 from throughtime.training.observer import Evaluation, Gradient, GradientObserver, Update
 from throughtime.training.parameters import members_of
 

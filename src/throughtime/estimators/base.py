@@ -31,7 +31,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -52,6 +51,7 @@ from throughtime.nn import ClassHead, Ensemble, Recurrence, SequenceInput, Synce
 from throughtime.nn.sequences import Nonlinearity
 from throughtime.nn.starting_points import Inits
 from throughtime.training import Clip, Clipping, History, Trainer, TrainingSettings, losses
+from throughtime.training.context import threads
 from throughtime.training.penalties import Penalty
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ OF_THE_NET = (
 LOOKS = 30  # at the gradient over time in the final fit
 MOST_EXAMINED = 64  # sequences that `diagnose` looks at
 AT_ONCE = 1024  # sequences that are answered at a time
-SMALL = 2**16  # numbers that the nets handle in one time step
 
 
 class SequenceEstimator(ABC):
@@ -367,15 +366,3 @@ def _whole(history: History) -> History:
     if history.reason == "interrupted":
         raise KeyboardInterrupt
     return history
-
-
-@contextmanager
-def threads(numbers_a_step: int) -> Iterator[None]:
-    """Keep small nets on one thread: a second costs more than it gives, on busy cores ten times."""
-    before = torch.get_num_threads()
-    if numbers_a_step <= SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

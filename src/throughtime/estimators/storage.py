@@ -37,15 +37,6 @@ FORMAT = Format(
     "pass a file that save wrote, or fit anew",
 )
 PLAIN = (str, int, float, bool)
-MISFITS = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 Estimator = TypeVar("Estimator", bound=SequenceEstimator)
 
@@ -83,10 +74,8 @@ def load(cls: type[Estimator], path: str | os.PathLike[str]) -> Estimator:
     kind = snapshot.facts.get("kind")
     if kind != cls.__name__:
         raise FORMAT.unreadable(path, f"{kind!r}, not a {cls.__name__}")
-    try:
+    with FORMAT.unpacking(path):
         return _unpacked(cls, snapshot)
-    except MISFITS as error:
-        raise FORMAT.unreadable(path, f"contents that do not fit ({error})") from error
 
 
 MOMENTS = ("mean", "deviation", "has_gaps")

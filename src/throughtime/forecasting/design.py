@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-
-import torch
 
 from throughtime._checks import one_of, positive_int
 from throughtime._errors import SettingError
-from throughtime._types import CellName
+from throughtime._types import CellName, model_name
 from throughtime._words import joined
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
@@ -31,8 +27,6 @@ from throughtime.nn.stacks import Dilations
 from throughtime.training import TrainingSettings
 from throughtime.training.losses import Loss
 from throughtime.training.outputs import COUNTS, OUTPUTS, output
-
-SMALL = 2**16  # numbers that the nets handle in one time step
 
 
 @dataclass(frozen=True)
@@ -156,6 +150,11 @@ class Design:
         self.recurrence  # noqa: B018  (checks its part)
 
     @property
+    def name(self) -> str:
+        """The name of the model's column in tables, such as LSTM or MinGRU."""
+        return model_name(self.cell)
+
+    @property
     def recurrence(self) -> Recurrence:
         """What each net is made of."""
         cures = {name: getattr(self, name) for name in OF_THE_NET}
@@ -238,6 +237,11 @@ class Design:
         """Say whether series turn about a level, so that the last seasons are a forecast."""
         return self.residual == "level" and self.season_length > 1
 
+    @property
+    def numbers_a_step(self) -> int:
+        """Return how many numbers the nets handle in one time step."""
+        return self.members * (self.training.batch_size or 256) * self.hidden_size
+
     def network(self, sizes: Sizes) -> Ensemble:
         """Return the untrained nets, for inputs of these sizes."""
 
@@ -256,16 +260,3 @@ class Design:
             return net
 
         return Ensemble(build, self.members, self.training.seed)
-
-
-@contextmanager
-def threads(design: Design) -> Iterator[None]:
-    """Keep small nets on one thread: a second costs more than it gives, on busy cores ten times."""
-    before = torch.get_num_threads()
-    numbers_a_step = design.members * (design.training.batch_size or 256) * design.hidden_size
-    if numbers_a_step <= SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -17,14 +17,14 @@ import numpy.typing as npt
 import torch
 
 from throughtime._errors import DivergedError
-from throughtime._types import model_name
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, Watch, diagnose
 from throughtime.forecasting.cures import OF_THE_NET, trained_with
-from throughtime.forecasting.design import Design, threads
+from throughtime.forecasting.design import Design
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.resuming import whole
 from throughtime.nn import Ensemble
 from throughtime.training import Observer, Trainer
+from throughtime.training.context import threads
 
 PILOT_UPDATES = 50
 MOST_WINDOWS = 64
@@ -40,8 +40,8 @@ def examined(
     index = np.unique(np.linspace(0, len(part) - 1, MOST_WINDOWS).astype(np.int64))
     z, r = part[torch.from_numpy(index)]
     how: dict[str, Any] = {"series": _series(panel), "log": log, "step": step}
-    with threads(design):
-        name = f"the {model_name(design.cell)}"
+    with threads(design.numbers_a_step):
+        name = f"the {design.name}"
         net = network.member(0)
         return diagnose(net, z, r, design.loss, output=lambda y: y, name=name, **how)
 
@@ -62,7 +62,7 @@ def treat(
     network = design.network(examples.parts[0].channels.sizes)
     training = replace(design.training, max_updates=PILOT_UPDATES, patience=None)
     trainer = Trainer(network, design.loss, training, (*observers, watch))
-    with threads(design), suppress(DivergedError):  # which is a finding, too
+    with threads(design.numbers_a_step), suppress(DivergedError):  # which is a finding, too
         whole(trainer.fit(examples, name="the doctor's pilot"))
     diagnosis = examined(design, network.eval(), panel, watch.log, "step")
     arguments: dict[str, Any] = {}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.companions import fit_linear
-from throughtime.forecasting.design import Design, threads
+from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import SpreadExamples
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
@@ -18,6 +18,7 @@ from throughtime.forecasting.preprogramming import preprogram
 from throughtime.forecasting.resuming import NOT_KEPT, Runs, whole
 from throughtime.nn import Ensemble
 from throughtime.training import History, Observer, Trainer
+from throughtime.training.context import threads
 from throughtime.training.examples import Some
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +46,7 @@ def fit(
     channels = Channels.of(panel, design.calendar) if start is None else start.channels
     linear, network = fit_linear(panel, design), design.network(channels.sizes)
     examples = design.examples(panel, channels)
-    with threads(design):
+    with threads(design.numbers_a_step):
         if start is None:
             explained = _preprogrammed(network, design, linear, examples, observers, runs)
         else:
@@ -84,7 +85,7 @@ def count_updates(
     network, linear = design.network(train.parts[0].channels.sizes), None
     if design.preprogram == "linear":  # of what is known before the validation part
         linear = fit_linear(panel.cut(n_validation + design.h - 1), design)
-    with threads(design):
+    with threads(design.numbers_a_step):
         _preprogrammed(network, design, linear, train, observers, runs)
         trainer = Trainer(network, design.loss, design.training, observers)
         validated = Some(validation, MOST_VALIDATED)

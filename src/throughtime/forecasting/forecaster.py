@@ -1,85 +1,53 @@
-"""The forecaster: from a table of series to forecasts with honest intervals."""
+"""The forecaster: from a table of series to forecasts with honest intervals.
+
+This is the door. What lies behind it, in the order in which a fit goes through:
+
+    given          the arguments, checked                          `given.py`
+    panel          the table, or a Parquet file, on its grid       `reading.py`
+    plan           what was left open, decided; a short pilot      `deciding.py`, `planning.py`
+    backtest       rolling origins                                 `rolling.py`
+    fitted         the nets on everything                          `final.py`
+    forecasts      and paths                                       `answering.py`, `uncertainty.py`
+    stream         what new rows move on                           `stream.py`
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
-from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from throughtime._checks import one_of, positive_int, real
-from throughtime._errors import NotFittedError, SettingError
+from throughtime._checks import positive_int
+from throughtime._errors import NotFittedError
 from throughtime._types import CellName, model_name
-from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile, Watch
-from throughtime.forecasting import streaming
-from throughtime.forecasting.backtest import Backtest, judged, prefixes, roll
-from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
-from throughtime.forecasting.calendar import checked_calendar
-from throughtime.forecasting.conformity import GRID
-from throughtime.forecasting.covariates import need_future, with_future
-from throughtime.forecasting.cures import (
-    OF_THE_NET,
-    Cures,
-    check_names,
-    checked_preprogram,
-    trained_with,
-)
-from throughtime.forecasting.decoders import DECODERS
-from throughtime.forecasting.demands import checked_counts, checked_panel, windows_that_fit
+from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
+from throughtime.forecasting.answering import panel_to_forecast, path_columns
+from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.cures import Cures
 from throughtime.forecasting.design import Design
-from throughtime.forecasting.differences import DIFFERENCES, Difference
-from throughtime.forecasting.doctor import examined, treat
-from throughtime.forecasting.effort import (
-    FEW,
-    TRAINING,
-    Effort,
-    effort_for,
-    segment_of,
-    trained,
-)
-from throughtime.forecasting.examples import choose_residual
-from throughtime.forecasting.fitting import count_updates, fit
-from throughtime.forecasting.frame import read_frame
+from throughtime.forecasting.differences import Difference
+from throughtime.forecasting.doctor import examined
+from throughtime.forecasting.effort import TRAINING
+from throughtime.forecasting.final import fit_whole
+from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.learning import MOST_LOSSES, Learner
+from throughtime.forecasting.given import checked_arguments
+from throughtime.forecasting.intervals import checked_levels
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.residuals import RESIDUALS
-from throughtime.forecasting.resuming import (
-    NOT_KEPT,
-    KeptRuns,
-    Runs,
-    fingerprint,
-    snapshot_fingerprint,
-)
-from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, choose
-from throughtime.forecasting.scaling import SCALINGS
-from throughtime.forecasting.seasons import panel_season_length
+from throughtime.forecasting.planning import Call
+from throughtime.forecasting.reading import read
+from throughtime.forecasting.resuming import runs_of
+from throughtime.forecasting.rolling import roll_origins
 from throughtime.forecasting.state import State
-from throughtime.forecasting.statics import known_static, read_static
-from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
+from throughtime.forecasting.stream import Stream
 from throughtime.forecasting.uncertainty import Forecast, paths
-from throughtime.nn import Recurrence
 from throughtime.training import Checkpoint, History, Observer, TrainingSettings
-from throughtime.training.outputs import COUNTS, OUTPUTS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-Floats = npt.NDArray[np.float64]
-
-LONGEST_CONTEXT = 512
-RECURSIVE = "recursive", "running"
-MOST_ORIGINS = 8  # where their number is not given
-ENOUGH_ERRORS = 64  # of series times origins
-SPAN = 5  # times what the origins span
-LOOKS = 30  # at the gradient over time in the final fit
 
 
 class Forecaster:
@@ -91,10 +59,11 @@ class Forecaster:
     the nets answer (`decoders/`) and `output` what: a "point", "quantiles" or a distribution
     (`training.outputs`).
 
-    `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`, `num_layers`, `dropout` make
-    each of the `members` nets. `context_length` (the look-back), `season_length`, `freq` and
-    `residual` ("level", "last", "season") are chosen from the data where None; `transform`
-    ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of the members.
+    `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
+    `num_layers`, `dropout` make each of the `members` nets. `context_length` (the look-back),
+    `season_length`, `freq` and `residual` ("level", "last", "season") are chosen from the data where
+    None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of
+    the members.
     `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.
@@ -116,10 +85,9 @@ class Forecaster:
         preprogram="linear"      start from a linear autoregression, or "seasonal"
         cure="auto"              let the doctor look at a short pilot and choose (`treatment` says what)
 
-    After `fit`: `panel` (what was read), `model`, `backtest`, `history` (of the final fit),
-    `pilot` (of the run that found the number of updates), `reach` (how far back the gradient
-    reaches), `log` (the gradients of the final fit), `treatment` (the findings that were acted on); and
-    what `update` moves on: `state`, `coverage`, `losses`. Raises `SettingError` for a setting out of its range.
+    After `fit`: `panel` (what was read), `model`, `backtest`, `history`, `pilot`, `reach`, `log`, and
+    `treatment` (the findings that were acted on); what `update` moves on: `state`, `coverage`,
+    `losses`. Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -159,74 +127,33 @@ class Forecaster:
         cure: Literal["auto"] | None = None,
         **cures: Unpack[Cures],
     ) -> None:
-        check_names(cures, [n for n in signature(type(self)).parameters if n != "cures"])
-        self.h = positive_int("h", h)
-        one_of("cure", cure, [None, "auto"])
-        self.cure = cure
-        one_of("transform", transform, [None, *TRANSFORMS])
-        one_of("residual", residual, [None, "level", "last", "season"])
-        one_of("scaling", scaling, [None, *SCALINGS])
-        one_of("difference", difference, DIFFERENCES)
-        for name, value in (("context_length", context_length), ("season_length", season_length)):
-            if value is not None:
-                positive_int(name, value)
-        if n_windows is not None:
-            positive_int("n_windows", n_windows, at_least=0)
-        self.n_windows = n_windows
-        self.freq = None if freq is None else Frequency.parse(freq)
-        self.columns: dict[str, Any] = {"target": target, "hist": hist, "futr": futr}
-        one_of("decoder", decoder, DECODERS)
-        one_of("output", output, [None, *OUTPUTS])
-        given: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
-        size = FEW.hidden_size if hidden_size is None else hidden_size
-        net = Recurrence(cell, size, num_layers, dropout, **given)
-        parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
-        self._given: dict[str, Any] = {name: getattr(net, name) for name in parts} | {
-            "hidden_size": hidden_size,
-            "members": None if members is None else positive_int("members", members),
-            "context_length": context_length,
-            "season_length": season_length,
-            "transforms": None if transform is None else (transform,),
-            "residual": residual,
-            "scaling": scaling,
-            "difference": difference,
-            "training": replace(
-                trained_with(training, cures), seed=positive_int("seed", seed, at_least=0)
-            ),
-            "preprogram": checked_preprogram(cures.get("preprogram")),
-            "decoder": decoder,
-            "output": output or ("student-t" if decoder == "recursive" else "point"),
-            "calendar": calendar,
-            "companions": companions,
-            "segment": segment,
-            "linear_skip": linear_skip,
-        }
-        self._state: State | None = None
-        self.coverage = Coverage(h)
-        self._learner: Learner | None = None
-        self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
-        self._ahead: Any = None
-        self._fitted: tuple[Panel, Model] | None = None
+        arguments = dict(locals())  # all of them, by name
+        del arguments["self"], arguments["cures"]
+        self._given = checked_arguments(arguments, cures)
+        self._fitted: Fitted | None = None
         self._backtest: Backtest | None = None
-        self._reach: LagProfile | None = None
+        self._stream = Stream(Coverage(self.h))
         self.treatment: tuple[Finding, ...] = ()
-        self.log: GradientLog | None = None
-        self.history, self.pilot = History(), History()
+
+    @property
+    def h(self) -> int:
+        """How many steps are forecast."""
+        return self._given.h
 
     @property
     def name(self) -> str:
-        """The name of the model's column in tables: RNN, LSTM, GRU, MinGRU or MinLSTM."""
-        return model_name(self._given["cell"])
+        """The name of the model's column in tables, such as LSTM or MinGRU."""
+        return model_name(self._given.design["cell"])
 
     @property
     def panel(self) -> Panel:
         """What `fit` read."""
-        return self._need_fit()[0]
+        return self._need_fit().panel
 
     @property
     def model(self) -> Model:
         """What `fit` made."""
-        return self._need_fit()[1]
+        return self._need_fit().model
 
     @property
     def design(self) -> Design:
@@ -251,11 +178,7 @@ class Forecaster:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the fitted model, by name."""
-        whole = asdict(self.design) | {"init": self.design.init}  # values that say how to pass them
-        whole["training"]["penalties"] = self.design.training.penalties
-        if self.design.preprogram is not None:
-            whole["preprogram_explained"] = self.model.explained
-        return whole | {"updates": len(self.history.updates)}
+        return self._need_fit().settings
 
     @property
     def backtest(self) -> Backtest:
@@ -269,9 +192,37 @@ class Forecaster:
     @property
     def reach(self) -> LagProfile:
         """How far back the gradient of one forecast reaches; measured when first asked for."""
-        if self._reach is None:
-            self._reach = self.model.reach(self.panel)
-        return self._reach
+        return self._need_fit().reach
+
+    @property
+    def history(self) -> History:
+        """The updates of the final fit."""
+        return History() if self._fitted is None else self._fitted.history
+
+    @property
+    def pilot(self) -> History:
+        """The run that found the number of updates."""
+        return History() if self._fitted is None else self._fitted.pilot
+
+    @property
+    def log(self) -> GradientLog | None:
+        """The gradients of the final fit; None where this call has not seen the whole of it."""
+        return None if self._fitted is None else self._fitted.log
+
+    @property
+    def state(self) -> State:
+        """What is carried of every series, from `fit` and every `update` since."""
+        return self._stream.state_after(self._need_fit())
+
+    @property
+    def coverage(self) -> Coverage:
+        """How widths follow their coverage since the fit."""
+        return self._stream.coverage
+
+    @property
+    def losses(self) -> deque[float]:
+        """The loss before each update of an `update` that learns."""
+        return self._stream.losses
 
     def fit(
         self,
@@ -285,12 +236,14 @@ class Forecaster:
     ) -> Forecaster:
         """Learn from a table `unique_id, ds, y` (pandas, polars, pyarrow), a Series or an array.
 
-        `static_df` says of every series what does not change, in numbers or categories: a table with
-        `unique_id` and a column for each.
+        Or from the path of a Parquet file with these columns, read in pieces where it can be
+        (`read_parquet`). `static_df` says of every series what does not change, in numbers or
+        categories: a table with `unique_id` and a column for each.
+
         First the rolling origins, fitted on what was known there, by what the first of them could
-        decide; then everything, by what all of it tells. Of more
-        than 1,000 series, 1,000 judge the forecasts of the origins.
-        `backtest` measures the coverage of intervals at `level`; `predict` may ask for others.
+        decide; then everything, by what all of it tells. Of more than 1,000 series, 1,000 judge the
+        forecasts of the origins. `backtest` measures the coverage of intervals at `level`; `predict`
+        may ask for others.
 
         With `warm_start` the final fit goes on from the weights there are, by the decisions of the
         last fit and as many updates; the table has its columns. Rolling origins begin anew, as these
@@ -305,36 +258,13 @@ class Forecaster:
         Raises `DataError` naming what does not fit, `DivergedError` where training breaks down,
         `ModelFileError` for a checkpoint of another fit; all leave the forecaster as it was.
         """
-        start = self._need_fit()[1] if warm_start else None
-        panel = self._read(data, static_df, self.panel if warm_start else None)
-        runs = self._runs(checkpoint, panel, start, "fit")
-        before = self.treatment
-        try:
-            n_windows = self._n_windows(panel)
-            if n_windows:
-                backtest, design, updates, pilot = self._rolled(
-                    panel, n_windows, self.h, level, None, observers, runs, start
-                )
-                if start is None and self.cure is None:  # a longer past may tell more
-                    whole = self._decide(panel, panel)
-                    if whole != design:
-                        design, name = whole, "pilot on everything"
-                        updates, pilot = count_updates(panel, design, observers, name, runs)
-            else:
-                design, (updates, pilot) = self._piloted(panel, panel, observers, runs, start)
-                backtest = None
-            watch = Watch(every=max(1, updates // LOOKS))
-            watched = (*observers, watch)
-            model, history = fit(
-                panel, design, updates, watched, "final fit", runs, partial=True, start=start
-            )
-        except BaseException:
-            self.treatment = before
-            raise
-        if history.reason != "interrupted":
-            runs.finish()
-        self._take(panel, model, backtest, history, pilot)
-        self.log = None if runs.took_up else watch.log
+        given, start = self._given, self._need_fit() if warm_start else None
+        panel = read(data, given, static_df, None if start is None else start.panel)
+        runs = runs_of("fit", checkpoint, given, panel, start)
+        fitted, backtest, plan = fit_whole(Call(given, observers, runs, start), panel, level)
+        self._take(fitted, backtest)
+        if not warm_start:
+            self.treatment = plan.treatment
         return self
 
     def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:
@@ -344,9 +274,9 @@ class Forecaster:
         training looked like belongs to it while the forecaster is the one that was fitted. `step` is
         the word for a time step, such as "month".
         """
-        fitted, model = self._need_fit()
-        panel = fitted if data is None else self._read(data)
-        return examined(model.design, model.network, panel, self.log, step)
+        fitted = self._need_fit()
+        panel = fitted.panel if data is None else read(data, self._given)
+        return examined(self.design, fitted.model.network, panel, fitted.log, step)
 
     def predict(
         self,
@@ -364,17 +294,19 @@ class Forecaster:
         Intervals are calibrated on the rolling origins. Without any, an output that is no point
         has those that the nets say, which nothing has measured: they are usually too narrow.
         `h` may be shorter than the forecaster's; decoder="recursive" goes on for any, with the last
-        step's calibration for those beyond. `futr_df` has the covariates known ahead, for the h steps after every series. With `data`,
-        series go on from the end of that table with the weights as they are. Raises
-        `NotFittedError` before `fit`, or where intervals of points are asked for and no rolling
-        origins were made; `DataError` naming the first date for which a covariate is missing.
+        step's calibration for those beyond. `futr_df` has the covariates known ahead, for the h steps
+        after every series. With `data`, a table or a Parquet file, series go on from its end with the
+        weights as they are. Raises `NotFittedError` before `fit`, or where intervals of points are
+        asked for and no rolling origins were made; `DataError` naming the first date for which a
+        covariate is missing.
         """
-        levels, h = checked(level), self._horizon(h)
-        panel = self._to_predict(data, futr_df, static_df, h)
+        levels = checked_levels(level)
+        h = self.h if h is None else positive_int("h", h)
+        panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
         made = Forecast.of(self.model, panel, h, self._backtest, bool(levels), self.coverage)
         ends = {each: made.interval(each) for each in levels}
         if ends and data is None:
-            self._issue(ends)
+            self._stream.issue(self.panel, ends)
         return panel.like(made.columns(panel, self.name, ends))
 
     def sample(
@@ -402,69 +334,12 @@ class Forecaster:
         >>> table["ds"].to_pylist(), table["sample"].to_pylist()
         ([32, 33, 32, 33, 32, 33], [0, 0, 1, 1, 2, 2])
         """
-        n, h = positive_int("n", n), self._horizon(h)
-        panel = self._to_predict(data, futr_df, static_df, h)
-        drawn = paths(
-            self.model, panel, h, self._backtest, n, positive_int("seed", seed, at_least=0)
-        )
-        ids, ds = (each.reshape(-1, h) for each in panel.future(h))
-        columns: dict[str, Any] = {
-            "unique_id": np.repeat(ids, n, axis=0).reshape(-1),
-            "ds": np.repeat(ds, n, axis=0).reshape(-1),
-            "sample": np.tile(np.repeat(np.arange(n), h), len(ids)),
-        }
-        before = prefixes(panel)
-        for m, prefix in enumerate(before):
-            columns[prefix + self.name] = drawn[:, m :: len(before)].swapaxes(0, 1).reshape(-1)
-        return panel.like(columns)
-
-    def _horizon(self, h: int | None) -> int:
-        """Return the horizon to forecast; `SettingError` where the model cannot go so far."""
+        n = positive_int("n", n)
         h = self.h if h is None else positive_int("h", h)
-        if h > self.h and not self.design.any_horizon:
-            raise SettingError(
-                f"h of at most {self.h}, for which this forecaster was fitted",
-                str(h),
-                f"fit with h={h}, or with decoder='recursive' without companions",
-            )
-        return h
-
-    def _to_predict(self, data: Any, futr_df: Any, static_df: Any, h: int) -> Panel:
-        fitted = self.panel
-        if data is not None:
-            panel = read_frame(data, like=fitted)
-            if self.design.counts:
-                checked_counts(panel)
-        else:
-            panel = self._newest()
-        if static_df is not None:
-            panel = replace(panel, static=read_static(static_df, panel.ids, fitted.static))
-        elif data is not None and fitted.static.names:
-            panel = replace(panel, static=known_static(fitted.static, fitted.ids, panel.ids))
-        if futr_df is None and data is None and self._state is not None:
-            futr_df = self._ahead
-        if futr_df is not None:
-            panel = with_future(panel, futr_df, h)
-        need_future(panel, h)
-        return panel
-
-    def _newest(self) -> Panel:
-        """Return what was fitted, or the newest part of it and of the rows since."""
-        fitted, model = self._need_fit()
-        if self._state is None and not model.design.carries:
-            return fitted
-        state = self.state
-        if len(state) > len(fitted.ids) or (state.arrays["lengths"] > fitted.lengths).any():
-            return state.panel
-        return replace(fitted, memory=state) if model.design.carries else fitted
-
-    def _issue(self, ends: dict[float, tuple[Floats, Floats]]) -> None:
-        """Remember intervals by level, to be scored by the values that `update` will bring."""
-        fitted, state = self.panel, self._state
-        lengths = fitted.lengths if state is None else state.arrays["lengths"]
-        shape = len(ends), len(lengths), len(fitted.targets), -1
-        low, high = (np.stack(each).reshape(shape) for each in zip(*ends.values(), strict=True))
-        self.coverage.issue(tuple(ends), lengths, low, high)
+        panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
+        seed = positive_int("seed", seed, at_least=0)
+        drawn = paths(self.model, panel, h, self._backtest, n, seed)
+        return panel.like(path_columns(panel, self.name, drawn))
 
     def update(self, data: Any, *, futr_df: Any = None, learn: bool = False) -> Forecaster:
         """Go on by new rows: `predict` then forecasts from the new end of every series.
@@ -492,19 +367,8 @@ class Forecaster:
         >>> forecaster.update(0.0).update([1.0, 2.0]).predict(level=[])["ds"].to_pylist()
         [35, 36]
         """
-        if learn and self._learner is None:
-            self._learner = Learner(self.model, self.losses)
-        streaming.update(self.state, self.coverage, data, self._learner if learn else None)
-        self._ahead = futr_df
+        self._stream.update(self._need_fit(), data, futr_df, learn)
         return self
-
-    @property
-    def state(self) -> State:
-        """What is carried of every series, from `fit` and every `update` since."""
-        fitted, model = self._need_fit()
-        if self._state is None:
-            self._state = State.read(fitted, model.design, model.channels, model.network)
-        return self._state
 
     def cross_validation(
         self,
@@ -527,16 +391,17 @@ class Forecaster:
         is decided on what was known at the first origin. Covariates known ahead are those of the
         table; `static_df` and `checkpoint` are as in `fit`.
         """
-        panel = self._read(data, static_df)
+        given = self._given
+        panel = read(data, given, static_df)
         step_size = self.h if step_size is None else positive_int("step_size", step_size)
         positive_int("n_windows", n_windows)
         if not isinstance(refit, bool):
             positive_int("refit", refit)
-        rolling = {"n_windows": n_windows, "step_size": step_size, "refit": refit}
-        runs = self._runs(checkpoint, panel, None, "cross_validation", **rolling)
-        self._backtest, *_ = self._rolled(
-            panel, n_windows, step_size, level, refit, observers, runs
-        )
+        rolling: dict[str, Any] = {"n_windows": n_windows, "step_size": step_size, "refit": refit}
+        runs = runs_of("cross_validation", checkpoint, given, panel, **rolling)
+        call = Call(given, observers, runs)
+        self._backtest, plan = roll_origins(call, panel, n_windows, step_size, level, refit)
+        self.treatment = plan.treatment
         runs.finish()
         return panel.like(self._backtest.columns)
 
@@ -550,7 +415,8 @@ class Forecaster:
         """
         from throughtime.forecasting.views import forecast_figure
 
-        return forecast_figure(self, level, series, last)
+        newest = self._stream.newest(self._need_fit())
+        return forecast_figure(newest, self.design, self.predict, level, series, last)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""
@@ -558,230 +424,11 @@ class Forecaster:
 
         save(self, path)
 
-    def _take(
-        self,
-        panel: Panel,
-        model: Model,
-        backtest: Backtest | None,
-        history: History,
-        pilot: History,
-    ) -> None:
-        self._fitted, self._backtest, self._reach = (panel, model), backtest, None
-        self._state, self._ahead, self.coverage = None, None, Coverage(self.h)
-        self._learner, self.losses = None, deque(maxlen=MOST_LOSSES)
-        self.log = None
-        self.history, self.pilot = history, pilot
+    def _take(self, fitted: Fitted, backtest: Backtest | None) -> None:
+        self._fitted, self._backtest = fitted, backtest
+        self._stream = Stream(Coverage(self.h))
 
-    def _read(self, data: Any, static_df: Any = None, like: Panel | None = None) -> Panel:
-        if like is not None:
-            panel = read_frame(data, like=like, static_df=static_df)
-        else:
-            panel = read_frame(data, self.freq, **self.columns)
-            if static_df is not None:
-                panel = replace(panel, static=read_static(static_df, panel.ids))
-        if self._given["output"] in COUNTS:
-            checked_counts(panel)
-        return checked_panel(panel, self.h)
-
-    def _need_fit(self) -> tuple[Panel, Model]:
+    def _need_fit(self) -> Fitted:
         if self._fitted is None:
             raise NotFittedError("a fitted forecaster", "one that is not", "call fit first")
         return self._fitted
-
-    def _rolled(
-        self,
-        panel: Panel,
-        n_windows: int,
-        step_size: int,
-        level: Sequence[float],
-        refit: bool | int | None,
-        observers: Sequence[Observer],
-        runs: Runs,
-        start: Model | None = None,
-    ) -> tuple[Backtest, Design, int, History]:
-        """Make the rolling origins; also return what was decided at the first."""
-        levels = checked(level)
-        R = windows_that_fit(panel, self.h, n_windows, step_size)
-        if refit is None:  # where the origins span little of the history, one model serves them all
-            refit = SPAN * (self.h + (R - 1) * step_size) > int(panel.lengths.max())
-        first = panel.cut(self.h + (R - 1) * step_size)
-        design, (updates, pilot) = self._piloted(first, panel, observers, runs, start)
-        models: list[Model] = []
-
-        def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
-            """Forecast what is `known` of the judged series; all of them are learned from."""
-            if not models or (refit and r % refit == 0):
-                every = panel.cut(self.h + (R - 1 - r) * step_size)
-                name = f"back-test {r + 1}/{R}"
-                models[:] = [fit(every, design, updates, observers, name, runs)[0]]
-            if design.output == "point":
-                return models[0].forecast(known), None
-            return models[0].distribution(known, GRID)
-
-        season = design.season_length
-        baselines = (Naive(), SeasonalNaive(season), LinearAutoregression(season=season))
-        backtest = roll(
-            judged(panel, self.h + (R - 1) * step_size),
-            self.name,
-            forecast,
-            baselines,
-            h=self.h,
-            n_windows=R,
-            step_size=step_size,
-            season_length=season,
-            transform=design.scale,
-            levels=levels,
-            counts=design.counts,
-        )
-        return backtest, design, updates, pilot
-
-    def _n_windows(self, panel: Panel) -> int:
-        """Return how many origins are asked for.
-
-        Where the user did not say: of many series fewer, whose errors tell enough, and no more than
-        leave half of the longest series before the first, where it is decided how all is forecast.
-        """
-        if self.n_windows is not None:
-            return self.n_windows
-        enough = max(2, -(-ENOUGH_ERRORS // len(panel)))
-        return max(1, min(MOST_ORIGINS, enough, int(panel.lengths.max()) // 2 // self.h))
-
-    def _piloted(
-        self,
-        panel: Panel,
-        whole: Panel,
-        observers: Sequence[Observer],
-        runs: Runs,
-        start: Model | None = None,
-    ) -> tuple[Design, tuple[int, History]]:
-        if start is not None:  # what was decided before stays
-            return start.design, (max(1, len(self.history.updates)), self.pilot)
-        design = self._decide(panel, whole)
-        if self.cure == "auto":
-            longest = min(LONGEST_CONTEXT, (int(panel.lengths.max()) - self.h) // 2)
-            design, treatment = treat(panel, design, self._chosen(), longest, observers)
-            self.treatment = treatment
-        return design, count_updates(panel, design, observers, "pilot", runs)
-
-    def _runs(
-        self,
-        checkpoint: Checkpoint | str | os.PathLike[str] | None,
-        panel: Panel,
-        start: Model | None,
-        call: str,
-        **how: Any,
-    ) -> Runs:
-        """Return the runs of a fit, kept in a file if there is a checkpoint."""
-        if checkpoint is None:
-            return NOT_KEPT
-        from throughtime.forecasting.storage.given import pack_given
-        from throughtime.forecasting.storage.model import pack_model
-
-        file = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-        of: dict[str, Any] = {"call": call, **how, "start": None}
-        of |= {"settings": pack_given(self), "data": fingerprint(panel)}
-        if start is not None:
-            weights = snapshot_fingerprint(pack_model(start))
-            of["start"] = {"updates": len(self.history.updates), "weights": weights}
-        return KeptRuns(file, of)
-
-    def _chosen(self) -> set[str]:
-        """Return the cures that were passed and are not what would be without them."""
-        usual = {each.name: each.default for each in fields(Design)}
-        chosen = {name for name in OF_THE_NET if self._given[name] != usual[name]}
-        if self._given["training"].clip != TRAINING.clip:
-            chosen.add("clip")
-        if self._given["context_length"] is not None:
-            chosen.add("context_length")
-        return chosen
-
-    def _decide(self, panel: Panel, whole: Panel) -> Design:
-        """Fill in what the user left open, from nothing but this panel.
-
-        Only whether values may be below 0 is asked of the whole: a fact about what is measured.
-        """
-        if panel.futr and (self._given["decoder"], self._given["scaling"]) == RECURSIVE:
-            raise SettingError(
-                f"scaling='running' without columns known ahead for decoder='recursive', which "
-                f"reads {' and '.join(panel.futr)} of the step after each",
-                f"futr={list(panel.futr)}",
-                "pass decoder='synced', or leave scaling out",
-            )
-        given, room = dict(self._given), int(panel.lengths.max()) - self.h
-        effort = effort_for(panel, self.h)
-        given["training"] = trained(effort, given["training"])
-        for name in ("hidden_size", "members"):
-            given[name] = getattr(effort, name) if given[name] is None else given[name]
-        if given["decoder"] == "recursive" and panel.hist:
-            raise SettingError(
-                "no hist for decoder='recursive', which reads every step ahead",
-                f"hist={', '.join(panel.hist)}",
-                "choose another decoder, or name in futr what is known ahead",
-            )
-        for name in ("season_length", "context_length"):
-            if given[name] is not None and given[name] > room:
-                raise SettingError(
-                    f"{name} of at most {room}, for a horizon of {self.h} after it",
-                    str(given[name]),
-                    "shorten it or pass more history",
-                )
-        if given["season_length"] is None:
-            given["season_length"] = panel_season_length(panel, self.h)
-        if given["output"] in COUNTS:  # which cannot be shifted
-            given["transforms"] = given["transforms"] or ("identity",)
-            given["residual"] = given["residual"] or "level"
-        if given["transforms"] is None:
-            given["transforms"] = choose_transforms(whole)
-        given["calendar"] = checked_calendar(given["calendar"], panel.frequency)
-        season = given["season_length"]
-        if given["context_length"] is None:
-            wanted = max(2 * self.h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
-            longest = min(LONGEST_CONTEXT, max(1, room // 2))
-            contexts = [min(k * wanted, longest) for k in (1, 2)]
-        else:
-            contexts = [given["context_length"]]
-        given |= self._scaled(panel, given, contexts)
-        if given["companions"] is None:  # which know nothing of covariates, and no other horizon
-            reads_more = panel.hist or panel.futr or given["decoder"] == "recursive"
-            given["companions"] = not (reads_more or given["output"] in COUNTS or effort.many)
-        given |= self._read_how(given, effort)
-        return Design(h=self.h, **given)
-
-    @staticmethod
-    def _read_how(given: dict[str, Any], effort: Effort) -> dict[str, Any]:
-        """Return what is open of segments and the linear skip."""
-        fits = effort.many and given["decoder"] == "direct" and given["scaling"] != "revin"
-        fits = fits and given["output"] not in COUNTS
-        segment, skip = given["segment"], given["linear_skip"]
-        if segment is None:
-            segment = segment_of(given["context_length"], given["season_length"]) if fits else 1
-        return {"segment": segment, "linear_skip": fits if skip is None else skip}
-
-    def _scaled(
-        self, panel: Panel, given: dict[str, Any], contexts: Sequence[int]
-    ) -> dict[str, Any]:
-        """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
-        scaling, residual = given["scaling"], given["residual"]
-        first, season = TRANSFORMS[given["transforms"][0]], given["season_length"]
-        if len(panel.ids) >= LEAST_SERIES and scaling != "running":  # which windows do not have
-            choice = choose(
-                panel,
-                first,
-                self.h,
-                season,
-                sorted(set(contexts)),
-                CANDIDATES if scaling is None else (scaling,),
-                RESIDUALS if residual is None else (residual,),
-            )
-            if choice is not None:
-                return choice.settings
-        L = contexts[0]
-        if residual is None:
-            known = self._given["season_length"] is not None
-            residual = choose_residual(panel, first, L, self.h, season, known)
-        return {"scaling": scaling or "blend", "residual": residual, "context_length": L}
-
-
-def checked(level: Sequence[float]) -> tuple[float, ...]:
-    """Return the levels in rising order; `SettingError` for one that is not between 0 and 100."""
-    return tuple(sorted({real("level", each, above=0, below=100) for each in level}))

@@ -19,6 +19,7 @@ Vovk, Gammerman and Shafer (2005); Stankeviciute, Alaa and van der Schaar (2021)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import NormalDist
@@ -169,3 +170,12 @@ def _isotonic(means: Floats, weights: Floats) -> Floats:
             block = (pooled / total if total else 0.0, total, before[2] + block[2])
         blocks.append(block)
     return np.repeat([mean for mean, _, _ in blocks], [steps for _, _, steps in blocks])
+
+
+def checked_levels(level: Sequence[float]) -> tuple[float, ...]:
+    """Return the levels in rising order; `SettingError` for one that is not between 0 and 100.
+
+    >>> checked_levels([95, 80])
+    (80.0, 95.0)
+    """
+    return tuple(sorted({real("level", each, above=0, below=100) for each in level}))

@@ -20,11 +20,10 @@ import torch
 
 from throughtime._archive import Snapshot
 from throughtime._errors import DivergedError
-from throughtime.forecasting.design import threads
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.state import MOST_NEW
-from throughtime.training.context import mode
+from throughtime.training.context import mode, threads
 from throughtime.training.run import Run
 from throughtime.training.sources import Lesson
 
@@ -70,7 +69,7 @@ class Learner:
         self.panel = self._some(panel)
         network, design = self.model.network, self.model.design
         try:
-            with threads(design), mode(network, training=True), torch.enable_grad():
+            with threads(design.numbers_a_step), mode(network, training=True), torch.enable_grad():
                 self.losses.append(self.run.update().loss)
         except DivergedError:
             with torch.no_grad():

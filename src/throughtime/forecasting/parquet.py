@@ -51,8 +51,8 @@ def read_parquet(
     freq: str | int | Frequency | None = None,
     *,
     target: str | Sequence[str] = "y",
-    hist: Sequence[str] = (),
-    futr: Sequence[str] = (),
+    hist: str | Sequence[str] = (),
+    futr: str | Sequence[str] = (),
     id_column: str = "unique_id",
     time_column: str = "ds",
     dtype: str | None = None,
@@ -77,31 +77,73 @@ def read_parquet(
     (array([ 5.,  6., nan,  8.]), ('1 missing date filled as gap',))
     """
     one_of("dtype", dtype, [None, "float32", "float64"])
-    targets = (target,) if isinstance(target, str) else tuple(target)
+    targets, hist, futr = ((n,) if isinstance(n, str) else tuple(n) for n in (target, hist, futr))
     wanted = {id_column: "unique_id", time_column: "ds"}
     wanted |= {name: name for name in (*targets, *hist, *futr)}
-    if len(wanted) == 3:  # the name of a single target
-        wanted[targets[0]] = "y"
-    try:
-        file = pq.ParquetFile(path, buffer_size=_BYTES, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise DataError("a Parquet file", said, "pass the path of one") from None
-    with file:
+    with opened(path) as file:
         names = file.schema_arrow.names
         ignored = ", ".join(repr(name) for name in names if name not in wanted)
         notes = [f"ignored: {ignored}"] if ignored else []
-        try:
-            if hist or futr or not {*targets, time_column} <= set(names):
-                raise _Unfit
-            panel = _streamed(file, freq, targets, id_column, time_column, dtype)
-        except (_Unfit, DataError, pa.ArrowException):
-            panel = read_frame(_whole(file, wanted), freq, row_word=row_word, first_row=first_row)
+        panel = None
+        if not (hist or futr):  # which are read at once
+            panel = _in_pieces(file, freq, targets, id_column, time_column, dtype)
+        if panel is None:
+            channels = {"target": targets, "hist": hist, "futr": futr}
+            how: dict[str, Any] = {**channels, "row_word": row_word, "first_row": first_row}
+            panel = read_frame(_whole(file, wanted), freq, **how)
             values = panel.values if dtype is None else panel.values.astype(dtype)
             panel = replace(panel, values=values)
             notes.append(AT_ONCE)
     pa.default_memory_pool().release_unused()
     return replace(panel, targets=targets, notes=(*notes, *panel.notes))
+
+
+def read_in_pieces(
+    path: str | os.PathLike[str],
+    freq: str | int | Frequency | None = None,
+    *,
+    target: str | Sequence[str] = "y",
+    id_column: str | None = "unique_id",
+    time_column: str = "ds",
+) -> Panel | None:
+    """Return the series as `read_parquet` does, or None where the table is to be read at once.
+
+    Without an `id_column` all rows are one series. Raises `DataError` for no Parquet file.
+    """
+    targets = (target,) if isinstance(target, str) else tuple(target)
+    with opened(path) as file:
+        return _in_pieces(file, freq, targets, id_column, time_column, None)
+
+
+def opened(path: str | os.PathLike[str]) -> pq.ParquetFile:
+    """Return a Parquet file to read from; `DataError` where there is none."""
+    try:
+        return pq.ParquetFile(path, buffer_size=_BYTES, pre_buffer=False)
+    except (OSError, pa.ArrowException) as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise DataError("a Parquet file", said, "pass the path of one") from None
+
+
+def _in_pieces(
+    file: pq.ParquetFile,
+    freq: str | int | Frequency | None,
+    targets: tuple[str, ...],
+    id_column: str | None,
+    time_column: str,
+    dtype: str | None,
+) -> Panel | None:
+    names = file.schema_arrow.names
+    if any(names.count(name) != 1 for name in (*targets, time_column)) or (
+        names.count(id_column) > 1
+    ):
+        return None
+    try:
+        panel = _streamed(file, freq, targets, id_column, time_column, dtype)
+    except (_Unfit, DataError, pa.ArrowException):
+        return None
+    finally:
+        pa.default_memory_pool().release_unused()
+    return replace(panel, targets=targets)
 
 
 def _whole(file: pq.ParquetFile, wanted: dict[str, str]) -> pa.Table:
@@ -119,7 +161,7 @@ def _streamed(
     file: pq.ParquetFile,
     freq: str | int | Frequency | None,
     targets: tuple[str, ...],
-    id_column: str,
+    id_column: str | None,
     time_column: str,
     dtype: str | None,
 ) -> Panel:
@@ -127,15 +169,15 @@ def _streamed(
     small = all(any(is_one(schema.field(name).type) for is_one in _SMALL) for name in targets)
     kind = np.dtype(dtype or ("float32" if small else "float64"))
     growth = _Growth(file.metadata.num_rows, len(targets), kind, freq)
-    has_ids = id_column in schema.names
-    columns = [*([id_column] if has_ids else []), time_column, *targets]
+    ids = [id_column] if id_column is not None and id_column in schema.names else []
+    columns = [*ids, time_column, *targets]
     for batch in file.iter_batches(_ROWS, columns=columns, use_threads=False):
         if len(batch) == 0:
             continue
         table = nw.from_native(pa.Table.from_batches([batch]))
         names, ends = ["series"], np.array([len(batch)])
-        if has_ids:
-            names, ends = _runs(arrow(table[id_column], str))
+        for name in ids:
+            names, ends = _runs(arrow(table[name], str))
         ds, date_kind = dates(table[time_column], str)
         growth.add(names, ends, ds, date_kind, [numbers(table[name], str) for name in targets])
         pa.default_memory_pool().release_unused()  # else it keeps some of every piece

@@ -21,7 +21,7 @@ import os
 import warnings
 from collections.abc import Callable
 from operator import methodcaller
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,6 +35,10 @@ from throughtime.forecasting.panel import Panel
 from throughtime.kernels import compiled
 from throughtime.training import Checkpoint, Examples, History, Trainer
 from throughtime.training.checkpoint import pack_history, unpack_history
+
+if TYPE_CHECKING:
+    from throughtime.forecasting.fitted import Fitted
+    from throughtime.forecasting.given import Given
 
 REMEDY = "delete it to start afresh, or pass another path"
 FORMAT = Format("throughtime fit", 1, "a checkpoint of a fit", REMEDY)
@@ -162,6 +166,29 @@ class KeptRuns(Runs):
         if len(name) <= 40:  # of longer names the half-written file has only the beginning
             for left in glob.glob(f"{glob.escape(os.path.join(folder, f'.{name}'))}.????????"):
                 os.unlink(left)
+
+
+def runs_of(
+    call: str,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None,
+    given: Given,
+    panel: Panel,
+    start: Fitted | None = None,
+    **how: Any,
+) -> Runs:
+    """Return the runs of a call, kept in a file if there is a checkpoint."""
+    if checkpoint is None:
+        return NOT_KEPT
+    from throughtime.forecasting.storage.given import pack_given
+    from throughtime.forecasting.storage.model import pack_model
+
+    file = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    of: dict[str, Any] = {"call": call, **how, "start": None}
+    of |= {"settings": pack_given(given), "data": fingerprint(panel)}
+    if start is not None:
+        weights = snapshot_fingerprint(pack_model(start.model))
+        of["start"] = {"updates": len(start.history.updates), "weights": weights}
+    return KeptRuns(file, of)
 
 
 def whole(history: History) -> History:

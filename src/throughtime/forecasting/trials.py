@@ -173,7 +173,7 @@ class Tuning:
     @property
     def best(self) -> dict[str, Any]:
         """The winner's settings, as arguments of `Forecaster`."""
-        from throughtime.forecasting.tuning import arguments
+        from throughtime.forecasting.search import arguments
 
         return arguments(self.h, self.fixed, self.winner.settings)
 
@@ -205,7 +205,7 @@ class Tuning:
 
     @property
     def answer(self) -> str:
-        """RNN, LSTM or GRU: a sentence for every two that were compared."""
+        """Which cell: a sentence for every two that were compared."""
         said = [str(pair) for pair in self.pairs]
         if said and self.n_windows < FEWEST:
             said.append(f"fewer than {FEWEST} origins cannot show a clear one.")

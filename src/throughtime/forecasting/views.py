@@ -18,7 +18,7 @@ from throughtime.drawing.theme import require_plotly
 
 if TYPE_CHECKING:
     from throughtime.forecasting.backtest import Backtest
-    from throughtime.forecasting.forecaster import Forecaster
+    from throughtime.forecasting.design import Design
     from throughtime.forecasting.panel import Panel
 
 MOST = 6  # series in one figure
@@ -26,17 +26,21 @@ COLUMNS = 2
 
 
 def forecast_figure(
-    forecaster: Forecaster, level: Sequence[float], series: Any, last: int | None
+    panel: Panel,
+    design: Design,
+    predict: Callable[..., Any],
+    level: Sequence[float],
+    series: Any,
+    last: int | None,
 ) -> Any:
-    """Draw the newest values of one or a few series, and their forecasts."""
+    """Draw the newest values of one or a few series, and what `predict(level=...)` says of them."""
     require_plotly()
-    h, name = forecaster.h, forecaster.name
+    name = design.name
     if last is None:
-        last = drawing.close_up(h, forecaster.season_length)
+        last = drawing.close_up(design.h, design.season_length)
     positive_int("last", last)
-    panel = forecaster._newest()
     shown = _chosen(panel, series)
-    made = views(panel, forecaster.predict(level=level), name, level, shown, last)
+    made = views(panel, predict(level=level), name, level, shown, last)
     return _multiples(made, lambda view: drawing.forecast(view, name, last))
 
 

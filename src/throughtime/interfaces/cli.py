@@ -170,6 +170,73 @@ def tune(
     )
 
 
+@app.command()
+@takes(only=["time", "id", "freq", "season"])
+def evaluate(
+    given: Given,
+    *,
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A CSV or Parquet file, '-' for standard input, with columns unique_id, ds, cutoff, "
+            "y and forecasts, as backtest --out and forecast write it."
+        ),
+    ],
+    actuals: Annotated[
+        str | None, typer.Option(help="A file of the values that came.  [FILE]", metavar="FILE")
+    ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(help="A file of the past, for MASE, RMSSE, OWA and MSIS.", metavar="FILE"),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column of values; found where not given.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Score each of these by itself: unique_id, horizon, cutoff, or another column.",
+            metavar="COLUMN,...",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Which scores; all that the files allow without.", metavar="NAME,..."),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Which forecasts; all columns without.", metavar="COLUMN,..."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Which prediction intervals, in per cent; all without.")
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(help="The forecast that the OWA compares with.")
+    ] = "SeasonalNaive",
+    out: Annotated[
+        str | None, typer.Option(help="Where the scores go, as CSV or .parquet.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score the forecasts in FILE by the values that came."""
+    from throughtime.interfaces import scoring, talk
+
+    wanted = scoring.Scoring(
+        file,
+        actuals,
+        train,
+        target=target,
+        by=scoring.parted(by),
+        metrics=scoring.parted(metrics),
+        models=scoring.parted(models),
+        level=level,
+        baseline=baseline,
+        **given,
+    )
+    scoring.evaluate(wanted, out, talk.Talk(json=json, quiet=quiet))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:

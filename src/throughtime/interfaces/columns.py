@@ -37,7 +37,8 @@ class Reading:
 
     `time`, `targets`, `hist`, `futr` and `id` are the file's own column names (`id` None for a
     single series). In the table a single target is called `y`, all others as in the file.
-    `place(row)` says in words where a row of the table stands in the file.
+    `place(row)` says in words where a row of the table stands in the file, which has `rows`. The table
+    has but the first of them where the others were read in pieces.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Reading:
     id: str | None
     notes: tuple[str, ...]
     place: Callable[[int], str]
+    rows: int
     hist: tuple[str, ...] = ()
     futr: tuple[str, ...] = ()
 
@@ -75,7 +77,7 @@ def choose(
     """
     import pyarrow as pa
 
-    search = _Search(sheet)
+    search = Search(sheet)
     told = {
         "--time": search.named("--time", time),
         "--target": search.named("--target", target),
@@ -109,8 +111,9 @@ def choose(
     for name in (*past, *ahead):
         columns[name], found = search.covariate(name)
         notes += found
+    table = pa.table(columns)
     return Reading(
-        sheet.source, pa.table(columns), time, targets, id, tuple(notes), search.place, past, ahead
+        sheet.source, table, time, targets, id, tuple(notes), search.place, len(ds), past, ahead
     )
 
 
@@ -122,7 +125,7 @@ def choose_static(sheet: Sheet, id: str) -> tuple[Any, Callable[[int], str]]:
     """
     import pyarrow as pa
 
-    search = _Search(sheet, beside=True)
+    search = Search(sheet, beside=True)
     own = search.id(id)
     columns = {"unique_id": search.labels(own)}
     for name, column in search.columns.items():
@@ -140,7 +143,7 @@ def choose_future(sheet: Sheet, reading: Reading) -> tuple[Any, Callable[[int], 
     """
     import pyarrow as pa
 
-    search = _Search(sheet, beside=True)
+    search = Search(sheet, beside=True)
     ahead = search.named("--futr", reading.futr)
     id = None if reading.id is None else search.id(reading.id)
     time = reading.time if reading.time in search.names else None
@@ -160,8 +163,8 @@ def choose_future(sheet: Sheet, reading: Reading) -> tuple[Any, Callable[[int], 
     return pa.table(columns), search.place
 
 
-class _Search:
-    """The columns of a sheet without its empty rows."""
+class Search:
+    """The columns of a sheet without its empty rows, found and read one by one."""
 
     def __init__(self, sheet: Sheet, beside: bool = False) -> None:
         import numpy as np
@@ -214,6 +217,7 @@ class _Search:
     def time(
         self, told: str | None, exclude: Iterable[str | None], id: str | None
     ) -> tuple[str, Any, list[str]]:
+        """Return the column of times that is told, or found among the others, its cells and notes."""
         exclude = tuple(exclude)
         if told is not None:
             found = read_times(self.columns[told], told)
@@ -246,6 +250,7 @@ class _Search:
         )
 
     def target(self, exclude: Iterable[str | None]) -> str:
+        """Return the column of values: the one with a usual name, or the only one of numbers."""
         exclude = tuple(exclude)
         free = [name for name in self.names if name not in exclude]
         numeric = [name for name in free if mostly_numbers(self.columns[name])]
@@ -267,6 +272,7 @@ class _Search:
         )
 
     def labels(self, name: str) -> Any:
+        """Return a column as text; no cell may be empty."""
         import pyarrow as pa
 
         column = self.columns[name]
@@ -290,8 +296,13 @@ class _Search:
         return self.values(name, "make it numbers, with 0 and 1 for each label, or leave it out")
 
     def values(
-        self, name: str, remedy: str = "correct that cell, or choose another column with --target"
+        self,
+        name: str,
+        remedy: str = "correct that cell, or choose another column with --target",
+        *,
+        may_be_empty: bool = False,
     ) -> tuple[Any, list[str]]:
+        """Read numbers, and say which commas were read how."""
         values, bad, notes = read_numbers(self.columns[name])
         if bad is not None:
             cell = self.columns[name][bad].as_py()
@@ -307,7 +318,7 @@ class _Search:
                 f"{_shown(self.columns[name][bad])} in {self.place(bad)}",
                 "correct that cell, or leave it empty" if endless else remedy,
             )
-        if values.null_count == len(values):
+        if values.null_count == len(values) and not may_be_empty:
             _refuse(f"numbers in column {name!r}", "missing values only", "choose another column")
         return values, [note.format(name=name) for note in notes]
 
@@ -383,7 +394,7 @@ def _joined(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else "series"
 
 
-def _refuse_repeats(search: _Search, time: str, used: Iterable[str], ds: Any) -> None:
+def _refuse_repeats(search: Search, time: str, used: Iterable[str], ds: Any) -> None:
     first_seen: dict[Any, int] = {}
     for row, value in enumerate(ds.to_pylist() if _repeats(ds) else ()):
         earlier = first_seen.setdefault(value, row)

@@ -104,6 +104,73 @@ def _written(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[li
     return written
 
 
+_SECTIONS = {  # of the metrics of `tt.evaluate`, each with its title
+    "Point forecasts": {
+        "mae": "MAE", "rmse": "RMSE", "smape": "sMAPE", "mase": "MASE", "rmsse": "RMSSE",
+        "owa": "OWA", "n": "values",
+    },
+    "Quantiles": {"pinball": "pinball {}", "scaled_crps": "scaled CRPS"},
+    "Intervals": {"coverage": "in {}%", "interval_score": "score {}%", "msis": "MSIS {}%"},
+}  # fmt: skip
+
+
+def evaluation_tables(scores: Any, by: Sequence[str]) -> list[Any]:
+    """Return what `tt.evaluate` found (a pyarrow table): points, quantiles and intervals."""
+    made = []
+    for title, metrics in _SECTIONS.items():
+        columns = {
+            name: metrics[name.partition("-")[0]].format(name.partition("-")[2])
+            for name in scores.column_names
+            if name.partition("-")[0] in metrics and name not in by
+        }
+        rows = [
+            row
+            for row in scores.to_pylist()
+            if any(_is_known(row[name]) for name in columns if name != "n")
+        ]
+        if rows:
+            made.append(_section(title, rows, columns, by))
+    return made
+
+
+def _section(
+    title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], by: Sequence[str]
+) -> Any:
+    """Return a table with a row for each group and model, the group named once."""
+    from rich.text import Text
+
+    more = f" ({MOST_ROWS} of {len(rows):,} rows shown)" if len(rows) > MOST_ROWS else ""
+    rows, before = rows[:MOST_ROWS], None
+    table = _table()
+    for name in (*by, ""):
+        table.add_column(name, no_wrap=True)
+    for heading in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    texts = [date_texts([row[name] for row in rows]) for name in by]
+    groups = list(zip(*texts, strict=True)) if by else [()] * len(rows)
+    of_several = len(set(groups)) < len(rows)
+    for row, group in zip(rows, groups, strict=True):
+        if of_several and before not in (None, group):
+            table.add_section()
+        named = ["" if before == group else text for text in group]
+        before = group
+        table.add_row(
+            *map(Text, (*named, row["model"])),
+            *(Text(_score(name, row[name])) for name in columns),
+        )
+    return _titled(f"{title}{more}", table)
+
+
+def _score(metric: str, value: float | None) -> str:
+    if metric == "n":
+        return f"{value:,}"
+    return (percent if metric.startswith("coverage-") else number)(value)
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and value == value
+
+
 def date_texts(values: Sequence[Any]) -> list[str]:
     """Write dates as a reader does, with a time of day where one of them has it.
 

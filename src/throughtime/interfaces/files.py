@@ -13,7 +13,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from throughtime._errors import DataError
 
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-", "?", ".")
+HEAD = 2**15  # rows of a long Parquet file, by which its columns are found
 _DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma"}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)*|[.,]\d+)([eE][+-]?\d+)?")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{4}-\d{1,2}")
@@ -31,7 +32,8 @@ _NEEDED = "a column of dates (or years, or running numbers) and a column of valu
 class Sheet:
     """The cells of a file: one pyarrow array a column, text for CSV, typed for Parquet.
 
-    `place(row)` says where a row stands in the file, in words.
+    `place(row)` says where a row stands in the file, in words. `first_of` is the number of rows in
+    the file where these are but the first of them.
     """
 
     source: str
@@ -40,6 +42,7 @@ class Sheet:
     text: str | None = None
     delimiter: str = ","
     header_rows: int = 0
+    first_of: int | None = None
 
     def place(self, row: int) -> str:
         """Return 'line 17' for a row of a CSV file, 'row 16' for one of a Parquet file."""
@@ -69,6 +72,30 @@ def read(source: str, stdin: io.BufferedIOBase | None = None) -> Sheet:
             f"{_NEEDED} in {name}", f"one column, {only!r}", "add the column that is missing"
         )
     return sheet
+
+
+def begin(source: str) -> Sheet:
+    """Read the cells of a file, but only the first `HEAD` rows of a Parquet file with more of them.
+
+    Raises DataError as `read`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open(source, "rb") as file:
+            if file.read(4) != b"PAR1":
+                return read(source)
+        with pq.ParquetFile(source, pre_buffer=False, buffer_size=2**16) as parquet:
+            rows = parquet.metadata.num_rows
+            if rows <= HEAD:
+                return read(source)
+            first = next(parquet.iter_batches(HEAD, use_threads=False))
+            return replace(
+                _of_table(pa.Table.from_batches([first]), Path(source).name), first_of=rows
+            )
+    except (OSError, ValueError, pa.ArrowException):
+        return read(source)  # which says what is wrong
 
 
 def _bytes(source: str, stdin: io.BufferedIOBase | None) -> tuple[bytes, str]:
@@ -103,6 +130,12 @@ def _parquet(data: bytes, name: str) -> Sheet:
     except (pa.ArrowException, OSError) as error:
         found = "one that is cut off" if data[-4:] != b"PAR1" else _first_sentence(error)
         raise DataError(f"a whole Parquet file {name}", found, "write or fetch it again") from None
+    return _of_table(table, name)
+
+
+def _of_table(table: Any, name: str) -> Sheet:
+    import pyarrow as pa
+
     if table.num_columns == 0 or table.num_rows == 0:
         raise DataError(f"rows in {name}", "none", "fill it or name another file")
     table = table.combine_chunks()

@@ -4,7 +4,8 @@
     --static  a row a series                                  choose_static       read_static
     --future  what is known of the steps ahead                choose_future       with_future
 
-Nothing here needs torch: what is wrong with a file is said at once.
+A long Parquet file goes piece by piece into the panel (`forecasting/parquet.py`), where it is in
+order. Nothing here needs torch: what is wrong with a file is said at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from throughtime._errors import DataError, SettingError
 from throughtime.interfaces import columns, files
@@ -26,19 +27,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CARRIED = ("sunspots",)
-_ROW = "\0"  # no column and no label has it in its name
+ROW = "\0"  # no column and no label has it in its name
 
 
 def open_sheet(options: Options) -> files.Sheet:
-    """Return the cells of the file, or of the data set that comes along."""
+    """Return the cells of the file that the options name, the first of a long Parquet file."""
     check_frequency(options.freq)
-    if options.file not in CARRIED or os.path.exists(options.file):
-        return files.read(options.file)
+    return cells_of(options.file, files.begin)
+
+
+def cells_of(source: str, read: Callable[[str], files.Sheet] = files.read) -> files.Sheet:
+    """Return the cells of a file, or of a data set that comes along."""
+    if source not in CARRIED or os.path.exists(source):
+        return read(source)
     from throughtime import datasets
 
-    table = getattr(datasets, options.file)()
+    table = getattr(datasets, source)()
     cells = {name: table[name].combine_chunks() for name in table.column_names}
-    return files.Sheet(options.file, cells)
+    return files.Sheet(source, cells)
 
 
 def read(sheet: files.Sheet, options: Options, like: Panel | None = None) -> tuple[Reading, Panel]:
@@ -47,17 +53,95 @@ def read(sheet: files.Sheet, options: Options, like: Panel | None = None) -> tup
     `like` is the panel of a fitted model, whose columns these are.
     """
     from throughtime.forecasting.demands import checked_panel
-    from throughtime.forecasting.frame import read_frame
 
-    reading = _choose(sheet, options, like)
-
-    def frame() -> Panel:
-        panel = read_frame(reading.table, options.freq, row_word=_ROW, **reading.roles)
-        return checked_panel(panel, options.h)
-
-    panel = _told(frame, _ROW, reading.place)
+    reading, panel = _in_pieces(sheet, options, like) or _at_once(sheet, options, like)
+    panel = told(lambda: checked_panel(panel, options.h), place=reading.place)
     panel = _with_static(panel, reading, options, like)
     return reading, panel if options.future is None else _with_future(panel, reading, options)
+
+
+def _at_once(sheet: files.Sheet, options: Options, like: Panel | None) -> tuple[Reading, Panel]:
+    from throughtime.forecasting.frame import read_frame
+
+    whole = sheet if sheet.first_of is None else files.read(options.file)
+    reading = _choose(whole, options, like)
+    table, roles = reading.table, reading.roles
+    panel = told(
+        lambda: read_frame(table, options.freq, row_word=ROW, **roles), place=reading.place
+    )
+    return reading, panel
+
+
+def _in_pieces(
+    sheet: files.Sheet, options: Options, like: Panel | None
+) -> tuple[Reading, Panel] | None:
+    """Return the series of a long Parquet file, or None where it has to be read at once.
+
+    Its columns are found by its first rows. What they could not tell, and every mistake, is left to
+    `_at_once`.
+    """
+    from throughtime.forecasting.columns import DateKind
+    from throughtime.forecasting.parquet import read_in_pieces
+
+    if sheet.first_of is None:
+        return None
+    try:
+        reading = _choose(sheet, options, like)
+    except DataError:
+        return None
+    if reading.hist or reading.futr or not _are_plain(sheet, reading):
+        return None
+    panel = read_in_pieces(
+        *(options.file, options.freq),
+        target=reading.targets,
+        id_column=reading.id,
+        time_column=reading.time,
+    )
+    if panel is None or (reading.id is not None and options.id is None and _in_turn(panel)):
+        return None
+    ids = reading.table["unique_id"].unique().to_pylist()
+    kind = "int64" if panel.frequency.is_integer else "datetime64[us]"
+    panel = replace(
+        panel,
+        ids=tuple(ids) if reading.id is None else tuple(map(str, panel.ids)),
+        targets=reading.targets if len(reading.targets) > 1 else ("y",),
+        dates=DateKind(kind),
+    )
+    return replace(reading, rows=sheet.first_of), panel
+
+
+def _are_plain(sheet: files.Sheet, reading: Reading) -> bool:
+    """Say whether cells are what they are: dates without a zone or whole numbers, and numbers."""
+    import pyarrow as pa
+
+    types, time = pa.types, sheet.columns[reading.time].type
+    zoned = types.is_timestamp(time) and time.tz is not None
+    dated = types.is_timestamp(time) or types.is_date(time)
+    counted = types.is_integer(time) and types.is_integer(reading.table["ds"].type)
+    return (
+        (counted or (dated and not zoned))
+        and (reading.id is None or _is_name(sheet.columns[reading.id].type))
+        and all(
+            types.is_integer(kind) or types.is_floating(kind)
+            for kind in (sheet.columns[name].type for name in reading.targets)
+        )
+    )
+
+
+def _is_name(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_integer(kind))
+
+
+def _in_turn(panel: Panel) -> bool:
+    """Say whether each series begins after all before it: its names may not be names of series."""
+    import numpy as np
+
+    last = panel.frequency.at(panel.starts, panel.lengths - 1)
+    order = np.argsort(panel.starts)
+    latest = np.maximum.accumulate(last[order])
+    return bool((panel.starts[order][1:] > latest[:-1]).all()) and len(panel.ids) > 1
 
 
 def _choose(sheet: files.Sheet, options: Options, like: Panel | None) -> Reading:
@@ -98,7 +182,7 @@ def _with_static(panel: Panel, reading: Reading, options: Options, like: Panel |
     if options.static is None:
         if fitted is None or like is None:
             return panel
-        known = _told(lambda: known_static(fitted, like.ids, panel.ids), static_df="--static FILE")
+        known = told(lambda: known_static(fitted, like.ids, panel.ids), static_df="--static FILE")
         return replace(panel, static=known)
     if reading.id is None:
         raise DataError(
@@ -109,7 +193,7 @@ def _with_static(panel: Panel, reading: Reading, options: Options, like: Panel |
     sheet = files.read(options.static)
     table, place = columns.choose_static(sheet, reading.id)
     ids = panel.ids
-    read = _told(
+    read = told(
         lambda: read_static(table, ids, fitted), "row", place, "static_df", static_df=sheet.source
     )
     return replace(panel, static=read)
@@ -120,16 +204,16 @@ def _with_future(panel: Panel, reading: Reading, options: Options) -> Panel:
 
     sheet = files.read(str(options.future))
     table, place = columns.choose_future(sheet, reading)
-    return _told(
-        lambda: with_future(panel, table, options.h, row_word=_ROW),
-        *(_ROW, place, "futr_df"),
+    return told(
+        lambda: with_future(panel, table, options.h, row_word=ROW),
+        *(ROW, place, "futr_df"),
         futr_df=sheet.source,
     )
 
 
-def _told(
+def told(
     read: Callable[[], T],
-    row_word: str = _ROW,
+    row_word: str = ROW,
     place: Callable[[int], str] = str,
     of: str = "",
     **names: str,
@@ -147,9 +231,17 @@ def _told(
             text = rows.sub(lambda match: place(int(match[1])), text)
             for name, file in names.items():
                 text = re.sub(rf"\b{name}\b", file.replace("\\", r"\\"), text)
-            text = text.replace("; future_frame lists them", "")
-            return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")
+            return with_freq(text.replace("; future_frame lists them", ""))
 
         raise type(error)(
             placed(error.expected), placed(error.found), placed(error.remedy)
         ) from None
+
+
+def with_freq(text: str) -> str:
+    """Return a sentence with the option in the place of the argument `freq`.
+
+    >>> with_freq("pass freq='MS', or freq= another")
+    'pass --freq MS, or --freq another'
+    """
+    return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")

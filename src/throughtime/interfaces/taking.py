@@ -5,7 +5,8 @@
     def backtest(given: Given, *, out: Annotated[...] = None) -> None: ...
 
 The command gets the fields of `Options` as options of the command line, but for those that it goes
-`without`; one of its own parameters that has a field's name stands in the place of that option.
+`without`, or `only` those that it names; one of its own parameters that has a field's name stands in
+the place of that option.
 `given` holds the values of the others, and says which of them the user gave.
 """
 
@@ -27,13 +28,18 @@ class Given(dict[str, Any]):
     told: tuple[str, ...] = ()
 
 
-def takes(without: Iterable[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command the options of `Options`, but for those `without`."""
-    left_out = {*without}
+def takes(
+    without: Iterable[str] = (), only: Iterable[str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command the options of `Options`: all, or `only` these.
+
+    Those `without` are left out.
+    """
+    kept = {*(_shared() if only is None else only)} - {*without}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = _own(command)
-        shared = {name: each for name, each in _shared().items() if name not in left_out}
+        shared = {name: each for name, each in _shared().items() if name in kept}
 
         def run(context: typer.Context, **values: Any) -> None:
             given = Given({name: values.pop(name) for name in shared if name not in own})

@@ -102,7 +102,7 @@ def _write(
     diagnosis: Any,
 ) -> dict[str, str]:
     """Make all files, then write them, what may still fail first; return where each went."""
-    made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, _file(table, places.out))}
+    made: dict[str, tuple[str, str | bytes]] = {"forecast": (places.out, file(table, places.out))}
     if places.report is not None:
         facts = facts_of(reading, panel) | model_facts(forecaster, panel)
         page = _report(options, forecaster, table, reading, facts, diagnosis)
@@ -174,7 +174,7 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
     say_origins(options, talk, result)
     _say_judges(talk, result, panel)
     if out is not None:
-        write_atomically(out, _file(result.table, out))
+        write_atomically(out, file(result.table, out))
 
     from throughtime.interfaces import console
 
@@ -245,7 +245,7 @@ def facts_of(reading: Reading, panel: Any) -> dict[str, str]:
         **({"series by": reading.id} if reading.id is not None and len(panel.ids) > 1 else {}),
         **covariates_of(panel),
         "series": f"{len(panel.ids):,}",
-        "rows": f"{reading.table.num_rows:,}",
+        "rows": f"{reading.rows:,}",
         "dates": f"{show(panel.first)} to {show(panel.last)}",
         "frequency": words.every(panel.frequency.alias, step_word(panel)),
         "missing": f"{lacking:,} of {panel.n_steps:,} values" if lacking else "nothing",
@@ -336,7 +336,7 @@ def source_facts(options: Options, reading: Reading, panel: Any, name: str) -> d
             "hist": reading.hist,
             "static": panel.static.names,
         },
-        "rows": reading.table.num_rows,
+        "rows": reading.rows,
         "series": len(panel.ids),
         "first": show(panel.first),
         "last": show(panel.last),
@@ -374,7 +374,7 @@ def _report(
     return render(data)
 
 
-def _file(table: Any, path: str) -> bytes:
+def file(table: Any, path: str) -> bytes:
     """Return a table as the kind of file that its name says: Parquet, else CSV."""
     if not path.lower().endswith((".parquet", ".pq")):
         return _csv(table)

@@ -15,7 +15,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError, TensorError
-from throughtime.kernels.recurrence import Inputs, Kernel, Optionals, Tensors, timeline
+from throughtime.kernels.buffers import timeline
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 
@@ -168,8 +169,8 @@ def _compiled(made: type[Compiled], plain: Kernel, processor: Processor, backwar
     return made(plain, processor, FORMS[plain.operator], backwards)
 
 
-run_forward: Callable[..., None] = getattr(_native, "forward", None)  # type: ignore[assignment]
-run_adjoint: Callable[..., None] = getattr(_native, "adjoint", None)  # type: ignore[assignment]
+run_forward: Any = getattr(_native, "forward", None)
+run_adjoint: Any = getattr(_native, "adjoint", None)
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class Compiled(Kernel):
         return self.plain.operator
 
     @property
-    def clip(self) -> float:  # type: ignore[override]
+    def clip(self) -> float:
         """Return the limit of the gradient of a state."""
         return self.plain.clip
 
@@ -324,7 +325,9 @@ _NOTHING = (None,) * 4
 
 def _sizes(x: Tensor, mask: Tensor | None) -> Sequence[int]:
     """Return T, (E,) B of x, or of a packed x and its batch sizes."""
-    return x.shape[:-1] if x.dim() > 2 else (len(mask), int(mask[0]))  # type: ignore[arg-type, index]
+    if mask is None or x.dim() > 2:
+        return x.shape[:-1]
+    return len(mask), int(mask[0])
 
 
 def _dense(tensor: Tensor) -> Tensor:

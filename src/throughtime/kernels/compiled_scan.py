@@ -20,18 +20,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from throughtime.kernels.buffers import outer, project, rows, unproject
 from throughtime.kernels.compiled import Compiled, fastest, run_adjoint, run_forward
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.linear_scan import LinearRecurrence
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
-    outer,
-    project,
-    rows,
-    unproject,
-)
 from throughtime.kernels.tap import AdjointTap
 from throughtime.kernels.workspace import workspace
 

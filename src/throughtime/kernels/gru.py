@@ -30,12 +30,7 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import one_of
-from throughtime.kernels.compiled import fastest
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
+from throughtime.kernels.buffers import (
     add_product_for,
     affine,
     arriving,
@@ -44,13 +39,15 @@ from throughtime.kernels.recurrence import (
     outer,
     project,
     rows,
-    run,
     scratch,
     started,
     timeline,
     together,
     unproject,
 )
+from throughtime.kernels.compiled import fastest
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import (
     Zoneout,
     back_through,
@@ -58,11 +55,9 @@ from throughtime.kernels.regularised import (
     given,
     keep,
     keeping,
-    mixed,
     passing,
-    steps_of,
+    scan_mixed,
 )
-from throughtime.kernels.scan import scan
 from throughtime.kernels.tap import AdjointTap
 
 Reset = Literal["after", "before"]
@@ -350,12 +345,9 @@ class GRUAfter(Kernel):
         x, h_0, W, U, b_ih, b_hh, d, zone = inputs
         b, b_hn = _biases(b_ih, b_hh, h_0.shape[-1])
         a = affine(x, W, b)
-
-        def mixed_step(h: Tensor, a_t: Tensor, zone_t: Tensor | None) -> tuple[Tensor]:
-            return (mixed(step(h, a_t, U, b_hn, "after", d), h, zone_t),)
-
-        (h_TBH,), (h_n,) = scan(mixed_step, (h_0,), [a, steps_of(zone, len(a))], mask)
-        return h_TBH, h_n
+        return scan_mixed(
+            lambda h, a_t: (step(h, a_t, U, b_hn, "after", d),), (h_0,), a, [zone], mask
+        )
 
 
 @dataclass(frozen=True)
@@ -415,12 +407,9 @@ class GRUBefore(Kernel):
         """Scan `step`."""
         x, h_0, W, U, b_ih, b_hh, d, zone = inputs
         a = affine(x, W, together(b_ih, b_hh))
-
-        def mixed_step(h: Tensor, a_t: Tensor, zone_t: Tensor | None) -> tuple[Tensor]:
-            return (mixed(step(h, a_t, U, None, "before", d), h, zone_t),)
-
-        (h_TBH,), (h_n,) = scan(mixed_step, (h_0,), [a, steps_of(zone, len(a))], mask)
-        return h_TBH, h_n
+        return scan_mixed(
+            lambda h, a_t: (step(h, a_t, U, None, "before", d),), (h_0,), a, [zone], mask
+        )
 
 
 def _d_recurrent_before(da: Tensor, gates: Tensor, before: Tensor) -> Tensor:

@@ -31,34 +31,29 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
+from throughtime.kernels.buffers import (
     arriving,
     limiter,
     outer,
     project,
     rows,
-    run,
     started,
     timeline,
     together,
     unproject,
 )
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import (
     Zoneout,
     dropped,
     given,
     keep,
     keeping,
-    mixed,
     parted,
     passing,
-    steps_of,
+    scan_mixed,
 )
-from throughtime.kernels.scan import scan
 from throughtime.kernels.tap import AdjointTap
 
 EPSILON = 1e-5
@@ -300,13 +295,10 @@ class LayerNormLSTM(Kernel):
         """Scan `step`."""
         x, h_0, c_0, W, U, b_ih, b_hh, gamma_x, gamma_h, gamma_c, beta_c, d, zone_h, zone_c = inputs
         a_x = _scaled(normal(x @ W.mT)[0], gamma_x, _row(together(b_ih, b_hh)))
-
-        def mixed_step(h: Tensor, c: Tensor, a_t: Tensor, *zone_t: Tensor | None) -> Tensors:
-            pairs = zip(
-                step(h, c, a_t, U, gamma_h, gamma_c, beta_c, d), (h, c), zone_t, strict=True
-            )
-            return tuple(mixed(proposed, before, zone) for proposed, before, zone in pairs)
-
-        series = [a_x, steps_of(zone_h, len(a_x)), steps_of(zone_c, len(a_x))]
-        (h_TBH, _), (h_n, c_n) = scan(mixed_step, (h_0, c_0), series, mask)
-        return h_TBH, h_n, c_n
+        return scan_mixed(
+            lambda h, c, a_t: step(h, c, a_t, U, gamma_h, gamma_c, beta_c, d),
+            (h_0, c_0),
+            a_x,
+            [zone_h, zone_c],
+            mask,
+        )

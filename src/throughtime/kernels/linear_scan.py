@@ -31,21 +31,9 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import SettingError
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
-    affine,
-    limiter,
-    outer,
-    project,
-    rows,
-    timeline,
-    unproject,
-)
-from throughtime.kernels.regularised import mixed, passing, steps_of
-from throughtime.kernels.scan import scan
+from throughtime.kernels.buffers import affine, limiter, outer, project, rows, timeline, unproject
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.regularised import passing, scan_mixed
 from throughtime.kernels.tap import AdjointTap
 
 
@@ -223,15 +211,14 @@ class LinearRecurrence(Kernel):
         return dx, dh_0 if h_0_needed else None, dW, db, None, None
 
     def replay(self, mask: Tensor | None, inputs: Inputs) -> Tensors:
-        """Repeat the step."""
+        """Scan the step."""
         x, h_0, W, b, _, zone = inputs
-        a, v = self.coefficients(affine(x, W, b))
 
-        def step(h: Tensor, a_t: Tensor, v_t: Tensor, zone_t: Tensor | None) -> tuple[Tensor]:
-            return (mixed(a_t * h + v_t, h, zone_t),)
+        def step(h: Tensor, p_t: Tensor) -> tuple[Tensor]:
+            a_t, b_t = self.coefficients(p_t)
+            return (a_t * h + b_t,)
 
-        (h_TBH,), (h_n,) = scan(step, (h_0,), [a, v, steps_of(zone, len(a))], mask)
-        return h_TBH, h_n
+        return scan_mixed(step, (h_0,), affine(x, W, b), [zone], mask)
 
 
 def _held(a: Tensor, b: Tensor, passed: Tensor | None) -> tuple[Tensor, Tensor]:

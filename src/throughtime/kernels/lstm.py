@@ -33,12 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from throughtime.kernels.compiled import fastest
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
+from throughtime.kernels.buffers import (
     add_product_for,
     affine,
     arriving,
@@ -47,13 +42,15 @@ from throughtime.kernels.recurrence import (
     outer,
     project,
     rows,
-    run,
     scratch,
     started,
     timeline,
     together,
     unproject,
 )
+from throughtime.kernels.compiled import fastest
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import (
     Zoneout,
     back_through,
@@ -61,12 +58,10 @@ from throughtime.kernels.regularised import (
     given,
     keep,
     keeping,
-    mixed,
     parted,
     passing,
-    steps_of,
+    scan_mixed,
 )
-from throughtime.kernels.scan import scan
 from throughtime.kernels.tap import AdjointTap
 
 
@@ -315,14 +310,9 @@ class LSTM(Kernel):
         """Scan `step`."""
         x, h_0, c_0, W, U, b_ih, b_hh, P, d, zone_h, zone_c = inputs
         a = affine(x, W, together(b_ih, b_hh))
-
-        def mixed_step(h: Tensor, c: Tensor, a_t: Tensor, *zone_t: Tensor | None) -> Tensors:
-            pairs = zip(step(h, c, a_t, U, P, d), (h, c), zone_t, strict=True)
-            return tuple(mixed(proposed, before, z) for proposed, before, z in pairs)
-
-        series = [a, steps_of(zone_h, len(a)), steps_of(zone_c, len(a))]
-        (h_TBH, _), (h_n, c_n) = scan(mixed_step, (h_0, c_0), series, mask)
-        return h_TBH, h_n, c_n
+        return scan_mixed(
+            lambda h, c, a_t: step(h, c, a_t, U, P, d), (h_0, c_0), a, [zone_h, zone_c], mask
+        )
 
 
 def _d_projection(dh: Tensor, m: Tensor, passed: Tensor | None) -> Tensor:

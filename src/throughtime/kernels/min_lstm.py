@@ -28,9 +28,10 @@ from torch.nn.functional import softplus
 
 from throughtime._checks import one_of
 from throughtime.kernels.compiled_scan import fastest_scan
+from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.linear_scan import LinearRecurrence
 from throughtime.kernels.min_gru import CANDIDATES, Candidate, shown, slope
-from throughtime.kernels.recurrence import Kernel, run
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import Zoneout, given
 from throughtime.kernels.tap import AdjointTap
 

@@ -30,26 +30,17 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd.forward_ad import unpack_dual
 
 from throughtime._errors import SettingError
+from throughtime.kernels.buffers import timeline
 from throughtime.kernels.gru import gru_kernel
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.layer_norm_lstm import LayerNormLSTM
 from throughtime.kernels.lstm import lstm_kernel
 from throughtime.kernels.min_gru import min_gru_kernel
 from throughtime.kernels.min_lstm import min_lstm_kernel
-from throughtime.kernels.recurrence import (
-    Adjoint,
-    Inputs,
-    Kernel,
-    Optionals,
-    Recurrence,
-    Tensors,
-    adjoin_mapped,
-    in_forward_mode,
-    recur_mapped,
-    split,
-    timeline,
-)
+from throughtime.kernels.recurrence import Adjoint, Recurrence, in_forward_mode, split
 from throughtime.kernels.rnn import rnn_kernel
 from throughtime.kernels.tap import AdjointTap
+from throughtime.kernels.transforms import adjoin_mapped, recur_mapped
 
 
 @dataclass(frozen=True)

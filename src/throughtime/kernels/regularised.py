@@ -22,12 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from throughtime._checks import real
 from throughtime._errors import SettingError, TensorError
+from throughtime.kernels.scan import State, Step, scan
 
 Zoneout = Tensor | float
 
@@ -75,26 +77,33 @@ def dropped(h: Tensor, d: Tensor | None) -> Tensor:
     return h if d is None else h * d
 
 
-def mixed(state: Tensor, before: Tensor, zone_t: Tensor | None) -> Tensor:
-    """Return ζ_t * before + (1 - ζ_t) * state, out of place."""
-    return state if zone_t is None else state + zone_t * (before - state)
+def scan_mixed(
+    step: Step, state: State, a: Tensor, zones: Sequence[Tensor | None], mask: Tensor | None
+) -> State:
+    """Scan s_t = ζ_t * s_{t-1} + (1 - ζ_t) * s̃_t, with s̃_t from `step(*state, a_t)`, out of place.
+
+    Returns h_TBH and the last states.
+    """
+    n, T = len(state), len(a)
+
+    def mixed_step(*given: Any) -> State:
+        before, a_t, zone_t = given[:n], given[n], given[n + 1 :]
+        return tuple(map(_mixed, step(*before, a_t), before, zone_t))
+
+    steps_of = [[None] * T if zone is None else zone.unbind(-3) for zone in zones]
+    (h_TBH, *_), last = scan(mixed_step, state, [a, *steps_of], mask)
+    return h_TBH, *last
 
 
-def along_time(zone: Tensor | None) -> Tensor | None:
-    """See ζ with the time first."""
-    return None if zone is None else zone.movedim(-3, 0)
-
-
-def steps_of(zone: Tensor | None, T: int) -> Sequence[Tensor | None]:
-    """Return ζ_1 .. ζ_T."""
-    return [None] * T if zone is None else zone.unbind(-3)
+def _mixed(proposed: Tensor, before: Tensor, zone_t: Tensor | None) -> Tensor:
+    return proposed if zone_t is None else proposed + zone_t * (before - proposed)
 
 
 def keeping(mask: Tensor | None, zone: Tensor | None) -> Iterable[Tensor | None]:
     """Return for every step what of the state before is kept: where the mask is False all, else ζ."""
     if zone is None:
         return repeat(None) if mask is None else (~mask).unsqueeze(-1).unbind(0)
-    return _passing(mask, zone, zone.dtype).unbind(0)
+    return _past(mask, zone).unbind(0)
 
 
 def keep(kept: Tensor | None, state: Tensor, before: Tensor) -> None:
@@ -109,16 +118,15 @@ def keep(kept: Tensor | None, state: Tensor, before: Tensor) -> None:
 
 def passing(mask: Tensor | None, zone: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Return how much of a state's gradient passes a step by, [T, B, H or 1]."""
-    return None if mask is None and zone is None else _passing(mask, zone, dtype)
+    if zone is not None:
+        return _past(mask, zone)
+    return None if mask is None else (~mask).unsqueeze(-1).to(dtype)
 
 
-def _passing(mask: Tensor | None, zone: Tensor | None, dtype: torch.dtype) -> Tensor:
-    if mask is None:
-        return along_time(zone)  # type: ignore[return-value]
-    skipped = (~mask).unsqueeze(-1)
-    if zone is None:
-        return skipped.to(dtype)
-    return torch.where(skipped, 1.0, zone.movedim(-3, 0))
+def _past(mask: Tensor | None, zone: Tensor) -> Tensor:
+    """Return ζ with the time first, 1 where the mask is False."""
+    along_time = zone.movedim(-3, 0)
+    return along_time if mask is None else torch.where((~mask).unsqueeze(-1), 1.0, along_time)
 
 
 def parted(total: Tensor, passed: Tensor | None, t: int) -> tuple[Tensor, Tensor | None]:

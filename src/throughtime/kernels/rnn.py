@@ -21,12 +21,7 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import one_of
-from throughtime.kernels.compiled import fastest
-from throughtime.kernels.recurrence import (
-    Inputs,
-    Kernel,
-    Optionals,
-    Tensors,
+from throughtime.kernels.buffers import (
     add_product_for,
     affine,
     arriving,
@@ -35,13 +30,15 @@ from throughtime.kernels.recurrence import (
     outer,
     project,
     rows,
-    run,
     scratch,
     started,
     timeline,
     together,
     unproject,
 )
+from throughtime.kernels.compiled import fastest
+from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
+from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import (
     Zoneout,
     back_through,
@@ -49,11 +46,9 @@ from throughtime.kernels.regularised import (
     given,
     keep,
     keeping,
-    mixed,
     passing,
-    steps_of,
+    scan_mixed,
 )
-from throughtime.kernels.scan import scan
 from throughtime.kernels.tap import AdjointTap
 
 Phi = Literal["tanh", "relu"]
@@ -243,9 +238,4 @@ class RNN(Kernel):
         """Scan `step`."""
         x, h_0, W, U, b_ih, b_hh, d, zone = inputs
         a = affine(x, W, together(b_ih, b_hh))
-
-        def mixed_step(h: Tensor, a_t: Tensor, zone_t: Tensor | None) -> tuple[Tensor]:
-            return (mixed(step(h, a_t, U, self.phi, d), h, zone_t),)
-
-        (h_TBH,), (h_n,) = scan(mixed_step, (h_0,), [a, steps_of(zone, len(a))], mask)
-        return h_TBH, h_n
+        return scan_mixed(lambda h, a_t: (step(h, a_t, U, self.phi, d),), (h_0,), a, [zone], mask)

@@ -22,9 +22,10 @@ from throughtime.nn.initialisers import (
     torch_default_,
 )
 from throughtime.nn.layer_norm_lstm import LayerNormLSTM
-from throughtime.nn.layers import GRU, LSTM, RNN, Recorded, recording
+from throughtime.nn.layers import GRU, LSTM, RNN
 from throughtime.nn.minimal import MinGRU, MinLSTM
 from throughtime.nn.orthogonal import keep_orthogonal
+from throughtime.nn.records import Recorded, recording
 from throughtime.nn.sequences import (
     OneToOne,
     Recurrence,

@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from throughtime._errors import SettingError
+from throughtime.nn.base import on_our_ground
 from throughtime.nn.cells import GRUCell, LSTMCell, RNNCell
-from throughtime.nn.layers import GRU, LSTM, RNN, on_our_ground
+from throughtime.nn.layers import GRU, LSTM, RNN
 from throughtime.nn.minimal import MinGRU, MinLSTM
 
 STAND_INS: dict[type[nn.Module], type[nn.Module]] = {

@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from throughtime.nn.layers import GRU, LSTM, RNN, States
+from throughtime.nn.base import States
+from throughtime.nn.layers import GRU, LSTM, RNN
 from throughtime.nn.minimal import MinGRU, MinLSTM
 
 Layer = RNN | LSTM | GRU | MinGRU | MinLSTM

@@ -20,7 +20,8 @@ from torch.nn import Parameter
 from throughtime._errors import TensorError
 from throughtime.kernels import compiled
 from throughtime.kernels.compiled import PRECISIONS, Processor, pair
-from throughtime.kernels.recurrence import Kernel, pull_back
+from throughtime.kernels.kernel import Kernel
+from throughtime.kernels.transforms import pull_back
 from throughtime.kernels.workspace import workspace
 
 _is_dispatched = torch._C._len_torch_dispatch_stack

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.kernels.recurrence import Kernel
-from throughtime.nn.layers import Recorded, States
+from throughtime.kernels.kernel import Kernel
+from throughtime.nn.base import States
+from throughtime.nn.records import Recorded
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from throughtime._errors import SettingError
 from throughtime.kernels import layer_norm_lstm
+from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.layer_norm_lstm import LayerNormLSTM as layer_norm_kernel
-from throughtime.kernels.recurrence import Kernel
-from throughtime.nn.layers import LSTM, States, _Layers
+from throughtime.nn.base import Layers, States
+from throughtime.nn.layers import LSTM
 
 
 class LayerNormLSTM(LSTM):
@@ -33,7 +34,7 @@ class LayerNormLSTM(LSTM):
     (torch.Size([10, 3, 8]), torch.Size([8]))
     """
 
-    WEIGHTS = (*_Layers.WEIGHTS, "gamma_ih", "gamma_hh", "gamma_c", "beta_c")
+    WEIGHTS = (*Layers.WEIGHTS, "gamma_ih", "gamma_hh", "gamma_c", "beta_c")
     has_short_way = False
     operator = "layer_norm_lstm"
 
@@ -42,14 +43,15 @@ class LayerNormLSTM(LSTM):
         if self.proj_size:
             remedy = "use LSTM, or a Linear behind"
             raise SettingError("no projection of a LayerNormLSTM", f"{self.proj_size}", remedy)
-        H, W = self.hidden_size, self.weight_ih_l0
+        H: int = self.hidden_size
+        W: Any = self.weight_ih_l0
         sizes = {"gamma_ih": 4 * H, "gamma_hh": 4 * H, "gamma_c": H}
         sizes |= {"beta_c": H} if self.bias else {}
         for layer in range(self.num_layers):
             for direction in range(1 + self.bidirectional):
                 suffix = f"_l{layer}" + "_reverse" * direction
                 for name, size in sizes.items():
-                    values = torch.empty(size, dtype=W.dtype, device=W.device)  # type: ignore[arg-type]
+                    values = torch.empty(size, dtype=W.dtype, device=W.device)
                     self.register_parameter(name + suffix, torch.nn.Parameter(values))
         self._reset_normalisation()
 

@@ -24,15 +24,15 @@ from torch.nn.utils.rnn import PackedSequence
 from throughtime._checks import one_of
 from throughtime._errors import SettingError
 from throughtime.kernels import min_gru, min_lstm
+from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.min_gru import CANDIDATES, Candidate, min_gru_kernel
 from throughtime.kernels.min_lstm import min_lstm_kernel
-from throughtime.kernels.recurrence import Kernel
-from throughtime.nn.layers import States, _Layers
+from throughtime.nn.base import Layers, States
 
 LONGEST = 4.0  # of u: about 55 steps
 
 
-class _Minimal(_Layers):
+class _Minimal(Layers):
     """Stacked layers without U; a subclass says which recurrence they run."""
 
     WEIGHTS = ("weight_ih", "bias_ih")

@@ -26,10 +26,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._types import CellName
+from throughtime.nn.base import on_our_ground
 from throughtime.nn.dilated import Layer
 from throughtime.nn.heads import Head
 from throughtime.nn.layer_norm_lstm import LayerNormLSTM
-from throughtime.nn.layers import GRU, LSTM, RNN, on_our_ground
+from throughtime.nn.layers import GRU, LSTM, RNN
 from throughtime.nn.minimal import MinGRU, MinLSTM
 from throughtime.nn.stacks import Dilations, Stack, blocks_of
 from throughtime.nn.starting_points import Inits, identity, read_inits

@@ -35,8 +35,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
+from throughtime.nn.base import States
 from throughtime.nn.dilated import Layer, dilated
-from throughtime.nn.layers import LSTM, States
+from throughtime.nn.layers import LSTM
 
 Dilations = Sequence[int | Sequence[int]]
 Blocks = tuple[tuple[int, ...], ...]

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import positive_int, real
-from throughtime.training.clipping import Clipped, Clipper, Clipping, norms, shortened
+from throughtime.training.clipping import Clipped, Clipper, Clipping, clipped, norms
 from throughtime.training.parameters import ParameterMatrix
 
 
@@ -67,14 +67,7 @@ class _AutoClipper(Clipper):
         for history, value in zip(self.histories, norm.tolist(), strict=True):
             history.add(value)
         each = [history.percentile(self.how.percentile) for history in self.histories]
-        c = norm.new_tensor(each)
-        threshold = sum(each) / len(each)
-        return Clipped(
-            shortened(gradient, norm, c),
-            norm,
-            norm > c,
-            threshold if math.isfinite(threshold) else None,
-        )
+        return clipped(gradient, norm, norm.new_tensor(each), each)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {

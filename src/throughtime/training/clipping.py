@@ -16,8 +16,9 @@ holds what the run has seen, and `on` one that clips `.grad` in anybody's own lo
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -177,6 +178,19 @@ def shortened(gradient: Tensor, norm: Tensor, longest: Tensor | float) -> Tensor
     """Bring rows whose `norm` is above `longest` down to it."""
     factor: Tensor = (longest / norm).clamp(max=1).nan_to_num(nan=1.0)  # 0/0 has nothing to shorten
     return gradient * factor.unsqueeze(1)
+
+
+def clipped(
+    gradient: Tensor, norm: Tensor, longest: Tensor, thresholds: Sequence[float]
+) -> Clipped:
+    """Bring rows down to the norms of `longest`, and tell the mean of their thresholds, if finite."""
+    threshold = sum(thresholds) / len(thresholds)
+    return Clipped(
+        shortened(gradient, norm, longest),
+        norm,
+        norm > longest,
+        threshold if math.isfinite(threshold) else None,
+    )
 
 
 def _as_module(

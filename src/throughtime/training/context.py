@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+SMALL = 2**16  # numbers that the nets handle in one time step
+
 
 @contextmanager
 def mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
@@ -30,3 +32,15 @@ def own_noise(seed: int, device: torch.device) -> Iterator[None]:
         if on_cuda:
             torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def threads(numbers_a_step: int) -> Iterator[None]:
+    """Keep small nets on one thread: a second costs more than it gives, on busy cores ten times."""
+    before = torch.get_num_threads()
+    if numbers_a_step <= SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

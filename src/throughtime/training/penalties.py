@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from throughtime._checks import real
 from throughtime._errors import SettingError
 from throughtime.nn.ensemble import Ensemble
-from throughtime.nn.layers import Recorded, recording
+from throughtime.nn.records import Recorded, recording
 from throughtime.training.parameters import members_of
 from throughtime.training.vanishing import Vanishing
 

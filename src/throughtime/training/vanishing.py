@@ -33,7 +33,7 @@ from torch import Tensor
 from throughtime._checks import real
 from throughtime._errors import DataError
 from throughtime.nn.following import Followed, follow
-from throughtime.nn.layers import Recorded
+from throughtime.nn.records import Recorded
 
 
 @dataclass(frozen=True)

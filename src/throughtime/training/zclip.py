@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from throughtime._checks import positive_int, real
-from throughtime.training.clipping import Clipped, Clipper, Clipping, norms, shortened
+from throughtime.training.clipping import Clipped, Clipper, Clipping, clipped, norms
 from throughtime.training.parameters import ParameterMatrix
 
 
@@ -70,14 +70,7 @@ class _ZClipper(Clipper):
             each.admit(value, self.how)
             for each, value in zip(self.statistics, norm.tolist(), strict=True)
         ]
-        n = norm.new_tensor(longest)
-        threshold = sum(thresholds) / len(thresholds)
-        return Clipped(
-            shortened(gradient, norm, n),
-            norm,
-            norm > n,
-            threshold if math.isfinite(threshold) else None,
-        )
+        return clipped(gradient, norm, norm.new_tensor(longest), thresholds)
 
     def state_dict(self) -> dict[str, Tensor]:
         state = {}

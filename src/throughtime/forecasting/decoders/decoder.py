@@ -14,6 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,19 @@ from throughtime.nn.heads import ValueHead
 
 HeadOf = Callable[[int, int], ValueHead]  # (hidden size, outputs) -> head
 Inputs = Tensor | tuple[Tensor, ...]
+
+
+class Beside(NamedTuple):
+    """What a net is called with after x [B, T, I], in this order.
+
+    `ahead` [B, ..., F] is what is known ahead, `numbers` [B, n] and `codes` [B, k] are static, and
+    `size` [B, M, 1] that of counts.
+    """
+
+    ahead: Tensor | None = None
+    numbers: Tensor | None = None
+    codes: Tensor | None = None
+    size: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +93,14 @@ class Window:
         return base.ahead(self.z[..., : self.L], h)
 
     def inputs(self, sizes: Sizes, x: Tensor, ahead: Tensor) -> Inputs:
-        """Return what a net is called with: x alone where there is nothing else."""
+        """Return x and what comes `Beside` it: x alone where there is nothing else."""
         if self.size is not None:
             return x, ahead, self.numbers, self.codes, self.size
         return x if sizes.is_plain else (x, ahead, self.numbers, self.codes)
 
 
 class Decoder(nn.Module, ABC):
-    """A net that reads windows and says their targets.
+    """A net that reads windows and says their targets: `net(x, *beside)`, see `Beside`.
 
     `lay_out` makes examples of windows, on which `forward` is trained.
     """
@@ -99,6 +113,7 @@ class Decoder(nn.Module, ABC):
         super().__init__()
         self.sizes, self.h = sizes, h
         self.reversible: Reversible | None = None  # what scaling="revin" learns
+        self.ahead: Ahead | None = None  # joins a state with what is known ahead
         self.embeddings = nn.ModuleList(nn.Embedding(n + 1, _embedded(n)) for n in sizes.categories)
 
     @property
@@ -126,6 +141,12 @@ class Decoder(nn.Module, ABC):
         """Return parameters [..., outputs, P] of what hidden states [..., H] say."""
         params: Tensor = self.head(hidden)
         return params if self.reversible is None else self.reversible.undo(self.head, params)
+
+    def answer(self, s: Tensor, ahead: Tensor | None) -> Tensor:
+        """Map states [..., H] and what is known ahead of them [..., h, F] to parameters."""
+        if self.ahead is None or ahead is None:
+            return self.say(s)
+        return by_row(self.say(self.ahead(s, ahead)))
 
 
 def resized(head: ValueHead, params: Tensor, size: Tensor | None, repeat: int = 1) -> Tensor:

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.decoders.decoder import (
     Ahead,
+    Beside,
     Decoder,
     HeadOf,
     Inputs,
     Window,
-    by_row,
     resized,
 )
 from throughtime.forecasting.residuals import Base
@@ -64,24 +64,13 @@ class Direct(Decoder):
         ahead = window.futr[..., L:].transpose(-1, -2)
         return window.inputs(sizes, window.steps(sizes, 0, L), ahead), r.flatten(-2)
 
-    def forward(
-        self,
-        x: Tensor,
-        ahead: Tensor | None = None,
-        numbers: Tensor | None = None,
-        codes: Tensor | None = None,
-        size: Tensor | None = None,
-    ) -> Tensor:
-        """Map x [B, L, I], what is known ahead [B, h, F] and what is static to parameters."""
+    def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
+        """Map x [B, L, I] and what is beside it, [B, h, F] known ahead, to parameters."""
+        given = Beside(*beside)
         steps = x.reshape(len(x), -1, self.segment * x.shape[-1])
-        _, state = self.layer(self.read(steps, numbers, codes))
-        s = newest(self.layer, state)
-        params = (
-            self.say(s)
-            if self.ahead is None or ahead is None
-            else by_row(self.say(self.ahead(s, ahead)))
-        )
+        _, state = self.layer(self.read(steps, given.numbers, given.codes))
+        params = self.answer(newest(self.layer, state), given.ahead)
         if self.skip is not None:
             moved: Tensor = self.skip(x[..., : self.sizes.targets].mT).flatten(1)
             params = self.head.rescale(params, moved)
-        return resized(self.head, params, size, self.h)
+        return resized(self.head, params, given.size, self.h)

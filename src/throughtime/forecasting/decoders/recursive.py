@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import Decoder, HeadOf, Inputs, Window, resized
+from throughtime.forecasting.decoders.decoder import (
+    Beside,
+    Decoder,
+    HeadOf,
+    Inputs,
+    Window,
+    resized,
+)
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
@@ -42,17 +49,11 @@ class Recursive(Decoder):
         none = x.new_zeros(*x.shape[:-2], 0, 0)
         return window.inputs(sizes, x, none), r.transpose(-1, -2)
 
-    def forward(
-        self,
-        x: Tensor,
-        ahead: Tensor | None = None,
-        numbers: Tensor | None = None,
-        codes: Tensor | None = None,
-        size: Tensor | None = None,
-    ) -> Tensor:
-        """Map x [B, T, I] and what is static to parameters [B, T, M, P]; `ahead` is not read."""
-        s, _ = self.layer(self.read(x, numbers, codes))
-        return resized(self.head, self.say(s), size)
+    def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
+        """Map x [B, T, I] and what is beside it to parameters [B, T, M, P]; `ahead` is in x."""
+        given = Beside(*beside)
+        s, _ = self.layer(self.read(x, given.numbers, given.codes))
+        return resized(self.head, self.say(s), given.size)
 
     @torch.no_grad()
     def paths(

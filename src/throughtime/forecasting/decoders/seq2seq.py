@@ -15,6 +15,7 @@ from torch import Tensor
 
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.decoders.decoder import (
+    Beside,
     Decoder,
     HeadOf,
     Inputs,
@@ -44,17 +45,15 @@ class Seq2Seq(Decoder):
     def forward(
         self,
         x: Tensor,
-        ahead: Tensor | None = None,
-        numbers: Tensor | None = None,
-        codes: Tensor | None = None,
-        size: Tensor | None = None,
+        *beside: Tensor,
         targets: Tensor | None = None,
         forcing: float = 0.0,
     ) -> Tensor:
-        """Map x [B, L, I], what is known ahead [B, h, F] and what is static to parameters.
+        """Map x [B, L, I] and what is beside it, [B, h, F] known ahead, to parameters.
 
         With `targets` [B, M h], each row and step is fed the target with probability `forcing`.
         """
+        ahead, numbers, codes, size = Beside(*beside)
         _, state = self.layer(self.read(x, numbers, codes))
         a = x.new_zeros(len(x), self.h, 0) if ahead is None else ahead
         known = None

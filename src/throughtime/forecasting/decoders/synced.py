@@ -15,11 +15,11 @@ from torch import Tensor
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.decoders.decoder import (
     Ahead,
+    Beside,
     Decoder,
     HeadOf,
     Inputs,
     Window,
-    by_row,
     resized,
 )
 from throughtime.forecasting.residuals import Base
@@ -45,20 +45,8 @@ class Synced(Decoder):
         ahead = window.futr[..., 1:].unfold(-1, h, 1).movedim(-3, -1)  # [..., L, h, F]
         return window.inputs(sizes, window.steps(sizes, 0, L), ahead), r
 
-    def forward(
-        self,
-        x: Tensor,
-        ahead: Tensor | None = None,
-        numbers: Tensor | None = None,
-        codes: Tensor | None = None,
-        size: Tensor | None = None,
-    ) -> Tensor:
-        """Map x [B, L, I], what is known ahead [B, L, h, F] and what is static to parameters."""
-        s, _ = self.layer(self.read(x, numbers, codes))
-        return resized(self.head, self.answer(s, ahead), size, self.h)
-
-    def answer(self, s: Tensor, ahead: Tensor | None) -> Tensor:
-        """Map states [..., H] and what is known ahead of them [..., h, F] to parameters."""
-        if self.ahead is None or ahead is None:
-            return self.say(s)
-        return by_row(self.say(self.ahead(s, ahead)))
+    def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
+        """Map x [B, L, I] and what is beside it, [B, L, h, F] known ahead, to parameters."""
+        given = Beside(*beside)
+        s, _ = self.layer(self.read(x, given.numbers, given.codes))
+        return resized(self.head, self.answer(s, given.ahead), given.size, self.h)

@@ -17,18 +17,18 @@ and not by some line far from it.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
-from throughtime._errors import ThroughtimeError
 from throughtime._files import check_writable
-from throughtime._types import model_name
+from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.learning import Learner
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.storage.backtest import pack_backtest, unpack_backtest
 from throughtime.forecasting.storage.checking import need, text
-from throughtime.forecasting.storage.given import pack_given, unpack_given
+from throughtime.forecasting.storage.given import made, pack_given
 from throughtime.forecasting.storage.model import pack_model, unpack_model
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
 from throughtime.forecasting.storage.state import pack_state, unpack_state
@@ -42,15 +42,6 @@ FORMAT = Format(
     "a forecaster that was saved",
     "pass a file that Forecaster.save wrote, or fit anew",
 )
-_MISFITS = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
@@ -61,15 +52,16 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     path = os.path.expanduser(path)
     check_writable(path)
     panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
-    whole = Snapshot(facts={"given": pack_given(forecaster)})
+    stream = forecaster._stream
+    whole = Snapshot(facts={"given": pack_given(forecaster._given)})
     whole.include("panel", pack_panel(panel))
     whole.include("model", pack_model(model))
-    if forecaster._state is not None:
-        whole.include("state", pack_state(forecaster._state))
-    if forecaster.coverage.theta:
-        whole.include("coverage", forecaster.coverage.pack())
-    if forecaster._learner is not None:
-        whole.include("learner", forecaster._learner.snapshot())
+    if stream.state is not None:
+        whole.include("state", pack_state(stream.state))
+    if stream.coverage.theta:
+        whole.include("coverage", stream.coverage.pack())
+    if stream.learner is not None:
+        whole.include("learner", stream.learner.snapshot())
     if backtest is not None:
         whole.include("backtest", pack_backtest(backtest, panel))
     for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
@@ -96,10 +88,14 @@ def load(path: str | os.PathLike[str]) -> Forecaster:
     """
     path = os.path.expanduser(path)
     snapshot = _archive.read(path, FORMAT)
-    try:
+    with FORMAT.unpacking(path):
         return _unpack(snapshot)
-    except _MISFITS as error:
-        raise FORMAT.unreadable(path, f"contents that do not fit ({_words(error)})") from error
+
+
+def unpack_given(facts: dict[str, Any]) -> Forecaster:
+    """Return a forecaster with the arguments that `pack_given` returned, not fitted."""
+    arguments = made(facts)
+    return Forecaster(**arguments, seed=arguments["training"].seed)
 
 
 def _unpack(snapshot: Snapshot) -> Forecaster:
@@ -112,7 +108,7 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
             TRANSFORMS[name].forward(y)  # refuses what it is not for
     forecaster = unpack_given(snapshot.facts["given"])
     given = (forecaster.h, forecaster.name)
-    need(given == (model.design.h, model_name(model.design.cell)), "the horizon or the cell")
+    need(given == (model.design.h, model.design.name), "the horizon or the cell")
     backtest = None
     if "backtest" in snapshot.facts:
         backtest = unpack_backtest(snapshot.part("backtest"), panel)
@@ -123,14 +119,15 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         need(backtest.counts == (says and model.design.counts), "counts")
         backtest.calibration(forecaster.name)  # refuses one without errors
     history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
-    forecaster._take(panel, model, backtest, history, pilot)
+    forecaster._take(Fitted(panel, model, history, pilot), backtest)
+    stream = forecaster._stream
     if "state" in snapshot.facts:
-        forecaster._state = unpack_state(snapshot.part("state"), panel, model)
+        stream.state = unpack_state(snapshot.part("state"), panel, model)
     if "coverage" in snapshot.facts:
-        forecaster.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
+        stream.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
     if "learner" in snapshot.facts:
-        forecaster._learner = Learner(model, forecaster.losses)
-        forecaster._learner.restore(snapshot.part("learner"))
+        stream.learner = Learner(model, stream.losses)
+        stream.learner.restore(snapshot.part("learner"))
     return forecaster
 
 
@@ -138,10 +135,3 @@ def _unpack_history(part: Snapshot) -> History:
     history = History(reason=text(part.facts, "reason"))
     unpack_history(part, history)
     return history
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ThroughtimeError):
-        return f"expected {error.expected}, found {error.found}"
-    said = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return " ".join(said.split()).rstrip(".")

@@ -9,7 +9,7 @@ from throughtime._archive import Snapshot
 from throughtime._checks import one_of, positive_int
 from throughtime.forecasting.backtest import Backtest
 from throughtime.forecasting.conformity import GRID
-from throughtime.forecasting.forecaster import checked
+from throughtime.forecasting.intervals import checked_levels
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.storage.checking import all_of, array, need
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
@@ -69,7 +69,7 @@ def unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
         step_size,
         season_length,
         TRANSFORMS[facts["transform"]],
-        checked(facts["levels"]),
+        checked_levels(facts["levels"]),
         y,
         dict(zip(models, forecasts, strict=True)),
         quantiles,

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from throughtime.forecasting.forecaster import Forecaster
+from throughtime.forecasting.given import Given
 from throughtime.forecasting.storage.checking import all_of, need
 from throughtime.nn import read_inits
 from throughtime.training import TrainingSettings
 
 
-def pack_given(forecaster: Forecaster) -> dict[str, Any]:
-    """Return every argument of the constructor, as plain values."""
-    given = plain(forecaster._given)
-    transforms = given.pop("transforms")
+def pack_given(given: Given) -> dict[str, Any]:
+    """Return every argument of a forecaster's constructor, as plain values."""
+    design = plain(given.design)
+    transforms = design.pop("transforms")
     return {
-        "h": forecaster.h,
-        **given,
-        **forecaster.columns,
+        "h": given.h,
+        **design,
+        **given.columns,
         "transform": None if transforms is None else transforms[0],
-        "n_windows": forecaster.n_windows,
-        "cure": forecaster.cure,
-        "freq": None if forecaster.freq is None else forecaster.freq.alias,
+        "n_windows": given.n_windows,
+        "cure": given.cure,
+        "freq": None if given.freq is None else given.freq.alias,
     }
 
 
-def unpack_given(facts: dict[str, Any]) -> Forecaster:
-    """Return a forecaster with the arguments that `pack_given` returned, not fitted."""
-    arguments = made(facts)
-    return Forecaster(**arguments, seed=arguments["training"].seed)
-
-
-def plain(settings: dict[str, Any]) -> dict[str, Any]:
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as a file holds them: what has a form of its own as JSON or text."""
     inits = [init.text for init in settings["init"]]
     return {**settings, "training": settings["training"].to_json(), "init": inits}

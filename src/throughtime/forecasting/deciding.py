@@ -1,0 +1,130 @@
+"""What a forecaster leaves open, decided from the data: season, effort, transforms, scale, look-back.
+
+season         the cycle that the panel repeats                       `seasons.py`
+effort         size, number and training of nets                      `effort.py`
+transforms     each that suits the data, by turns of the members      `transforms.py`
+look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season), or twice
+               that; at most 512 and half of what is known
+scale          of windows, and their naive base                       `scale_choice.py`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from throughtime._errors import SettingError
+from throughtime.forecasting.calendar import checked_calendar
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.effort import Effort, effort_for, segment_of, trained
+from throughtime.forecasting.examples import choose_residual
+from throughtime.forecasting.given import Given
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.residuals import RESIDUALS
+from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, choose
+from throughtime.forecasting.seasons import panel_season_length
+from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
+from throughtime.training.outputs import COUNTS
+
+LONGEST_CONTEXT = 512
+
+
+def decide(given: Given, panel: Panel, whole: Panel) -> Design:
+    """Fill in what the user left open, from nothing but this panel.
+
+    Only whether values may be below 0 is asked of the whole: a fact about what is measured.
+    Raises `SettingError` for what is given and does not go with the panel.
+    """
+    _refuse_misfits(given, panel)
+    h, effort, made = given.h, effort_for(panel, given.h), dict(given.design)
+    made["training"] = trained(effort, made["training"])
+    for name in ("hidden_size", "members"):
+        made[name] = getattr(effort, name) if made[name] is None else made[name]
+    if made["season_length"] is None:
+        made["season_length"] = panel_season_length(panel, h)
+    if made["output"] in COUNTS:  # which cannot be shifted
+        made["transforms"] = made["transforms"] or ("identity",)
+        made["residual"] = made["residual"] or "level"
+    if made["transforms"] is None:
+        made["transforms"] = choose_transforms(whole)
+    made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
+    known = given.design["season_length"] is not None
+    made |= _scaled(panel, h, made, _contexts(made, h, panel), known)
+    if made["companions"] is None:  # which know nothing of covariates, and no other horizon
+        reads_more = panel.hist or panel.futr or made["decoder"] == "recursive"
+        made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
+    made |= _read_how(made, effort)
+    return Design(h=h, **made)
+
+
+def longest_context(panel: Panel, h: int) -> int:
+    """Return how long a look-back that is chosen may be: half of what is known, and at most 512."""
+    return min(LONGEST_CONTEXT, (int(panel.lengths.max()) - h) // 2)
+
+
+def _refuse_misfits(given: Given, panel: Panel) -> None:
+    made, room = given.design, int(panel.lengths.max()) - given.h
+    if panel.futr and (made["decoder"], made["scaling"]) == ("recursive", "running"):
+        raise SettingError(
+            f"scaling='running' without columns known ahead for decoder='recursive', which "
+            f"reads {' and '.join(panel.futr)} of the step after each",
+            f"futr={list(panel.futr)}",
+            "pass decoder='synced', or leave scaling out",
+        )
+    if made["decoder"] == "recursive" and panel.hist:
+        raise SettingError(
+            "no hist for decoder='recursive', which reads every step ahead",
+            f"hist={', '.join(panel.hist)}",
+            "choose another decoder, or name in futr what is known ahead",
+        )
+    for name in ("season_length", "context_length"):
+        if made[name] is not None and made[name] > room:
+            raise SettingError(
+                f"{name} of at most {room}, for a horizon of {given.h} after it",
+                str(made[name]),
+                "shorten it or pass more history",
+            )
+
+
+def _contexts(made: dict[str, Any], h: int, panel: Panel) -> list[int]:
+    """Return the look-backs that may be chosen from, the shortest first."""
+    if made["context_length"] is not None:
+        return [made["context_length"]]
+    season = made["season_length"]
+    wanted = max(2 * h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
+    longest = max(1, longest_context(panel, h))
+    return [min(k * wanted, longest) for k in (1, 2)]
+
+
+def _scaled(
+    panel: Panel, h: int, made: dict[str, Any], contexts: Sequence[int], season_is_given: bool
+) -> dict[str, Any]:
+    """Return what is open of scaling, naive base and look-back; `contexts` may be chosen from."""
+    scaling, residual = made["scaling"], made["residual"]
+    first, season = TRANSFORMS[made["transforms"][0]], made["season_length"]
+    if len(panel.ids) >= LEAST_SERIES and scaling != "running":  # which windows do not have
+        choice = choose(
+            panel,
+            first,
+            h,
+            season,
+            sorted(set(contexts)),
+            CANDIDATES if scaling is None else (scaling,),
+            RESIDUALS if residual is None else (residual,),
+        )
+        if choice is not None:
+            return choice.settings
+    L = contexts[0]
+    if residual is None:
+        residual = choose_residual(panel, first, L, h, season, season_is_given)
+    return {"scaling": scaling or "blend", "residual": residual, "context_length": L}
+
+
+def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
+    """Return what is open of segments and the linear skip."""
+    fits = effort.many and made["decoder"] == "direct" and made["scaling"] != "revin"
+    fits = fits and made["output"] not in COUNTS
+    segment, skip = made["segment"], made["linear_skip"]
+    if segment is None:
+        segment = segment_of(made["context_length"], made["season_length"]) if fits else 1
+    return {"segment": segment, "linear_skip": fits if skip is None else skip}

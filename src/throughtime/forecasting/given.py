@@ -1,0 +1,110 @@
+"""What a forecaster is given: its arguments, checked; None stands for what the data decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from throughtime._checks import one_of, positive_int
+from throughtime.forecasting.cures import (
+    OF_THE_NET,
+    Cures,
+    check_names,
+    checked_preprogram,
+    trained_with,
+)
+from throughtime.forecasting.decoders import DECODERS
+from throughtime.forecasting.design import Design
+from throughtime.forecasting.differences import DIFFERENCES
+from throughtime.forecasting.effort import FEW, TRAINING
+from throughtime.forecasting.frequency import Frequency
+from throughtime.forecasting.residuals import RESIDUALS
+from throughtime.forecasting.scaling import SCALINGS
+from throughtime.forecasting.transforms import TRANSFORMS
+from throughtime.nn import Recurrence
+from throughtime.training.outputs import OUTPUTS
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "cure": (None, "auto"),
+    "transform": (None, *TRANSFORMS),
+    "residual": (None, *RESIDUALS),
+    "scaling": (None, *SCALINGS),
+    "difference": tuple(DIFFERENCES),
+    "decoder": tuple(DECODERS),
+    "output": (None, *OUTPUTS),
+}
+NUMBERS = {"context_length": 1, "season_length": 1, "members": 1, "n_windows": 0}  # the least
+COLUMNS = "target", "hist", "futr"
+AS_THEY_ARE = (
+    *("members", "context_length", "season_length", "residual", "scaling", "difference"),
+    *("decoder", "calendar", "companions", "segment", "linear_skip"),
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The arguments of a forecaster.
+
+    `columns` are the names of target, hist and futr, `design` settings of `Design` by name; what is
+    None is decided from the data.
+    """
+
+    h: int
+    n_windows: int | None
+    cure: Literal["auto"] | None
+    freq: Frequency | None
+    columns: Mapping[str, str | Sequence[str]]
+    design: Mapping[str, Any]
+
+    @property
+    def chosen(self) -> set[str]:
+        """The cures that were passed and are not what would be without them."""
+        usual = {each.name: each.default for each in fields(Design)}
+        names = {name for name in OF_THE_NET if self.design[name] != usual[name]}
+        if self.design["training"].clip != TRAINING.clip:
+            names.add("clip")
+        if self.design["context_length"] is not None:
+            names.add("context_length")
+        return names
+
+
+def checked_arguments(arguments: Mapping[str, Any], cures: Cures) -> Given:
+    """Return the arguments of a forecaster, cures among them; `SettingError` for one out of range."""
+    check_names(cures, arguments)
+    h = positive_int("h", arguments["h"])
+    for name, choices in CHOICES.items():
+        one_of(name, arguments[name], choices)
+    for name, least in NUMBERS.items():
+        if arguments[name] is not None:
+            positive_int(name, arguments[name], at_least=least)
+    freq = arguments["freq"]
+    return Given(
+        h,
+        arguments["n_windows"],
+        arguments["cure"],
+        None if freq is None else Frequency.parse(freq),
+        {name: arguments[name] for name in COLUMNS},
+        _of_design(arguments, cures),
+    )
+
+
+def _of_design(arguments: Mapping[str, Any], cures: Cures) -> dict[str, Any]:
+    """Return what of the arguments is a setting of the design."""
+    hidden_size, transform = arguments["hidden_size"], arguments["transform"]
+    size = FEW.hidden_size if hidden_size is None else hidden_size
+    shape = arguments["cell"], size, arguments["num_layers"], arguments["dropout"]
+    of_the_net: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
+    net = Recurrence(*shape, **of_the_net)
+    parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
+    seed = positive_int("seed", arguments["seed"], at_least=0)
+    usual_output = "student-t" if arguments["decoder"] == "recursive" else "point"
+    return {
+        **{name: getattr(net, name) for name in parts},
+        "hidden_size": hidden_size,
+        **{name: arguments[name] for name in AS_THEY_ARE},
+        "transforms": None if transform is None else (transform,),
+        "training": replace(trained_with(arguments["training"], cures), seed=seed),
+        "preprogram": checked_preprogram(cures.get("preprogram")),
+        "output": arguments["output"] or usual_output,
+    }

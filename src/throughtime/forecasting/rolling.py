@@ -1,0 +1,88 @@
+"""Rolling origins: the nets are fitted to what was known at each, and judged by what came.
+
+Origin r = 1 ... R lies (R - r) s + h steps before the end of every series, s being the step size. What
+is decided from the data is decided by what was known at the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from throughtime.forecasting import fitting
+from throughtime.forecasting.backtest import Backtest, judged, roll
+from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.conformity import GRID
+from throughtime.forecasting.demands import windows_that_fit
+from throughtime.forecasting.given import Given
+from throughtime.forecasting.intervals import checked_levels
+from throughtime.forecasting.model import Model
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.planning import Call, Plan, plan
+
+Floats = npt.NDArray[np.float64]
+
+MOST_ORIGINS = 8  # where their number is not given
+ENOUGH_ERRORS = 64  # of series times origins
+SPAN = 5  # times what the origins span
+
+
+def origins_for(given: Given, panel: Panel) -> int:
+    """Return how many origins are asked for.
+
+    Where the user did not say: of many series fewer, whose errors tell enough, and no more than
+    leave half of the longest series before the first, where it is decided how all is forecast.
+    """
+    if given.n_windows is not None:
+        return given.n_windows
+    enough = max(2, -(-ENOUGH_ERRORS // len(panel)))
+    return max(1, min(MOST_ORIGINS, enough, int(panel.lengths.max()) // 2 // given.h))
+
+
+def roll_origins(
+    call: Call,
+    panel: Panel,
+    n_windows: int,
+    step_size: int,
+    level: Sequence[float],
+    refit: bool | int | None = None,
+) -> tuple[Backtest, Plan]:
+    """Make as many rolling origins as fit; also return what was planned at the first.
+
+    With `refit` None one model serves them all where they span little of the history.
+    """
+    h, levels = call.given.h, checked_levels(level)
+    R = windows_that_fit(panel, h, n_windows, step_size)
+    span = h + (R - 1) * step_size
+    if refit is None:
+        refit = SPAN * span > int(panel.lengths.max())
+    planned = plan(call, panel.cut(span), panel)
+    design, season = planned.design, planned.design.season_length
+    models: list[Model] = []
+
+    def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
+        """Forecast what is `known` of the judged series; all of them are learned from."""
+        if not models or (refit and r % refit == 0):
+            every = panel.cut(h + (R - 1 - r) * step_size)
+            how = (planned.updates, call.observers, f"back-test {r + 1}/{R}", call.runs)
+            models[:] = [fitting.fit(every, design, *how)[0]]
+        if design.output == "point":
+            return models[0].forecast(known), None
+        return models[0].distribution(known, GRID)
+
+    backtest = roll(
+        judged(panel, span),
+        design.name,
+        forecast,
+        (Naive(), SeasonalNaive(season), LinearAutoregression(season=season)),
+        h=h,
+        n_windows=R,
+        step_size=step_size,
+        season_length=season,
+        transform=design.scale,
+        levels=levels,
+        counts=design.counts,
+    )
+    return backtest, planned

@@ -1,0 +1,67 @@
+"""What `update` moves on since a fit: states and scales, coverage, and an optimiser that learns on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from throughtime.forecasting import streaming
+from throughtime.forecasting.fitted import Fitted
+from throughtime.forecasting.learning import MOST_LOSSES, Learner
+from throughtime.forecasting.online import Coverage
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.state import State
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class Stream:
+    """Where a fitted forecaster stands in its stream; a new one stands where the fit ended.
+
+    `state` is None until it is asked for; `ahead` is the table of covariates known ahead that came
+    with the newest rows, `losses` those before each update of the weights.
+    """
+
+    coverage: Coverage
+    state: State | None = None
+    learner: Learner | None = None
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_LOSSES))
+    ahead: Any = None
+
+    def state_after(self, fitted: Fitted) -> State:
+        """Return what is carried of every series."""
+        if self.state is None:
+            model = fitted.model
+            self.state = State.read(fitted.panel, model.design, model.channels, model.network)
+        return self.state
+
+    def newest(self, fitted: Fitted) -> Panel:
+        """Return what was fitted, or the newest part of it and of the rows since."""
+        panel, carries = fitted.panel, fitted.model.design.carries
+        if self.state is None and not carries:
+            return panel
+        state = self.state_after(fitted)
+        if len(state) > len(panel.ids) or (state.arrays["lengths"] > panel.lengths).any():
+            return state.panel
+        return replace(panel, memory=state) if carries else panel
+
+    def issue(self, panel: Panel, ends: Mapping[float, tuple[Floats, Floats]]) -> None:
+        """Remember intervals by level, to be scored by the values that `update` will bring."""
+        lengths = panel.lengths if self.state is None else self.state.arrays["lengths"]
+        shape = len(ends), len(lengths), len(panel.targets), -1
+        low, high = (np.stack(each).reshape(shape) for each in zip(*ends.values(), strict=True))
+        self.coverage.issue(tuple(ends), lengths, low, high)
+
+    def update(self, fitted: Fitted, data: Any, ahead: Any, learn: bool) -> None:
+        """Move on by new rows, learning from them or not."""
+        if learn and self.learner is None:
+            self.learner = Learner(fitted.model, self.losses)
+        learner = self.learner if learn else None
+        streaming.update(self.state_after(fitted), self.coverage, data, learner)
+        self.ahead = ahead

@@ -1,0 +1,125 @@
+"""What the autograd functions need of torch.func: products with Jacobians, and a mapped axis.
+
+pull_back       ȳ' J       by reverse mode over a function
+push_forward    J ẋ        the transpose of ȳ -> ȳ' J, by reverse mode twice
+*_mapped        the axis of a vmap becomes the members' axis E of the kernels, for one call
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from throughtime.kernels.kernel import Optionals, Tensors
+
+_vjp: Callable[..., Any] = torch.func.vjp
+
+
+def pull_back(
+    function: Callable[..., Tensors],
+    arguments: Sequence[Tensor | None],
+    d_results: Sequence[Tensor | None],
+) -> Optionals:
+    """Return d_results' J, with None for arguments that are None; differentiable."""
+    given = [i for i, argument in enumerate(arguments) if argument is not None]
+    restricted, primals = _restricted(function, arguments, given)
+    results, back = _vjp(restricted, *primals)
+    filled = (
+        torch.zeros_like(r) if d is None else d for r, d in zip(results, d_results, strict=True)
+    )
+    grads = dict(zip(given, back(tuple(filled)), strict=True))
+    return tuple(grads.get(i) for i in range(len(arguments)))
+
+
+def push_forward(
+    function: Callable[..., Tensors],
+    arguments: Sequence[Tensor | None],
+    tangents: Sequence[Tensor | None],
+) -> Tensors:
+    """Return J tangents, as the transpose of u -> u'J; differentiable."""
+    moving = [i for i, tangent in enumerate(tangents) if tangent is not None]
+    restricted, primals = _restricted(function, arguments, moving)
+    results, back = _vjp(restricted, *primals)
+    _, forward = _vjp(back, tuple(map(torch.zeros_like, results)))
+    d_results: Tensors = forward(tuple(tangents[i] for i in moving))[0]
+    return d_results
+
+
+def _restricted(
+    function: Callable[..., Tensors], arguments: Sequence[Tensor | None], moving: Sequence[int]
+) -> tuple[Callable[..., Tensors], list[Any]]:
+    """Return the function of the moving arguments alone, and those."""
+
+    def restricted(*moved: Tensor) -> Tensors:
+        filled = list(arguments)
+        for i, argument in zip(moving, moved, strict=True):
+            filled[i] = argument
+        return function(*filled)
+
+    return restricted, [arguments[i] for i in moving]
+
+
+def recur_mapped(
+    recur: Callable[..., Tensors], states: int, size: int, dims: Any, tensors: Sequence[Any]
+) -> tuple[Tensors, Any]:
+    """Call `recur` once with a mapped axis of mask, x, s_0, θ among the members."""
+    axes = [1, 1, *[0] * (len(tensors) - 2)]
+    lifted = _Lifted(size, tensors[1], dims[1], tensors, dims, axes)
+    results = recur(*lifted.tensors)
+    residuals = len(results) - 1 - states
+    return lifted.lower(results, [1, *[0] * states, *[1] * residuals])
+
+
+def adjoin_mapped(
+    adjoin: Callable[..., Tensors],
+    states: int,
+    needed: Sequence[bool],
+    size: int,
+    dims: Any,
+    tensors: Sequence[Any],
+) -> tuple[Tensors, Any]:
+    """Call `adjoin` once with a mapped axis of mask, ȳ, x, s_0, θ, residuals among the members."""
+    x, count = 1 + 1 + states, len(needed)
+    residuals = len(tensors) - x - count
+    axes = [1, 1, *[0] * states, 1, *[0] * (count - 1), *[1] * residuals]
+    lifted = _Lifted(size, tensors[x], dims[x], tensors, dims, axes)
+    grads = adjoin(*lifted.tensors)
+    axes = [1, *[0] * (count - 1)]
+    return lifted.lower(grads, [axis for axis, need in zip(axes, needed, strict=True) if need])
+
+
+class _Lifted:
+    """Tensors with a mapped axis moved to the members' axis; merged with one that is there."""
+
+    def __init__(
+        self,
+        size: int,
+        x: Tensor,
+        x_dim: int | None,
+        tensors: Sequence[Tensor | None],
+        dims: Sequence[int | None],
+        axes: Sequence[int],
+    ) -> None:
+        self.size, self.nested = size, x.dim() - (x_dim is not None) == 4
+        self.tensors = list(map(self._lift, tensors, dims, axes))
+
+    def _lift(self, tensor: Tensor | None, dim: int | None, axis: int) -> Tensor | None:
+        if tensor is None:
+            return None
+        if dim is None:
+            tensor = tensor.unsqueeze(axis)
+            tensor = tensor.expand(*tensor.shape[:axis], self.size, *tensor.shape[axis + 1 :])
+        else:
+            tensor = tensor.movedim(dim, axis)
+        return tensor.flatten(axis, axis + 1) if self.nested else tensor
+
+    def lower(self, results: Sequence[Tensor], axes: Sequence[int]) -> tuple[Tensors, Any]:
+        """Return results with their mapped axis, and where it is."""
+        if self.nested:
+            results = [
+                torch.unflatten(r, a, (self.size, -1)) for r, a in zip(results, axes, strict=True)
+            ]
+        return tuple(results), tuple(axes)

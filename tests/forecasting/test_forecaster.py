@@ -195,7 +195,7 @@ def test_members_take_turns_over_the_scales_that_suit_the_data(
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"h": 0}, "h to be a whole number"),
-    ({"cell": "lstn"}, "cell to be one of 'rnn', 'lstm', 'gru', found 'lstn'"),
+    ({"cell": "lstn"}, "cell to be one of 'rnn', 'lstm', 'gru', 'mingru', 'minlstm', found 'lstn'"),
     ({"members": 0}, "members"),
     ({"hidden_size": 2.5}, "hidden_size"),
     ({"dropout": 1}, "dropout"),

@@ -245,7 +245,10 @@ WRONG = {
     "level zero": ("forecast spots.csv --h 1 --level 0", "--level to be per cents"),
     "level too high": ("forecast spots.csv --h 1 --level 80,100", "found '100'"),
     "level empty": ("forecast spots.csv --h 1 --level 80,", "found ''"),
-    "cell": ("forecast spots.csv --h 1 --cell lstn", "'rnn', 'lstm', 'gru', found 'lstn'"),
+    "cell": (
+        "forecast spots.csv --h 1 --cell lstn",
+        "'rnn', 'lstm', 'gru', 'mingru', 'minlstm', found 'lstn'",
+    ),
     "season": ("forecast spots.csv --h 1 --season 0", "--season"),
     "context": ("forecast spots.csv --h 1 --context-length 0", "--context-length"),
     "windows": ("backtest spots.csv --h 1 --windows 0", "--windows"),

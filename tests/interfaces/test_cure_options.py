@@ -76,7 +76,7 @@ def test_the_options_are_arguments_of_the_forecaster():
 WRONG = {
     "--init chrono": "--init to be orthogonal, orthogonal:kept",
     "--init chrono:1": "--init chrono to be a number at least 2",
-    "--init chrono:9 --cell rnn": "--cell lstm or --cell gru with --init chrono, found --cell rnn",
+    "--init chrono:9 --cell rnn": "--cell mingru with --init chrono, found --cell rnn",
     "--init identity --cell rnn --nonlinearity tanh": "leave it out",
     "--clip 0": "--clip to be a number above 0",
     "--clip x": "'x' is no number",

@@ -171,7 +171,7 @@ WRONG = {
     "norm beside a model": ("m.st spots.csv --layer-norm", "its own, found --layer-norm: leave"),
     "zoneout": ("spots.csv --zoneout 2", "zoneout"),
     "horizon zero": ("spots.csv --h 0", "--h to be a whole number of at least 1, found 0"),
-    "cell": ("spots.csv --cell lstn", "'rnn', 'lstm', 'gru', found 'lstn'"),
+    "cell": ("spots.csv --cell lstn", "'rnn', 'lstm', 'gru', 'mingru', 'minlstm', found 'lstn'"),
     "too long": ("spots.csv --h 60", "at least 180 rows"),
     "report over the table": ("spots.csv --report spots.csv", "a file that is read"),
     "report over the model": ("m.st spots.csv --report m.st", "which the model names too"),

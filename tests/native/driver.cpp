@@ -39,8 +39,13 @@ constexpr bool WATCHED = true;
 constexpr bool WATCHED = false;
 #endif
 
-constexpr const char* NAMES[] = {"rnn_tanh", "rnn_relu", "lstm", "gru_after", "gru_before"};
-constexpr int64_t GATES[] = {1, 1, 4, 3, 3}, KEPT[] = {0, 0, 4, 4, 3}, STATES[] = {1, 1, 2, 1, 1};
+constexpr const char* NAMES[] = {"rnn_tanh",   "rnn_relu", "lstm",
+                                 "gru_after",  "gru_before", "min_gru",
+                                 "min_gru_positive", "min_lstm", "min_lstm_positive"};
+constexpr int64_t GATES[] = {1, 1, 4, 3, 3, 2, 2, 3, 3}, KEPT[] = {0, 0, 4, 4, 3, 0, 0, 0, 0},
+                  STATES[] = {1, 1, 2, 1, 1, 1, 1, 1, 1};
+
+bool scans(int recurrence) { return recurrence >= MIN_GRU; }
 
 std::mt19937 generator;
 
@@ -127,6 +132,7 @@ Case random_case(int recurrence, bool large) {
   if (chance(5)) c.T = between(60, 200), c.B = between(1, 3);
   if (large) c.T = between(20, 40), c.E = 1, c.B = between(90, 110), c.H = between(33, 70);
   if (c.B > 0 && chance(25)) c.packed = true, c.E = 1;
+  if (scans(recurrence)) c.packed = false, c.clip = 0, c.I = GATES[recurrence] * c.H;
   return c;
 }
 
@@ -161,7 +167,13 @@ class Trial {
     p_.T = c.T, p_.E = c.E, p_.B = c.B, p_.I = c.I, p_.H = c.H, p_.reversed = c.reversed;
     p_.x = numbers(x_.numbers), p_.x_at = x_.at;
     p_.h_0 = maybe(states), p_.c_0 = both ? maybe(states) : nullptr;
-    p_.W = numbers(G * c.I), p_.U = numbers(G * c.H), p_.b_ih = maybe(G), p_.b_hh = maybe(G);
+    if (scans(c.recurrence)) {
+      p_.dropout = nullptr;
+      kept_ = random_layout(c.T, c.E, c.B, c.H, false);
+      residual_ = kept_.numbers, p_.residual_at = kept_.at;
+    } else {
+      p_.W = numbers(G * c.I), p_.U = numbers(G * c.H), p_.b_ih = maybe(G), p_.b_hh = maybe(G);
+    }
     if (c.packed) p_.starts = starts_.data();
     else if (chance(50)) p_.mask = random_mask(), p_.mask_at = mask_.at;
     p_.h_at = h_.at;
@@ -172,6 +184,10 @@ class Trial {
                rows * c.H, both * rows * c.H, rows, both * rows};
     for (size_t i = 0; i < wanted_.size(); ++i)  // the last four are not for packed sequences
       if (chance(20) || (c.packed && i >= 7)) wanted_[i] = -1;
+    if (scans(c.recurrence)) {  // no weights, no norms; what carries the gradient there must be
+      for (int i : {3, 4, 5, 6, 9}) wanted_[i] = -1;
+      wanted_[0] = rows * c.I, wanted_[1] = states;
+    }
   }
 
   // Forward without a residual, forward with one, adjoint; all that they write.
@@ -238,7 +254,7 @@ class Trial {
   }
 
   Case c_;
-  Layout x_, h_, d_h_, mask_, zone_h_, zone_c_;
+  Layout x_, h_, d_h_, mask_, zone_h_, zone_c_, kept_;
   int64_t residual_;
   std::vector<int64_t> starts_;
   Problem p_;

@@ -3,6 +3,7 @@
     saturation        share of a gate's values outside [0.05, 0.95]; of tanh, outside [-0.95, 0.95]:
                       there its slope is under 0.05 (of tanh, 0.1), and little gradient passes
     keeping           f of the LSTM, z of the GRU: what of the state stays, c_t = f * c_{t-1} + ...
+                      of the minGRU 1 - z, of the minLSTM f / (f + i), both named f
     τ = -1 / <ln f>   time constant of a unit, in steps, < > the mean over time and examples: over T
                       steps the product of its gates is exp(-T / τ); infinite where it forgets nothing
     dead              a ReLU unit that is never active; always active: one that is linear throughout
@@ -30,6 +31,7 @@ from throughtime.diagnostics.replaying import plain, sampled
 from throughtime.diagnostics.trajectory import Rows, Trajectory
 from throughtime.kernels.buffers import affine, together
 from throughtime.kernels.layer_norm_lstm import normal
+from throughtime.kernels.min_lstm import keeping_argument
 from throughtime.kernels.regularised import dropped
 
 Kind = Literal["sigmoid", "tanh", "relu"]
@@ -39,6 +41,7 @@ Weights = tuple[Any, ...]  # W, U, b_ih, b_hh and more, the biases None where th
 EDGES: dict[Kind, tuple[float, float]] = {"sigmoid": (0.05, 0.95), "tanh": (-0.95, 0.95)}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 KEEPING = {"lstm": "f", "layer_norm_lstm": "f", "gru_after": "z", "gru_before": "z"}
+KEEPING |= dict.fromkeys(("min_gru", "min_gru_positive", "min_lstm", "min_lstm_positive"), "f")
 MOST_VALUES = 2**22  # of each gate, over time, examples and units
 
 
@@ -215,6 +218,16 @@ def _layer_norm_lstm(rows: Rows, weights: Weights) -> Arguments:
     return {**gates, "tanh(c)": k if beta_c is None else k + beta_c}
 
 
+def _min_gru(rows: Rows, weights: Weights) -> Arguments:
+    z, _ = affine(rows.x, *weights).chunk(2, -1)
+    return {"f": -z}
+
+
+def _min_lstm(rows: Rows, weights: Weights) -> Arguments:
+    i, f, _ = affine(rows.x, *weights).chunk(3, -1)
+    return {"f": keeping_argument(i, f)}
+
+
 def _cell(a: Tensor, rows: Rows) -> tuple[Arguments, Tensor]:
     """Return the LSTM's gates' arguments and c_t."""
     i, f, g, o = a.chunk(4, -1)
@@ -234,4 +247,8 @@ ARGUMENTS: dict[str, Callable[[Rows, Weights], Arguments]] = {
     "layer_norm_lstm": _layer_norm_lstm,
     "gru_after": _gru_after,
     "gru_before": _gru_before,
+    "min_gru": _min_gru,
+    "min_gru_positive": _min_gru,
+    "min_lstm": _min_lstm,
+    "min_lstm_positive": _min_lstm,
 }

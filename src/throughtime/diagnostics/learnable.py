@@ -31,12 +31,13 @@ from torch import Tensor
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
+from throughtime.diagnostics.gates import KEEPING
 from throughtime.diagnostics.lag_profile import LagProfile
 from throughtime.diagnostics.trajectory import Trajectory
 
 REACHES = 0.01
 EDGE = 0.5
-GATED = ("lstm", "layer_norm_lstm", "gru_after", "gru_before")
+GATED = tuple(KEEPING)
 
 
 @dataclass(frozen=True)

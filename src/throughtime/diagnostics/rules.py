@@ -341,7 +341,7 @@ def _reach_cures(found: Measures, lag: int, share: float) -> tuple[Cure, ...]:
     """Return what brings the gradient further, the best measured one first."""
     layer = max(found.layers, key=lambda each: each.steps)
     cures = _starts(found, layer, want_small=False, lag=lag, share=share)
-    if layer.operator.startswith(("lstm", "gru", "layer")):
+    if layer.operator.startswith(("lstm", "gru", "layer", "min")):
         return cures
     start = chrono(max(2, lag))
     return *cures, Cure(f'cell="lstm", init={start!r}', {"cell": "lstm", "init": start})
@@ -357,6 +357,8 @@ def _starts(
         "foreign": [],
     }
     gated: list[Init] = [orthogonal()] if want_small else [chrono(max(2, lag))]
+    if want_small and layer.operator.startswith("min"):
+        gated = []  # it has no U, and contracts by itself
     tried = []
     for start in kinds.get(layer.operator, gated):
         profiles = found.trial(start)

@@ -38,7 +38,8 @@ class Trajectory:
 
     layer     its name: module, layer and direction
     operator  what it computes: "rnn_tanh", "rnn_relu", "lstm", "gru_after", "gru_before",
-              "layer_norm_lstm"; "foreign" for a cell of somebody else's
+              "layer_norm_lstm", "min_gru", "min_lstm", these two also with "_positive" behind;
+              "foreign" for a cell of somebody else's
     x         inputs [T, B, I], in the order in which they were read
     states    h [T+1, B, H], or (h, c), from the initial state to the newest that the loss reads
     adjoints  dL/dh, or dL/dh and dL/dc with h held, in the shapes of the states

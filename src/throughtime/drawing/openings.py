@@ -8,6 +8,7 @@ from typing import Any
 from throughtime.drawing.theme import COLOURS, HEIGHT, INK, MODEL, blank
 
 _NAMES = {
+    "min": {"f": "keeping"},
     "lstm": {"i": "input", "f": "forget", "g": "candidate", "o": "output", "tanh(c)": "shown cell"},
     "gru": {"r": "reset", "z": "update", "n": "candidate"},
     "rnn": {"h": "state"},

@@ -42,7 +42,7 @@ from torch import Tensor
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import NotFittedError, SettingError
-from throughtime._types import CellName
+from throughtime._types import CellName, model_name
 from throughtime.diagnostics import Diagnosis, GradientLog, Watch, diagnose
 from throughtime.estimators.folds import MemberExamples, everything, leave_one_fold_out
 from throughtime.estimators.labels import NOT_OBSERVED, Array, as_list
@@ -194,7 +194,7 @@ class SequenceEstimator(ABC):
             losses.cross_entropy,
             output=newest,
             log=self.log_,
-            name=f"the {self.cell.upper()}",
+            name=f"the {model_name(self.cell)}",
             step=step,
         )
 

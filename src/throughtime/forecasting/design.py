@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from throughtime._checks import one_of, positive_int
 from throughtime._errors import SettingError
-from throughtime._types import CellName
+from throughtime._types import CellName, model_name
 from throughtime._words import joined
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
@@ -160,8 +160,8 @@ class Design:
 
     @property
     def name(self) -> str:
-        """The name of the model's column in tables: RNN, LSTM or GRU."""
-        return self.cell.upper()
+        """The name of the model's column in tables, such as LSTM or MinGRU."""
+        return model_name(self.cell)
 
     @property
     def recurrence(self) -> Recurrence:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from throughtime._checks import positive_int
 from throughtime._errors import NotFittedError
-from throughtime._types import CellName
+from throughtime._types import CellName, model_name
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
 from throughtime.forecasting.answering import panel_to_forecast, path_columns
 from throughtime.forecasting.backtest import Backtest
@@ -59,10 +59,11 @@ class Forecaster:
     the nets answer (`decoders/`) and `output` what: a "point", "quantiles" or a distribution
     (`training.outputs`).
 
-    `cell` is the recurrence, "rnn", "lstm" or "gru"; `hidden_size`, `num_layers`, `dropout` make
-    each of the `members` nets. `context_length` (the look-back), `season_length`, `freq` and
-    `residual` ("level", "last", "season") are chosen from the data where None; `transform`
-    ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of the members.
+    `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
+    `num_layers`, `dropout` make each of the `members` nets. `context_length` (the look-back),
+    `season_length`, `freq` and `residual` ("level", "last", "season") are chosen from the data where
+    None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of
+    the members.
     `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.
@@ -142,8 +143,8 @@ class Forecaster:
 
     @property
     def name(self) -> str:
-        """The name of the model's column in tables: RNN, LSTM or GRU."""
-        return str(self._given.design["cell"]).upper()
+        """The name of the model's column in tables, such as LSTM or MinGRU."""
+        return model_name(self._given.design["cell"])
 
     @property
     def panel(self) -> Panel:

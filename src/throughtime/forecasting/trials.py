@@ -25,6 +25,7 @@ from math import comb, fsum
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal
 
+from throughtime._types import model_name
 from throughtime._words import count, joined, number, percent
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Trial:
 
     @property
     def cell(self) -> str:
-        """The name of its column: RNN, LSTM or GRU."""
-        return str(self.settings["cell"]).upper()
+        """The name of its column, such as LSTM or GRU."""
+        return model_name(self.settings["cell"])
 
     @property
     def score(self) -> float | None:
@@ -204,7 +205,7 @@ class Tuning:
 
     @property
     def answer(self) -> str:
-        """RNN, LSTM or GRU: a sentence for every two that were compared."""
+        """Which cell: a sentence for every two that were compared."""
         said = [str(pair) for pair in self.pairs]
         if said and self.n_windows < FEWEST:
             said.append(f"fewer than {FEWEST} origins cannot show a clear one.")

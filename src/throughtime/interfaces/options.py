@@ -17,15 +17,16 @@ import typer
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._files import check_writable
+from throughtime._types import CELLS
 
-CELLS = ("rnn", "lstm", "gru")
+WITH_U = ("rnn", "lstm", "gru")
 DECODERS = ("direct", "recursive", "seq2seq", "synced")
 OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
-    "orthogonal": (CELLS, {"above": 0}),
+    "orthogonal": (WITH_U, {"above": 0}),
     "identity": (("rnn",), {"above": 0}),
-    "forget_bias": (("lstm",), {}),
-    "chrono": (("lstm", "gru"), {"at_least": 2}),
+    "forget_bias": (("lstm", "minlstm"), {}),
+    "chrono": (("lstm", "gru", "minlstm", "mingru"), {"at_least": 2}),
 }
 
 
@@ -107,7 +108,7 @@ class Options:
     season: Annotated[
         int | None, typer.Option(help="The length of a season in steps.", **WHOLE)
     ] = None
-    cell: Annotated[str, typer.Option(help="The recurrent cell: rnn, lstm or gru.")] = "lstm"
+    cell: Annotated[str, typer.Option(help=f"The recurrent cell: {', '.join(CELLS)}.")] = "lstm"
     decoder: Annotated[
         str,
         typer.Option(help="How the steps ahead are made: direct, recursive, seq2seq or synced."),
@@ -197,6 +198,7 @@ class Options:
         one_of("--nonlinearity", self.nonlinearity, [None, "tanh", "relu"])
         self._for_cells("--nonlinearity", bool(self.nonlinearity), ("rnn",))
         self._for_cells("--layer-norm", self.layer_norm, ("lstm",))
+        self._for_cells("--recurrent-dropout", self.recurrent_dropout > 0, WITH_U)
         for name in inits(self.init):
             self._for_cells(f"--init {name}", True, INITS[name][0])
             if (name, self.nonlinearity) == ("identity", "tanh"):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import throughtime
 from throughtime._checks import one_of, positive_int, real
 from throughtime._files import write_atomically
+from throughtime._types import CELLS
 from throughtime._words import count
 from throughtime.interfaces import tasks
-from throughtime.interfaces.options import CELLS, Options, check_places
+from throughtime.interfaces.options import Options, check_places
 from throughtime.interfaces.talk import Talk
 
 if TYPE_CHECKING:

@@ -107,8 +107,11 @@ def processor() -> Processor | None:
     return _processor
 
 
-def fastest(plain: Kernel, W: Tensor) -> Kernel:
-    """Return the fastest kernel for weights like W that does what `plain` does."""
+def fastest(plain: Kernel, W: Tensor, made: type[Compiled] | None = None) -> Kernel:
+    """Return the fastest kernel for weights like W that does what `plain` does.
+
+    In C++ that is a `Compiled`, or what is `made` in its place.
+    """
     if torch.compiler.is_dynamo_compiling():
         return plain  # its operator stands in the graph, and chooses when it runs
     if _processor is None:
@@ -117,7 +120,7 @@ def fastest(plain: Kernel, W: Tensor) -> Kernel:
         return plain
     if W.dtype not in PRECISIONS or W.device.type != "cpu":
         return plain
-    return _compiled(plain, _processor, False)
+    return _compiled(made or Compiled, plain, _processor, False)
 
 
 def _say_what_is_missing() -> None:
@@ -146,6 +149,10 @@ FORMS = {
     "lstm": Form(2, 2, 4),
     "gru_after": Form(3, 1, 4),
     "gru_before": Form(4, 1, 3),
+    "min_gru": Form(5, 1, 0),
+    "min_gru_positive": Form(6, 1, 0),
+    "min_lstm": Form(7, 1, 0),
+    "min_lstm_positive": Form(8, 1, 0),
 }
 
 
@@ -158,8 +165,8 @@ def residual_size(
 
 
 @lru_cache(maxsize=64)
-def _compiled(plain: Kernel, processor: Processor, backwards: bool) -> Kernel:
-    return Compiled(plain, processor, FORMS[plain.operator], backwards)
+def _compiled(made: type[Compiled], plain: Kernel, processor: Processor, backwards: bool) -> Kernel:
+    return made(plain, processor, FORMS[plain.operator], backwards)
 
 
 run_forward: Any = getattr(_native, "forward", None)
@@ -194,7 +201,7 @@ class Compiled(Kernel):
     @property
     def reverse(self) -> Kernel:
         """Return the kernel that runs from the last time step to the first."""
-        return _compiled(self.plain, self.processor, not self.backwards)
+        return _compiled(type(self), self.plain, self.processor, not self.backwards)
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Run the loop; without `keep` there is no residual, and there can be no adjoint."""

@@ -35,6 +35,8 @@ from throughtime.kernels.gru import gru_kernel
 from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.layer_norm_lstm import LayerNormLSTM
 from throughtime.kernels.lstm import lstm_kernel
+from throughtime.kernels.min_gru import min_gru_kernel
+from throughtime.kernels.min_lstm import min_lstm_kernel
 from throughtime.kernels.recurrence import Adjoint, Recurrence, in_forward_mode, split
 from throughtime.kernels.rnn import rnn_kernel
 from throughtime.kernels.tap import AdjointTap
@@ -242,6 +244,7 @@ def _at_least_single(argument: Any) -> Any:
 _library: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
 _H, _HC, _x = ["h_TBH", "h_n"], ["h_TBH", "h_n", "c_n"], ["Tensor x", "Tensor h_0"]
 _W, _P = ["Tensor W", "Tensor U", "Tensor? b_ih", "Tensor? b_hh"], ["Tensor? P"]
+_L = ["Tensor W", "Tensor? b"]
 _N = ["Tensor gamma_x", "Tensor gamma_h", "Tensor gamma_c", "Tensor? beta_c"]
 _R, _RR = ["Tensor? d", "Tensor? zone_h"], ["Tensor? d", "Tensor? zone_h", "Tensor? zone_c"]
 for _kernel in [
@@ -253,6 +256,12 @@ for _kernel in [
     ),
     Operator("gru_after", _H, [*_x, *_W, *_R], lambda *i: gru_kernel(i[2], "after")),
     Operator("gru_before", _H, [*_x, *_W, *_R], lambda *i: gru_kernel(i[2], "before")),
+    Operator("min_gru", _H, [*_x, *_L, *_R], lambda *i: min_gru_kernel(i[2])),
+    Operator("min_gru_positive", _H, [*_x, *_L, *_R], lambda *i: min_gru_kernel(i[2], "positive")),
+    Operator("min_lstm", _H, [*_x, *_L, *_R], lambda *i: min_lstm_kernel(i[2])),
+    Operator(
+        "min_lstm_positive", _H, [*_x, *_L, *_R], lambda *i: min_lstm_kernel(i[2], "positive")
+    ),
 ]:
     _register(_kernel)
     _register_adjoint(_kernel)

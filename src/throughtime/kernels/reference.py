@@ -2,7 +2,7 @@
 
 Slow and obvious, written from the equations alone; it shares no code with the fast kernels, so that
 anyone can check them, or their own. Arguments and shapes are those of `throughtime.kernels.rnn`,
-`lstm`, `layer_norm_lstm` and `gru`, as arrays, without members. Each `*_gradients` takes what the
+`lstm`, `layer_norm_lstm`, `gru`, `min_gru` and `min_lstm`, as arrays, without members. Each `*_gradients` takes what the
 loss sends to the outputs and returns dL/d(argument) by the argument's name, and the gradient of every
 state under the name "h_t", [T, B, H]. For the LSTMs that is dL/d(h_t, c_t), under "h_t" and "c_t": each half is the
 gradient with the other held, so the path c_t -> h_t counts in "h_t" alone.
@@ -542,6 +542,152 @@ def gru_gradients(
             d_kept = U[:H].T @ da_r + U[H : 2 * H].T @ da_z + d_through_n
             dh = zone[t, b] * dh + z * d_proposed + d[b] * d_kept
         g["h_0"][b] = dh
+    return g
+
+
+def min_gru(
+    x: Array,
+    h_0: Array,
+    W: Array,
+    b: Array | None = None,
+    *,
+    candidate: str = "linear",
+    mask: Mask | None = None,
+    zoneout: Zoneout = 0.0,
+) -> tuple[Array, Array]:
+    """Return h_t for all t [T, B, H], and the last: h_t = (1 - z) * h_{t-1} + z * n.
+
+    >>> x, W = np.ones((3, 1, 1)), np.array([[0.0], [8.0]])
+    >>> min_gru(x, np.zeros((1, 1)), W)[0].ravel().tolist()
+    [4.0, 6.0, 7.0]
+    """
+    return _minimal(_min_gru_cell, x, h_0, W, b, candidate, mask, zoneout)
+
+
+def min_gru_gradients(*arguments: Any, **how: Any) -> Gradients:
+    """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n); arguments x, h_0, W, b, d_h, d_h_n.
+
+    >>> args = np.zeros((3, 1, 1)), np.ones((1, 1)), np.zeros((2, 1)), None
+    >>> grads = min_gru_gradients(*args, np.zeros((3, 1, 1)), np.ones((1, 1)))
+    >>> grads["h_t"].ravel().tolist(), grads["b"].tolist()
+    ([0.25, 0.5, 1.0], [-0.1875, 0.875])
+    """
+    return _minimal_gradients(_min_gru_cell, *arguments, **how)
+
+
+def min_lstm(
+    x: Array,
+    h_0: Array,
+    W: Array,
+    b: Array | None = None,
+    *,
+    candidate: str = "linear",
+    mask: Mask | None = None,
+    zoneout: Zoneout = 0.0,
+) -> tuple[Array, Array]:
+    """Return h_t for all t [T, B, H], and the last: h_t = (f * h_{t-1} + i * g) / (f + i).
+
+    >>> x, W = np.ones((3, 1, 1)), np.array([[0.0], [0.0], [8.0]])
+    >>> min_lstm(x, np.zeros((1, 1)), W)[0].ravel().tolist()
+    [4.0, 6.0, 7.0]
+    """
+    return _minimal(_min_lstm_cell, x, h_0, W, b, candidate, mask, zoneout)
+
+
+def min_lstm_gradients(*arguments: Any, **how: Any) -> Gradients:
+    """Return the gradients of sum(d_h * h) + sum(d_h_n * h_n); arguments x, h_0, W, b, d_h, d_h_n.
+
+    >>> args = np.zeros((3, 1, 1)), np.ones((1, 1)), np.zeros((3, 1)), None
+    >>> grads = min_lstm_gradients(*args, np.zeros((3, 1, 1)), np.ones((1, 1)))
+    >>> grads["h_t"].ravel().tolist()
+    [0.25, 0.5, 1.0]
+    """
+    return _minimal_gradients(_min_lstm_cell, *arguments, **how)
+
+
+def _min_gru_cell(p: Array, h: Array, candidate: str) -> tuple[Array, Array, list[Array]]:
+    """Return h_t, dh_t/dh_{t-1}, and dh_t by each block of p."""
+    p_z, p_n = np.split(p, 2)
+    z, (n, slope) = sigmoid(p_z), _candidate(p_n, candidate)
+    return (1.0 - z) * h + z * n, 1.0 - z, [(n - h) * z * (1.0 - z), z * slope]
+
+
+def _min_lstm_cell(p: Array, h: Array, candidate: str) -> tuple[Array, Array, list[Array]]:
+    p_i, p_f, p_g = np.split(p, 3)
+    i, f, (g, slope) = sigmoid(p_i), sigmoid(p_f), _candidate(p_g, candidate)
+    sum_ = f + i
+    by_i = f * (g - h) / sum_**2 * i * (1.0 - i)
+    by_f = i * (h - g) / sum_**2 * f * (1.0 - f)
+    return (f * h + i * g) / sum_, f / sum_, [by_i, by_f, i / sum_ * slope]
+
+
+def _candidate(p: Array, candidate: str) -> tuple[Array, Array]:
+    """Return g(p) and g'(p)."""
+    if candidate == "linear":
+        return p, np.ones_like(p)
+    s = sigmoid(p)
+    return np.where(p >= 0, p + 0.5, s), np.where(p >= 0, 1.0, s * (1.0 - s))
+
+
+def _minimal(
+    cell: Any,
+    x: Array,
+    h_0: Array,
+    W: Array,
+    b: Array | None,
+    candidate: str,
+    mask: Mask | None,
+    zoneout: Zoneout,
+) -> tuple[Array, Array]:
+    T, B, _ = x.shape
+    h_all = np.zeros((T, B, h_0.shape[1]))
+    bias, zone = np.zeros(len(W)) if b is None else b, _at_every_step(zoneout, h_all)
+    for row in range(B):
+        h = h_0[row]
+        for t in range(T):
+            if mask is None or mask[t, row]:
+                proposed, _, _ = cell(W @ x[t, row] + bias, h, candidate)
+                h = zone[t, row] * h + (1.0 - zone[t, row]) * proposed
+            h_all[t, row] = h
+    return h_all, h_all[-1]
+
+
+def _minimal_gradients(
+    cell: Any,
+    x: Array,
+    h_0: Array,
+    W: Array,
+    b: Array | None,
+    d_h: Array,
+    d_h_n: Array,
+    *,
+    candidate: str = "linear",
+    mask: Mask | None = None,
+    zoneout: Zoneout = 0.0,
+    state_grad_clip: float = 0.0,
+) -> Gradients:
+    T, B, _ = x.shape
+    h_all, _ = _minimal(cell, x, h_0, W, b, candidate, mask, zoneout)
+    bias, zone = np.zeros(len(W)) if b is None else b, _at_every_step(zoneout, h_all)
+    g = _zero_gradients(x=x, h_0=h_0, W=W, b=bias, h_t=h_all)
+    for row in range(B):
+        dh = d_h_n[row]
+        for t in reversed(range(T)):
+            dh = dh + d_h[t, row]
+            if mask is not None and not mask[t, row]:
+                g["h_t"][t, row] = dh
+                continue
+            (dh,) = _clipped(state_grad_clip, dh)
+            g["h_t"][t, row] = dh
+            h = h_all[t - 1, row] if t > 0 else h_0[row]
+            _, by_h, by_p = cell(W @ x[t, row] + bias, h, candidate)
+            d_proposed = (1.0 - zone[t, row]) * dh
+            dp = np.concatenate([by * d_proposed for by in by_p])
+            g["W"] += np.outer(dp, x[t, row])
+            g["b"] += dp
+            g["x"][t, row] = W.T @ dp
+            dh = zone[t, row] * dh + by_h * d_proposed
+        g["h_0"][row] = dh
     return g
 
 

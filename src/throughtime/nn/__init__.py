@@ -23,6 +23,7 @@ from throughtime.nn.initialisers import (
 )
 from throughtime.nn.layer_norm_lstm import LayerNormLSTM
 from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.minimal import MinGRU, MinLSTM
 from throughtime.nn.orthogonal import keep_orthogonal
 from throughtime.nn.records import Recorded, recording
 from throughtime.nn.sequences import (
@@ -56,6 +57,8 @@ __all__ = [
     "Init",
     "LSTMCell",
     "LayerNormLSTM",
+    "MinGRU",
+    "MinLSTM",
     "MixtureHead",
     "NegativeBinomialHead",
     "OneToOne",

@@ -20,6 +20,7 @@ from throughtime._errors import SettingError
 from throughtime.nn.base import on_our_ground
 from throughtime.nn.cells import GRUCell, LSTMCell, RNNCell
 from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.minimal import MinGRU, MinLSTM
 
 STAND_INS: dict[type[nn.Module], type[nn.Module]] = {
     nn.RNN: RNN,
@@ -127,7 +128,7 @@ def _is_quantised(module: nn.Module) -> bool:
 
 def _reason_to_leave(module: nn.Module) -> str:
     cls = type(module)
-    if isinstance(module, tuple(STAND_INS.values())):
+    if isinstance(module, (*STAND_INS.values(), MinGRU, MinLSTM)):
         return "throughtime's already"
     if isinstance(module, torch.jit.ScriptModule):
         return "compiled by TorchScript"

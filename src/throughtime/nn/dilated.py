@@ -27,8 +27,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from throughtime.nn.base import States
 from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.minimal import MinGRU, MinLSTM
 
-Layer = RNN | LSTM | GRU
+Layer = RNN | LSTM | GRU | MinGRU | MinLSTM
 
 
 def dilated(

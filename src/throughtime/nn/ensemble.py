@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
 from throughtime.nn.base import on_our_ground
-from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.dilated import Layer
 from throughtime.nn.records import is_recorded_in_turn
 
 
@@ -98,10 +98,7 @@ class Ensemble(nn.Module):
 
     def _maps(self) -> bool:
         fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
-        ours = all(
-            isinstance(layer, (RNN, LSTM, GRU)) and not is_recorded_in_turn(layer)
-            for layer in fused
-        )
+        ours = all(isinstance(layer, Layer) and not is_recorded_in_turn(layer) for layer in fused)
         return not fused or (ours and all(map(on_our_ground, self.parameters())))
 
     def _run(self, names: tuple[str, ...], weights: dict[str, Tensor], *inputs: Any) -> Any:

@@ -1,6 +1,7 @@
 """Starting points for recurrent layers and cells, in place, torch's or ours.
 
-With gate blocks W_g [H, I], U_g [H, P or H], b_g [H] stacked as in torch (LSTM i f g o; GRU r z n):
+With gate blocks W_g [H, I], U_g [H, P or H], b_g [H] stacked as in torch (LSTM i f g o; GRU r z n;
+ours: MinGRU z n, MinLSTM i f g):
 
     orthogonal_     U_g' U_g = gain^2 identity for every gate g     (Saxe, McClelland, Ganguli 2014)
     identity_       U = scale identity, b = 0, for a ReLU RNN       (Le, Jaitly, Hinton 2015)
@@ -24,8 +25,17 @@ from torch import Tensor, nn
 
 from throughtime._checks import real
 from throughtime._errors import SettingError
+from throughtime.nn.minimal import MinGRU, MinLSTM
 
-GATES = {"rnn": ("h",), "lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
+GATES = {
+    "rnn": ("h",),
+    "lstm": ("i", "f", "g", "o"),
+    "gru": ("r", "z", "n"),
+    "mingru": ("z", "n"),
+    "minlstm": ("i", "f", "g"),
+}
+
+WITH_U = ("rnn", "lstm", "gru")  # the others have no recurrent matrix
 
 Recurrent = TypeVar("Recurrent", bound=nn.Module)
 
@@ -57,7 +67,11 @@ def orthogonal_(
     True
     """
     gain = real("gain", gain, above=0)
-    gates = len(GATES[_kind(module)])
+    kind = _kind(module)
+    if kind not in WITH_U:
+        wanted = "a layer with a recurrent matrix for orthogonal_"
+        raise SettingError(wanted, describe(module), "pass an RNN, LSTM or GRU")
+    gates = len(GATES[kind])
     with torch.no_grad():
         for U in _named(module, "weight_hh"):
             for U_g in U.chunk(gates):
@@ -106,7 +120,7 @@ def forget_bias_(module: Recurrent, value: float = 1.0) -> Recurrent:
     """Open an LSTM's forget gates at the start: b_f = value, so that f is near sigma(value).
 
     Args:
-        module: an LSTM layer or cell, changed in place.
+        module: an LSTM layer or cell, or a MinLSTM, changed in place.
         value: the sum of the two forget biases.
 
     Returns:
@@ -123,7 +137,7 @@ def forget_bias_(module: Recurrent, value: float = 1.0) -> Recurrent:
     [1.0, 1.0]
     """
     value = real("value", value)
-    _require(module, "forget_bias_", ("lstm",))
+    _require(module, "forget_bias_", ("lstm",), ("minlstm",))
     with torch.no_grad():
         for b_f in _biases(module, "f"):
             b_f.fill_(value)
@@ -135,10 +149,11 @@ def chrono_(module: Recurrent, t_max: float, generator: torch.Generator | None =
 
     A unit with forget gate f = sigma(b_f) remembers for about 1/(1-f) = 1 + exp(b_f) steps; hence
     b_f ~ log U(1, t_max - 1) and b_i = -b_f for an LSTM. In torch's GRU z is the share of the old
-    state that is *kept*, hence b_z ~ +log U(1, t_max - 1).
+    state that is *kept*, hence b_z ~ +log U(1, t_max - 1); in a MinGRU z is what is new, hence the
+    minus. In a MinLSTM b_i = -b_f makes f sigma(b_f), as in the LSTM.
 
     Args:
-        module: an LSTM or GRU layer or cell, changed in place.
+        module: an LSTM or GRU layer or cell, a MinLSTM or MinGRU, changed in place.
         t_max: the longest dependence expected, in time steps, at least 2.
         generator: source of the random numbers; torch's global one by default.
 
@@ -156,11 +171,13 @@ def chrono_(module: Recurrent, t_max: float, generator: torch.Generator | None =
     True
     """
     t_max = real("t_max", t_max, at_least=2)
-    kind = _require(module, "chrono_", ("lstm", "gru"))
+    kind = _require(module, "chrono_", ("lstm", "gru"), ("minlstm", "mingru"))
     with torch.no_grad():
-        for b_keep in (keep := _biases(module, "f" if kind == "lstm" else "z")):
+        for b_keep in (keep := _biases(module, "f" if "lstm" in kind else "z")):
             b_keep.uniform_(1, t_max - 1, generator=generator).log_()
-        if kind == "lstm":
+            if kind == "mingru":
+                b_keep.neg_()  # its z is the share of what is new
+        if "lstm" in kind:
             for b_f, b_i in zip(keep, _biases(module, "i"), strict=True):
                 b_i.copy_(-b_f)
     return module
@@ -192,8 +209,10 @@ def torch_default_(module: Recurrent, generator: torch.Generator | None = None) 
 
 
 def recurrent_kind(module: nn.Module) -> str | None:
-    """Return "rnn", "lstm" or "gru" for a recurrent layer or cell, None for anything else."""
+    """Return the name of the cell for a recurrent layer or cell, None for anything else."""
     for kind, classes in (
+        ("mingru", (MinGRU,)),
+        ("minlstm", (MinLSTM,)),
         ("rnn", (nn.RNN, nn.RNNCell)),
         ("lstm", (nn.LSTM, nn.LSTMCell)),
         ("gru", (nn.GRU, nn.GRUCell)),
@@ -220,9 +239,11 @@ def describe(module: nn.Module) -> str:
     return type(module).__name__ + (f" with nonlinearity={nonlinearity!r}" if nonlinearity else "")
 
 
-def _require(module: nn.Module, initialiser: str, kinds: tuple[str, ...]) -> str:
+def _require(
+    module: nn.Module, initialiser: str, kinds: tuple[str, ...], minimal: tuple[str, ...] = ()
+) -> str:
     kind = _kind(module)
-    if kind not in kinds:
+    if kind not in (*kinds, *minimal):
         wanted = " or ".join("an " + k.upper() if k == "lstm" else "a " + k.upper() for k in kinds)
         raise SettingError(
             f"{wanted} for {initialiser}", describe(module), "pass one, or use orthogonal_"

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from throughtime._errors import SettingError
-from throughtime.nn.initialisers import GATES, recurrent_kind
+from throughtime.nn.initialisers import GATES, WITH_U, recurrent_kind
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -86,7 +86,7 @@ def keep_orthogonal(module: Model) -> Model:
     >>> torch.allclose(U_n.T @ U_n, torch.eye(4), atol=1e-5)
     True
     """
-    recurrent = [m for m in module.modules() if recurrent_kind(m) is not None]
+    recurrent = [m for m in module.modules() if recurrent_kind(m) in WITH_U]
     if not recurrent:
         found = f"{type(module).__name__} without one"
         raise SettingError("a recurrent layer or cell to keep orthogonal", found, "pass one")

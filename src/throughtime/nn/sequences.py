@@ -31,10 +31,17 @@ from throughtime.nn.dilated import Layer
 from throughtime.nn.heads import Head
 from throughtime.nn.layer_norm_lstm import LayerNormLSTM
 from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.minimal import MinGRU, MinLSTM
 from throughtime.nn.stacks import Dilations, Stack, blocks_of
 from throughtime.nn.starting_points import Inits, identity, read_inits
 
-LAYERS: dict[str, type[RNN] | type[LSTM] | type[GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+LAYERS: dict[CellName, type[Layer]] = {
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+}
 
 Nonlinearity = Literal["tanh", "relu"]
 State = Tensor | tuple[Tensor, Tensor]  # h [L, B, H], or for the LSTM (h, c); see also `Stack`
@@ -45,13 +52,14 @@ class Recurrence:
     """What a stack of recurrent layers is made of.
 
     Args:
-        cell: "rnn", "lstm" or "gru".
+        cell: "rnn", "lstm", "gru", "mingru" or "minlstm".
         hidden_size: H, features of one direction's state.
         num_layers: layers on top of each other; as many as there are dilations, where there are.
         dropout: share of features dropped between layers while training; needs two layers or more.
         bidirectional: read the sequence both ways; only for shapes that read before they answer.
         nonlinearity: "tanh" or "relu", of cell "rnn" alone; None is tanh, or relu with identity().
-        recurrent_dropout: share of h_{t-1} dropped on its way to U while training.
+        recurrent_dropout: share of h_{t-1} dropped on its way to U while training; not of "mingru"
+            and "minlstm", which have no U.
         zoneout: rate at which units keep their state of the step before; for "lstm" also a pair.
         state_grad_clip: norm that limits the gradient of every state within backward; 0 is none.
         layer_norm: normalise sums and cell states at every step (`LayerNormLSTM`), of cell "lstm".
@@ -165,11 +173,11 @@ class Recurrence:
         return Stack(layers, self.dilations, self.skip_connections, self.dropout, batch_first=True)
 
     def _layers(self, *sizes: int, **how: Any) -> Layer:
-        made = LayerNormLSTM if self.layer_norm else LAYERS[self.cell]
+        made: Any = LayerNormLSTM if self.layer_norm else LAYERS[self.cell]
         if self.cell == "rnn":
             accumulates = any(isinstance(init, identity) for init in read_inits(self.init))
             how["nonlinearity"] = self.nonlinearity or ("relu" if accumulates else "tanh")
-        return made(
+        layer: Layer = made(
             *sizes,
             bidirectional=self.bidirectional,
             recurrent_dropout=self.recurrent_dropout,
@@ -177,6 +185,7 @@ class Recurrence:
             state_grad_clip=self.state_grad_clip,
             **how,
         )
+        return layer
 
 
 class OneToOne(nn.Module):

@@ -37,7 +37,7 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime.nn.base import States
 from throughtime.nn.dilated import Layer, dilated
-from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.nn.layers import LSTM
 
 Dilations = Sequence[int | Sequence[int]]
 Blocks = tuple[tuple[int, ...], ...]
@@ -84,7 +84,8 @@ class Stack(nn.Module):
     takes it for a T that every dilation divides.
 
     Args:
-        layers: RNN, LSTM or GRU, each of one layer and with time first; all of one kind and size.
+        layers: RNN, LSTM, GRU, MinGRU or MinLSTM, each of one layer and with time first; all of one
+            kind and size.
         dilations: d_l, how many steps before each layer reads its own state; nested for blocks of
             several layers, such as ((1, 3), (6, 12)); None is 1 for all.
         skip_connections: add its input to what each block returns, from the second block on; in a
@@ -96,6 +97,7 @@ class Stack(nn.Module):
         SettingError: layers do not fit on each other, or dilations or connections not on them; when
             called, a state of another shape.
 
+    >>> from throughtime.nn import GRU
     >>> stack = Stack([GRU(3, 8), GRU(8, 8), GRU(8, 8)], dilations=(1, 2, 4), skip_connections=True)
     >>> output, h_n = stack(torch.zeros(20, 5, 3))
     >>> output.shape, h_n.shape
@@ -228,7 +230,7 @@ class Stack(nn.Module):
 
 def _fit(layers: Sequence[Layer]) -> None:
     """Refuse layers that do not fit on each other."""
-    ours = [each for each in layers if isinstance(each, (RNN, LSTM, GRU))]
+    ours = [each for each in layers if isinstance(each, Layer)]
     forms = {(e.mode, e.hidden_size, e.proj_size, e.bidirectional) for e in ours}
     single = all(each.num_layers == 1 and not each.batch_first for each in ours)
     if ours and len(ours) == len(layers) and len(forms) == 1 and single:

@@ -25,6 +25,7 @@ from torch import nn
 from throughtime._checks import real
 from throughtime._errors import SettingError
 from throughtime.nn.initialisers import (
+    WITH_U,
     chrono_,
     describe,
     forget_bias_,
@@ -127,8 +128,8 @@ class orthogonal(Init):
         return "orthogonal(kept=True)" if self.kept else super().__repr__()
 
     def fits(self, module: nn.Module) -> bool:
-        """Every recurrent layer and cell has recurrent matrices."""
-        return recurrent_kind(module) is not None
+        """It is made for layers and cells that have recurrent matrices."""
+        return recurrent_kind(module) in WITH_U
 
     def _set(self, module: nn.Module, generator: torch.Generator | None) -> None:
         orthogonal_(module, self.gain, generator)
@@ -187,8 +188,8 @@ class forget_bias(Init):
         return _number(self.value)
 
     def fits(self, module: nn.Module) -> bool:
-        """It is made for LSTM layers and cells that have biases."""
-        return recurrent_kind(module) == "lstm" and bool(module.bias)
+        """It is made for LSTM layers and cells that have biases, and for the MinLSTM."""
+        return recurrent_kind(module) in ("lstm", "minlstm") and bool(module.bias)
 
     def _set(self, module: nn.Module, generator: torch.Generator | None) -> None:
         forget_bias_(module, self.value)
@@ -221,7 +222,7 @@ class chrono(Init):
 
     def fits(self, module: nn.Module) -> bool:
         """It is made for gated layers and cells that have biases."""
-        return recurrent_kind(module) in ("lstm", "gru") and bool(module.bias)
+        return recurrent_kind(module) not in (None, "rnn") and bool(module.bias)
 
     def _set(self, module: nn.Module, generator: torch.Generator | None) -> None:
         dilation = getattr(module, "dilation", 1)

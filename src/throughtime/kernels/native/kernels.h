@@ -2,6 +2,8 @@
 
 #include "gru.h"
 #include "lstm.h"
+#include "min_gru.h"
+#include "min_lstm.h"
 #include "problem.h"
 #include "rnn.h"
 
@@ -18,16 +20,18 @@ void elementwise(const void* from, void* to, int64_t count) {
 
 #define TT_BOTH(function, cell) \
   { function<cell, float>, function<cell, double> }
-#define TT_ALL(function)                                                                       \
+#define TT_ALL(function, scan)                                                                 \
   {                                                                                            \
     TT_BOTH(function, RnnCell<false>), TT_BOTH(function, RnnCell<true>),                       \
-        TT_BOTH(function, LstmCell), TT_BOTH(function, GruAfterCell), TT_BOTH(function, GruBeforeCell) \
+        TT_BOTH(function, LstmCell), TT_BOTH(function, GruAfterCell), TT_BOTH(function, GruBeforeCell), \
+        TT_BOTH(scan, MinGruCell<false>), TT_BOTH(scan, MinGruCell<true>),                     \
+        TT_BOTH(scan, MinLstmCell<false>), TT_BOTH(scan, MinLstmCell<true>)                    \
   }
 
 constexpr Kernels kernels = {
     TT_VECTOR_BYTES,
-    TT_ALL(forward),
-    TT_ALL(adjoint),
+    TT_ALL(forward, scan),
+    TT_ALL(adjoint, scan_back),
     {elementwise<float, sigmoid<float>>, elementwise<double, sigmoid<double>>},
     {elementwise<float, tanh<float>>, elementwise<double, tanh<double>>}};
 

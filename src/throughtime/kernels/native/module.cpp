@@ -110,6 +110,7 @@ class Reader {
       return refuse("x [T, B, I], [T, E, B, I] or, packed, [N, I] in float32 or float64 on the CPU",
                     listed(x.shape, x.axes) + " in " + named(x.kind));
     if (u.is_none() || u.axes < 2) return refuse("U", "none");
+    if (tensors_[W].is_none()) return refuse("W", "none");
     members_ = x.axes == 4;
     Problem& p = problem;
     p.T = x.shape[0], p.E = members_ ? x.shape[1] : 1;
@@ -129,6 +130,32 @@ class Reader {
            along_time(H, {p.H}, p.h, p.h_at) && along_time(D_H, {p.H}, p.d_h, p.d_h_at) &&
            along_time(DX, {p.I}, p.dx, p.dx_at) && record({ALL_DH, ALL_DC}, {p.H}) &&
            record({NORM_DH, NORM_DC}, {}) && place();
+  }
+
+  // The same for a scan, whose x are the pre-activations of all gates.
+  bool fill_scan(int64_t gates, bool back) {
+    const Tensor &x = tensors_[X], &h = tensors_[H_0];
+    bool known = x.kind == Kind::FLOAT || x.kind == Kind::DOUBLE;
+    if (!known || !x.on_cpu || (x.axes != 3 && x.axes != 4) || tensors_[MASK].kind == Kind::INTEGER)
+      return refuse("x [T, B, GH] or [T, E, B, GH] in float32 or float64 on the CPU",
+                    listed(x.shape, x.axes) + " in " + named(x.kind));
+    if (h.is_none() || h.axes < 2) return refuse("h_0", "none");
+    for (Part part : {C_0, W, U, B_IH, B_HH, DROPOUT, ZONE_C})
+      if (!tensors_[part].is_none()) return refuse("a scan without it", NAMES[part]);
+    for (Part part : {C_N, D_C_N, DC_0, DW, DU, DB_IH, DB_HH, ALL_DC, NORM_DH, NORM_DC})
+      if (!tensors_[part].is_none()) return refuse("a scan without it", NAMES[part]);
+    for (Part part : {back ? RESIDUAL : H, back ? DX : H_N, back ? DH_0 : H_N})
+      if (tensors_[part].is_none()) return refuse(NAMES[part], "none");
+    members_ = x.axes == 4;
+    Problem& p = problem;
+    p.T = x.shape[0], p.E = members_ ? x.shape[1] : 1;
+    p.B = x.shape[x.axes - 2], p.H = h.shape[h.axes - 1], p.I = gates * p.H;
+    return along_time(X, {p.I}, p.x, p.x_at) && dense({H_0, DH_0, H_N, D_H_N}, {p.B, p.H}) &&
+           along_time(MASK, {}, p.mask, p.mask_at) && zones() &&
+           along_time(RESIDUAL, {p.H}, p.residual, p.residual_at) &&
+           along_time(H, {p.H}, p.h, p.h_at) &&
+           along_time(D_H, {p.H}, p.d_h, p.d_h_at) && along_time(DX, {p.I}, p.dx, p.dx_at) &&
+           record({ALL_DH}, {p.H}) && place();
   }
 
  private:
@@ -247,16 +274,17 @@ class Reader {
     p.d_c_n = at(D_C_N), p.dh_0 = at(DH_0), p.dc_0 = at(DC_0), p.dW = at(DW), p.dU = at(DU);
     p.db_ih = at(DB_IH), p.db_hh = at(DB_HH), p.all_dh = at(ALL_DH), p.all_dc = at(ALL_DC);
     p.norm_dh = at(NORM_DH), p.norm_dc = at(NORM_DC);
-    for (Part part : {W, U})
-      if (tensors_[part].is_none()) return refuse(NAMES[part], "none");
     return true;
   }
 };
 
 struct Form {
   int64_t gates, states, kept;
+  bool scans;
 };
-constexpr Form FORMS[RECURRENCES] = {{1, 1, 0}, {1, 1, 0}, {4, 2, 4}, {3, 1, 4}, {3, 1, 3}};
+constexpr Form FORMS[RECURRENCES] = {
+    {1, 1, 0, false}, {1, 1, 0, false}, {4, 2, 4, false}, {3, 1, 4, false}, {3, 1, 3, false},
+    {2, 1, 0, true},  {2, 1, 0, true},  {3, 1, 0, true},  {3, 1, 0, true}};
 
 // Both passes: (processor, recurrence, threads, reversed, clip, x, h_0, .. residual, then their own).
 PyObject* solve(const Table Kernels::*table, PyObject* const* args, Py_ssize_t count, Part first,
@@ -280,7 +308,9 @@ PyObject* solve(const Table Kernels::*table, PyObject* const* args, Py_ssize_t c
       !reader.read_all(args + NUMBERS + COMMON, first, end - first))
     return nullptr;
   int64_t lanes = kernels->vector_bytes / (reader.precision() ? 8 : 4);
-  if (!reader.fill(form.gates, form.states, form.kept, lanes)) return nullptr;
+  if (form.scans ? !reader.fill_scan(form.gates, first == D_H)
+                 : !reader.fill(form.gates, form.states, form.kept, lanes))
+    return nullptr;
   bool enough = true;
   Py_BEGIN_ALLOW_THREADS;
   try {

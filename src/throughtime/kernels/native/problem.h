@@ -11,6 +11,9 @@ struct Strides {
   int64_t t, e, b;
 };
 
+// A scan (linear_scan.h) is given W x + b in the place of x, [T, E, B, PARTS H], without W, U and biases; it
+// knows no dropout, no clip and nothing packed, and must be given dh_0 and dx.
+//
 // A recurrence over x [T, E, B, I], or over packed x [N, I]; numbers within the last axis are contiguous, and so is every
 // tensor without strides of its own. An address may be null where the comment says "or none".
 struct Problem {
@@ -28,6 +31,7 @@ struct Problem {
   // has as many rows of the batch as lie before the next one starts; never more than the step before.
   const int64_t* starts;
   void* residual;  // what the adjoint reads; or none, if there will be no adjoint
+  Strides residual_at;  // of a scan, whose residual is h [T, E, B, H] once more
   void* h;         // [T, E, B, H], written by the forward pass
   Strides h_at;
   void *h_n, *c_n;  // [E, B, H], written by the forward pass
@@ -44,7 +48,11 @@ struct Problem {
   double clip;  // the norm to which the gradient of a state (h_t, c_t) is limited; 0: no limit
 };
 
-enum Recurrence { RNN_TANH, RNN_RELU, LSTM, GRU_AFTER, GRU_BEFORE, RECURRENCES };
+enum Recurrence {
+  RNN_TANH, RNN_RELU, LSTM, GRU_AFTER, GRU_BEFORE,
+  MIN_GRU, MIN_GRU_POSITIVE, MIN_LSTM, MIN_LSTM_POSITIVE,  // scans (linear_scan.h)
+  RECURRENCES
+};
 enum Precision { FLOAT, DOUBLE, PRECISIONS };
 
 using Kernel = void (*)(const Problem&);

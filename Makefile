@@ -68,7 +68,7 @@ unit: $(VENV)/.test $(VENV)/.native  ## unit tests, doctests, examples
 bench: $(VENV)/.demo $(VENV)/.native  ## time the demo and the kernels, score the sunspots (minutes)
 	@$(BIN)/python benchmarks/demo.py 3
 	@$(BIN)/python benchmarks/kernels.py --quick
-	@$(BIN)/python benchmarks/sunspots.py --cells rnn --seeds 0
+	@$(BIN)/python benchmarks/accuracy/sunspots.py yearly --seeds 0 --set cell=rnn
 
 format: $(VENV)/.test  ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -81,6 +81,8 @@ AIMS = [
         "the best baseline",
         beside=BASELINES,
     ),
+    Aim("sunspots-one-year", "one year ahead: error, 1921-55", "1921-55", None, None, "AR(9) .127"),
+    Aim("sunspots-one-year", "one year ahead: error, 1956-79", "1956-79", None, None, "AR(9) .351"),
 ]
 HEADS = (
     "data, measure",
@@ -101,7 +103,9 @@ HEAD = """\
 
 `python benchmarks/accuracy/m4.py`, `ett.py` and `sunspots.py`: means over seeds, **bold** where they \
 reach what they must. Seconds are those of one seed on the wall, to fit and to forecast, and MiB \
-the peak of its process. Nothing was chosen on these test parts."""
+the peak of its process. Settings are chosen with --validate, which looks at no test part; the years \
+of the yearly sunspots after 1920 were looked at before that rule (decision 0008), so theirs is no clean \
+test. A row whose command has --set is not one of the defaults."""
 
 
 def page(runs: Mapping[str, Row]) -> str:
@@ -109,8 +113,8 @@ def page(runs: Mapping[str, Row]) -> str:
     from kernels_page import table
 
     parts = [HEAD, table(list(HEADS), rows(runs))]
-    if runs:
-        parts.append("## What they were made with\n\n" + "\n".join(made_with(runs)))
+    if found := list(made_with(runs)):
+        parts.append("## What they were made with\n\n" + "\n".join(found))
     return "\n\n".join(parts) + "\n"
 
 
@@ -120,17 +124,17 @@ def rows(runs: Mapping[str, Row]) -> Iterator[list[str]]:
         run = runs.get(aim.key)
         must = aim.figure(aim.must, run)
         start = [aim.words, shown(must), shown(aim.figure(aim.aim, run)), aim.published]
-        if run is None:
+        naive = next(iter(run["beside"].values())).get(aim.measure) if run else None
+        start.append(shown(naive))
+        if run is None or not run["seeds"]:
             yield start + [""] * (len(HEADS) - len(start))
             continue
         seeds = list(run["seeds"].values())
         values = [seed[aim.measure] for seed in seeds]
         ours = statistics.mean(values)
-        naive = next(iter(run["beside"].values())).get(aim.measure)
         reached = must is not None and ours <= must
         yield [
             *start,
-            shown(naive),
             f"**{shown(ours)}**" if reached else shown(ours),
             f"{shown(min(values))} to {shown(max(values))}",
             str(len(seeds)),
@@ -144,6 +148,8 @@ def rows(runs: Mapping[str, Row]) -> Iterator[list[str]]:
 def made_with(runs: Mapping[str, Row]) -> Iterator[str]:
     """Yield a line for each run: its command, and the machine."""
     for key, run in runs.items():
+        if not run["seeds"]:
+            continue
         busy = f", load {run['load']} before it" if run["load"] > 1 else ""
         yield (
             f"- {key}: `{run['command']}`, {run['date']}, {run['processor']}, "

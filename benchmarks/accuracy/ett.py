@@ -191,9 +191,10 @@ def scored(path: Path, name: str, h: int, validate: bool, settings: Row, seed: i
     ours.fit(train)
     whole = read_frame(data.until(data.validation if validate else data.test), like=ours.panel)
     assert whole.ids == data.names, whole.ids
-    for some in blocks(data.origins(h, validate)):
-        made = ours.model.forecast(at_origins(whole, some))
-        errors.add(made.reshape(len(some), -1, h) - data.truth(some, h))
+    origins = data.origins(h, validate)
+    known = at_origins(whole, origins).blocks(BLOCK * len(data.names))
+    for some, each in zip(blocks(origins), known, strict=True):
+        errors.add(ours.model.forecast(each).reshape(len(some), -1, h) - data.truth(some, h))
     return errors.row | clock.costs()
 
 

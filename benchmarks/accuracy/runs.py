@@ -50,7 +50,7 @@ def parser(description: str | None, threads: int) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=_AsWritten)
     add = made.add_argument
     add("--data", type=Path, default=os.environ.get(FOLDER), help=f"folder (default: ${FOLDER})")
-    add("--seeds", default="0,1,2")
+    add("--seeds", default="0,1,2", help="'' for the baselines alone")
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", dest="changes")
     add("--threads", type=int, default=threads, help="of every run")
     add("--out", type=Path, help="folder for accuracy.json and .md; keeps a run with --set, too")
@@ -138,10 +138,11 @@ def run(case: Case, one: Callable[[int], Row], options: argparse.Namespace, kept
     for name, row in case.beside.items():
         print(line(case, name, row), flush=True)
     seeds: dict[str, Row] = {}
-    for seed in map(int, options.seeds.split(",")):
+    for seed in map(int, filter(None, options.seeds.split(","))):
         seeds[str(seed)] = apart(one, seed)
         print(line(case, f"ours, seed {seed}", seeds[str(seed)]), flush=True)
-    print(line(case, "ours, mean", mean(list(seeds.values()))))
+    if seeds:
+        print(line(case, "ours, mean", mean(list(seeds.values()))))
     if kept and (options.out or not options.changes):
         entry = {"title": case.title, "beside": dict(case.beside), "seeds": seeds, **around}
         keep(options.out or RESULTS, case.key, entry)

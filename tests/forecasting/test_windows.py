@@ -46,7 +46,7 @@ def brute_force(
     found = []
     for i, row in enumerate(series):
         last = ends[i] - h if ends[i] > h or ends[i] < len(row) else ends[i] - 1
-        for t in range(L if ends[i] >= L + h else 1, last + 1):
+        for t in range(min(L, max(1, ends[i] - h - L)), last + 1):
             context, target = ([NAN] * L + row[:t])[-L:], (row[t : t + h] + [NAN] * h)[:h]
             found.append((i, t, context + target))
     return found
@@ -148,9 +148,9 @@ def test_a_batch_does_not_alias_the_data() -> None:
 def test_many_series_need_no_list() -> None:
     n, length = 100_000, 6
     windows = make(np.arange(n * length, dtype=float).reshape(n, length).tolist(), 4, 1)
-    assert len(windows) == 2 * n
+    assert len(windows) == 5 * n
     train, validation = windows.split(1)
-    assert len(train) == len(validation) == n
+    assert (len(train), len(validation)) == (4 * n, n)
 
 
 def test_settings_are_checked() -> None:

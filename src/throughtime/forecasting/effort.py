@@ -92,7 +92,7 @@ def segment_of(context_length: int, season_length: int, dividing: bool = True) -
     One that is `dividing` goes into the context.
 
     >>> segment_of(168, 24), segment_of(144, 48), segment_of(26, 1)
-    (12, 12, 2)
+    (24, 24, 13)
     """
     least = -(-context_length // MOST_SEGMENTS)
     lengths = range(least, context_length + 1)

@@ -145,10 +145,10 @@ class ScaledWindows:
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         static = self.channels.static(self.windows.panel.static, series)
         truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
-        window = Window(L, begun(z).nan_to_num(0.0), truth, hist, futr, *static, size=size)
+        window = Window(L, begun(z, L).nan_to_num(0.0), truth, hist, futr, *static, size=size)
         if not self.lags:
             return window, scale
-        read = differenced(begun(scale.apply(known)), self.lags)[..., before:].nan_to_num(0.0)
+        read = differenced(begun(scale.apply(known), before + L), self.lags)[..., before:].nan_to_num(0.0)
         return replace(window, lags=self.lags, differences=read), scale
 
     def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:

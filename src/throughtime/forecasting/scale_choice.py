@@ -7,7 +7,7 @@ The last windows of every series are held out (200 or more in all). For each can
 
 which is free of units: MASE with season 1 (Hyndman and Koehler 2006). Scalings and bases are
 tried together at the shortest look-back, where that is cheap, and those within 5 % of the best again
-at the longest. Of those within 1 % of the best there the first is taken, in the order of `CANDIDATES`:
+at the longest. Of those within 5 % of the best there the first is taken, in the order of `CANDIDATES`:
 that of how well they go with series unlike those judged. No net is trained.
 
 With fewer than 20 series their ends tell too little: these keep "blend" and the base that errs
@@ -31,7 +31,7 @@ from throughtime.forecasting.transforms import Transform
 
 CANDIDATES = ("last", "standard", "robust", "mean-absolute", "series", "blend")
 LEAST_SERIES = 20
-WORTH = 0.99  # of the error: what is less than 1 % better is not
+WORTH = 0.95  # of the error: what is less than 5 % better for a linear map is not for a net
 NEAR = 1.05  # of the least error: what goes on to be tried at a longer look-back
 _SHARE = 10  # of the windows, the last tenth of every series at least is judged
 _JUDGED = 200  # windows at least, where the panel has them

@@ -141,13 +141,16 @@ def carry_on(u: Tensor) -> Tensor:
     return u.gather(-1, latest)
 
 
-def begun(u: Tensor) -> Tensor:
-    """Return windows [..., L] whose first value stands for what lies before it.
+def begun(u: Tensor, L: int) -> Tensor:
+    """Return windows [..., L + ahead] with the first value of the context for what lies before it.
 
-    >>> begun(torch.tensor([float("nan"), 1.0, 3.0]))
-    tensor([1., 1., 3.])
+    A context without a value stays as it is: what comes after must not be told.
+
+    >>> begun(torch.tensor([float("nan"), 1.0, 3.0]), 2), begun(torch.tensor([float("nan"), 3.0]), 1)
+    (tensor([1., 1., 3.]), tensor([nan, 3.]))
     """
-    first = (~u.isnan()).float().argmax(dim=-1, keepdim=True)
+    observed = ~u[..., :L].isnan()
+    first = observed.float().argmax(dim=-1, keepdim=True)  # 0 where nothing is
     position = torch.arange(u.shape[-1], device=u.device)
     return torch.where(position < first, u.gather(-1, first), u)
 

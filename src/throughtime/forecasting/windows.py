@@ -37,7 +37,7 @@ class Windows:
 
     >>> from throughtime.forecasting import read_frame
     >>> windows = Windows(read_frame(np.arange(6.0)), context_length=3, h=2)
-    >>> context, target = windows[torch.tensor([0, 1])]  # [..., targets M, L], [..., M, h]
+    >>> context, target = windows[torch.tensor([2, 3])]  # [..., targets M, L], [..., M, h]
     >>> context.tolist(), target.tolist()
     ([[[0.0, 1.0, 2.0]], [[1.0, 2.0, 3.0]]], [[[3.0, 4.0]], [[4.0, 5.0]]])
     >>> windows.newest().tolist()

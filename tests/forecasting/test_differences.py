@@ -59,7 +59,7 @@ def test_differences_do_not_see_the_level(kind: Any) -> None:
 
 def test_a_gap_is_no_change_and_what_follows_it_all_of_it() -> None:
     y = np.array([1.0, 2.0, NAN, 5.0, 4.0, 6.0, 7.0, 9.0])
-    x, _ = made(y, 1)[torch.tensor([0])]
+    x, _ = made(y, 1)[torch.tensor([L - 1])]  # the one whose context is whole
     assert (x[0, :, 0] * (3 + 0) / x[0, 3, 0]).tolist() == pytest.approx([0, 1, 0, 3, -1, 2])
     assert x[0, :, 1].tolist() == [1, 1, 0, 1, 1, 1]
 

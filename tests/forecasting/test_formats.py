@@ -88,6 +88,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "difference": {"difference": 1},
     "segment": {"segment": 2, "context_length": 8},
     "linear_skip": {"linear_skip": True},
+    "weighting": {"weighting": "owa"},
     "seed": {"seed": 3},
     "cure": {"cure": "auto"},
     "init": {"init": (chrono(12), orthogonal())},

@@ -148,7 +148,7 @@ class ScaledWindows:
         window = Window(L, begun(z, L).nan_to_num(0.0), truth, hist, futr, *static, size=size)
         if not self.lags:
             return window, scale
-        read = differenced(begun(scale.apply(known), before + L), self.lags)[..., before:].nan_to_num(0.0)
+        read = differenced(scale.apply(known), self.lags)[..., before:].nan_to_num(0.0)
         return replace(window, lags=self.lags, differences=read), scale
 
     def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:

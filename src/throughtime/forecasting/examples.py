@@ -126,7 +126,9 @@ class ScaledWindows:
         if channels.ids:
             each = channels.numbers(panel), panel.frequency.number(panel.starts)
             places = torch.from_numpy(np.stack(each, axis=-1))
-        return cls(windows, transform, whole, channels, base, decoder, scaling, lags, counts, places)
+        return cls(
+            windows, transform, whole, channels, base, decoder, scaling, lags, counts, places
+        )
 
     def __len__(self) -> int:
         return len(self.windows)

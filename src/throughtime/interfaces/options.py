@@ -111,7 +111,9 @@ class Options:
     cell: Annotated[str, typer.Option(help=f"The recurrent cell: {', '.join(CELLS)}.")] = "lstm"
     decoder: Annotated[
         str,
-        typer.Option(help="How the steps ahead are made: direct, es, recursive, seq2seq or synced."),
+        typer.Option(
+            help="How the steps ahead are made: direct, es, recursive, seq2seq or synced."
+        ),
     ] = "direct"
     output: Annotated[
         str | None,

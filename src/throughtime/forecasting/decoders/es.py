@@ -108,12 +108,13 @@ class ES(Direct):
         M = self.sizes.targets
         u, observed = x[..., :M].movedim(1, 0), placed.observed.movedim(-1, 0)  # [L, B, M]
         α, γ, s_1 = self.smoothing(placed.series, placed.phase, placed.unit)
-        l, s, s_ahead = smooth(u, observed, α, γ, s_1 if self.m > 1 else torch.zeros_like(u))
-        left = torch.where(observed > 0, u - s, l) - l[-1]
+        s_1 = s_1 if self.m > 1 else torch.zeros_like(u)
+        l_t, s_t, s_ahead = smooth(u, observed, α, γ, s_1)
+        left = torch.where(observed > 0, u - s_t, l_t) - l_t[-1]
         x = torch.cat([left.movedim(0, 1), x[..., M:]], dim=-1)
         params = super().forward(x, placed.ahead, placed.numbers, placed.codes)
         k = torch.arange(self.h, device=x.device) % len(s_ahead)
-        base = l[-1] + s_ahead[k]  # [h, B, M]
+        base = l_t[-1] + s_ahead[k]  # [h, B, M]
         return self.head.rescale(params, base.movedim(0, -1).flatten(1))
 
     def smoothing(
@@ -149,13 +150,13 @@ def smooth(
     """
     m, (α_t, γ_t) = len(s), (α * observed, γ * observed)
     first = observed.argmax(dim=0, keepdim=True) % m
-    l_t, made = u[0] - s.gather(0, first)[0], []
+    l_0, made = u[0] - s.gather(0, first)[0], []
     for t in range(0, len(u), m):  # a season
         season = slice(t, t + m)
         u_t, a, g = u[season], α_t[season], γ_t[season]
         s_t, rest = s[: len(u_t)], s[len(u_t) :]
-        l = linear_scan(1 - a, a * (u_t - s_t), l_t)
-        made.append((l, s_t))
-        s, l_t = torch.cat([rest, s_t + g * (u_t - l - s_t)]), l[-1]
+        l_t = linear_scan(1 - a, a * (u_t - s_t), l_0)
+        made.append((l_t, s_t))
+        s, l_0 = torch.cat([rest, s_t + g * (u_t - l_t - s_t)]), l_t[-1]
     levels, indices = (torch.cat(each) for each in zip(*made, strict=True))
     return levels, indices, s

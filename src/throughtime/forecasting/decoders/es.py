@@ -148,15 +148,14 @@ def smooth(
     >>> l.flatten().tolist(), s.flatten().tolist(), ahead.flatten().tolist()
     ([2.0, 2.0, 4.0], [2.0, 0.0, 2.0], [0.0, 3.0])
     """
-    m, (α_t, γ_t) = len(s), (α * observed, γ * observed)
+    m = len(s)
     first = observed.argmax(dim=0, keepdim=True) % m
     l_0, made = u[0] - s.gather(0, first)[0], []
-    for t in range(0, len(u), m):  # a season
-        season = slice(t, t + m)
-        u_t, a, g = u[season], α_t[season], γ_t[season]
+    seasons = (each.split(m) for each in (u, α * observed, γ * observed))
+    for u_t, α_t, γ_t in zip(*seasons, strict=True):
         s_t, rest = s[: len(u_t)], s[len(u_t) :]
-        l_t = linear_scan(1 - a, a * (u_t - s_t), l_0)
+        l_t = linear_scan(1 - α_t, α_t * (u_t - s_t), l_0)
         made.append((l_t, s_t))
-        s, l_0 = torch.cat([rest, s_t + g * (u_t - l_t - s_t)]), l_t[-1]
+        s, l_0 = torch.cat([rest, s_t + γ_t * (u_t - l_t - s_t)]), l_t[-1]
     levels, indices = (torch.cat(each) for each in zip(*made, strict=True))
     return levels, indices, s

@@ -151,7 +151,7 @@ def smooth(
     m = len(s)
     first = observed.argmax(dim=0, keepdim=True) % m
     l_0, made = u[0] - s.gather(0, first)[0], []
-    seasons = (each.split(m) for each in (u, α * observed, γ * observed))
+    seasons = (torch.split(each, m) for each in (u, α * observed, γ * observed))
     for u_t, α_t, γ_t in zip(*seasons, strict=True):
         s_t, rest = s[: len(u_t)], s[len(u_t) :]
         l_t = linear_scan(1 - α_t, α_t * (u_t - s_t), l_0)

@@ -469,9 +469,9 @@ def test_only_decoders_that_read_such_columns_are_searched(pretend):
         found = search(load(), n_trials=24, space={"cell": ["gru"]}, target="load", **columns)
         return {t.settings["decoder"] for t in found.tried if "decoder" in t.settings}
 
-    assert decoders(futr="price") == {"direct", "recursive", "seq2seq", "synced"}
-    assert decoders(hist="temp") == {"direct", "seq2seq", "synced"}
-    assert decoders(output="point") == {"direct", "seq2seq", "synced"}
+    assert decoders(futr="price") == {"direct", "es", "recursive", "seq2seq", "synced"}
+    assert decoders(hist="temp") == {"direct", "es", "seq2seq", "synced"}
+    assert decoders(output="point") == {"direct", "es", "seq2seq", "synced"}
 
 
 @pytest.mark.parametrize("name", ["target", "hist", "futr"])

@@ -8,6 +8,7 @@ one more channel that is known ahead (`calendar.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ class Sizes:
     """How many numbers a net reads at a step, and from where.
 
     `targets` M; `mask` says whether it reads for each target if it was observed; `hist`, `futr`
-    (with the calendar) and `numbers` count channels; `categories` the values of each category.
+    (with the calendar) and `numbers` count channels; `categories` the values of each category, `series`
+    those that nets have parameters of their own for.
     """
 
     targets: int = 1
@@ -36,6 +38,7 @@ class Sizes:
     futr: int = 0
     numbers: int = 0
     categories: tuple[int, ...] = ()
+    series: int = 0
 
     @property
     def step(self) -> int:
@@ -53,7 +56,8 @@ class Channels:
     """The covariates of the panel that was fitted: names, and location and size of each.
 
     `location` and `size` [P + F] are those of past covariates and of those known ahead,
-    `static_location` and `static_size` [n] those of static numbers.
+    `static_location` and `static_size` [n] those of static numbers. `ids` name the series that nets
+    have parameters of their own for.
     """
 
     targets: tuple[str, ...]
@@ -68,9 +72,12 @@ class Channels:
     number_names: tuple[str, ...] = ()
     category_names: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
+    ids: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, panel: Panel, calendar: tuple[str, ...] = ()) -> Channels:
+    def of(
+        cls, panel: Panel, calendar: tuple[str, ...] = (), ids: tuple[Any, ...] = ()
+    ) -> Channels:
         """Take location and size from what a panel knows by its end.
 
         >>> from throughtime.forecasting import read_frame
@@ -95,6 +102,7 @@ class Channels:
             static.number_names,
             static.category_names,
             static.categories,
+            ids,
         )
 
     @property
@@ -107,7 +115,16 @@ class Channels:
             len(self.futr) + 2 * len(self.calendar),
             len(self.number_names),
             tuple(map(len, self.categories)),
+            len(self.ids),
         )
+
+    def numbers(self, panel: Panel) -> npt.NDArray[np.int64]:
+        """Return which of `ids` each series of a panel is [S], from 1 on; 0 for another."""
+        return np.array([self._numbers.get(name, 0) for name in panel.ids], dtype=np.int64)
+
+    @cached_property
+    def _numbers(self) -> dict[Any, int]:
+        return {name: i for i, name in enumerate(self.ids, 1)}
 
     def check(self, panel: Panel) -> Panel:
         """Return a panel that has the channels of the fitted one; `DataError` for another."""

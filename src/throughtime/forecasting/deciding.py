@@ -28,7 +28,7 @@ from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
 HORIZONS = 8  # that a look-back has, where it is read by segments
-WEIGHED = ("direct", "point"), ("direct", "quantiles")
+WEIGHED = {(decoder, output) for decoder in ("direct", "es") for output in ("point", "quantiles")}
 
 
 def decide(given: Given, panel: Panel, whole: Panel) -> Design:
@@ -46,6 +46,8 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         made["season_length"] = panel_season_length(panel, h)
     if made["output"] in COUNTS:  # which cannot be shifted
         made["transforms"] = made["transforms"] or ("identity",)
+        made["residual"] = made["residual"] or "level"
+    if made["decoder"] == "es":  # whose smoothing is its base
         made["residual"] = made["residual"] or "level"
     if made["transforms"] is None:
         made["transforms"] = choose_transforms(whole)
@@ -137,7 +139,7 @@ def _scaled(
 
 def _segments(made: dict[str, Any], effort: Effort) -> bool:
     """Say whether contexts are read by segments, with a linear skip, where that is left open."""
-    direct = made["decoder"] == "direct" and made["scaling"] != "revin"
+    direct = made["decoder"] in ("direct", "es") and made["scaling"] != "revin"
     return effort.many and direct and made["output"] not in COUNTS
 
 

@@ -12,6 +12,7 @@ from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.forecasting.decoders import DECODERS, Decoder
 from throughtime.forecasting.decoders.direct import Direct
+from throughtime.forecasting.decoders.es import ES
 from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
@@ -80,9 +81,9 @@ class Design:
         one_of("decoder", self.decoder, DECODERS)
         one_of("output", self.output, OUTPUTS)
         one_of("weighting", self.weighting, WEIGHTINGS)
-        if self.weighting != "window" and not (self.decoder == "direct" and self.in_units):
+        if self.weighting != "window" and not (self.reads_windows and self.in_units):
             raise SettingError(
-                "weighting='window' for all but decoder='direct' and output='point' or 'quantiles'",
+                "weighting='window' for all but decoder='direct' or 'es' and output='point' or 'quantiles'",
                 f"decoder={self.decoder!r}, output={self.output!r}",
                 "leave weighting out",
             )
@@ -113,10 +114,10 @@ class Design:
                 f"pass context_length={-(-self.context_length // self.segment) * self.segment}",
             )
         if (self.segment > 1 or self.linear_skip) and (
-            self.decoder != "direct" or self.scaling == "revin"
+            not self.reads_windows or self.scaling == "revin"
         ):
             raise SettingError(
-                "segment and linear_skip for decoder='direct' alone, and not with scaling='revin'",
+                "segment and linear_skip for decoder='direct' or 'es', and not with scaling='revin'",
                 f"decoder={self.decoder!r}, scaling={self.scaling!r}",
                 "leave them out",
             )
@@ -150,11 +151,23 @@ class Design:
                 f"output={self.output!r}, difference={self.difference!r}",
                 "leave scaling out, or those",
             )
-        if self.bidirectional and self.decoder != "direct":
+        if self.bidirectional and not self.reads_windows:
             raise SettingError(
-                "bidirectional for decoder='direct' alone, which reads before it answers",
+                "bidirectional for decoder='direct' or 'es', which read before they answer",
                 f"decoder={self.decoder!r}",
                 "leave bidirectional out",
+            )
+        if self.decoder == "es" and (self.counts or self.scaling == "revin"):
+            raise SettingError(
+                "values that can be shifted by their level, for decoder='es'",
+                f"output={self.output!r}, scaling={self.scaling!r}",
+                "pass another of them, or decoder='direct'",
+            )
+        if self.decoder == "es" and (self.residual, self.difference) != ("level", None):
+            raise SettingError(
+                "residual='level' and no difference for decoder='es', which smooths values itself",
+                f"residual={self.residual!r}, difference={self.difference!r}",
+                "leave them out",
             )
         self.recurrence  # noqa: B018  (checks its part)
 
@@ -178,6 +191,11 @@ class Design:
     def lags(self) -> tuple[int, ...]:
         """The lags of the differences that are read in place of values."""
         return lags_of(self.difference, self.season_length)
+
+    @property
+    def reads_windows(self) -> bool:
+        """Say whether the nets read a window as a whole and answer from its end."""
+        return issubclass(DECODERS[self.decoder], Direct)
 
     @property
     def counts(self) -> bool:
@@ -204,12 +222,17 @@ class Design:
         """What the nets are trained on."""
         return output(self.output, 1, 1)[1]
 
+    def channels(self, panel: Panel) -> Channels:
+        """Return what nets read of a panel that they are fitted to."""
+        ids = panel.ids if DECODERS[self.decoder].per_series else ()
+        return Channels.of(panel, self.calendar, ids)
+
     def examples(self, panel: Panel, channels: Channels | None = None) -> SpreadExamples:
         """Return the windows of a panel on every scale; `channels` are those that were fitted.
 
         The scales share their numbering.
         """
-        channels = Channels.of(panel, self.calendar) if channels is None else channels
+        channels = self.channels(panel) if channels is None else channels
         kind = RunningWindows if self.carries else ScaledWindows
         parts: list[ScaledWindows] = []
         for name in self.transforms:
@@ -249,7 +272,7 @@ class Design:
     @property
     def has_cycle(self) -> bool:
         """Say whether series turn about a level, so that the last seasons are a forecast."""
-        return self.residual == "level" and self.season_length > 1
+        return self.residual == "level" and self.season_length > 1 and self.decoder != "es"
 
     @property
     def numbers_a_step(self) -> int:
@@ -264,9 +287,11 @@ class Design:
 
         def build() -> Decoder:
             parts = (sizes, self.recurrence, head, self.h)
+            L = self.context_length if self.linear_skip else 0
             if self.decoder == "direct":
-                L = self.context_length if self.linear_skip else 0
                 net: Decoder = Direct(*parts, segment=self.segment, linear_skip=L)
+            elif self.decoder == "es":
+                net = ES(*parts, self.segment, L, self.season_length)
             else:
                 net = DECODERS[self.decoder](*parts)
             if self.scaling == "revin":

@@ -18,6 +18,7 @@ import torch
 
 from throughtime._errors import DivergedError
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, Watch, diagnose
+from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.cures import OF_THE_NET, trained_with
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.panel import Panel
@@ -33,10 +34,15 @@ MOST_STEPS = 2**14
 
 
 def examined(
-    design: Design, network: Ensemble, panel: Panel, log: GradientLog | None, step: str
+    design: Design,
+    network: Ensemble,
+    panel: Panel,
+    log: GradientLog | None,
+    step: str,
+    channels: Channels | None = None,
 ) -> Diagnosis:
     """Diagnose the first net on (at most 64) windows of a panel, spread over it."""
-    part = design.examples(panel).parts[0]
+    part = design.examples(panel, channels).parts[0]
     index = np.unique(np.linspace(0, len(part) - 1, MOST_WINDOWS).astype(np.int64))
     z, r = part[torch.from_numpy(index)]
     how: dict[str, Any] = {"series": _series(panel), "log": log, "step": step}

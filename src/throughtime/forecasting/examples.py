@@ -30,7 +30,7 @@ from torch import Tensor
 
 from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.decoders import Decoder
-from throughtime.forecasting.decoders.decoder import Inputs, Window
+from throughtime.forecasting.decoders.decoder import Inputs, Place, Window
 from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.panel import Panel
@@ -75,7 +75,7 @@ class ScaledWindows:
     """The windows of a panel as examples of a decoder, `examples[index] -> (inputs, r)`.
 
     `whole` is the scale of every row by its own moments, [S, M, 1]; `lags` those of the differences
-    that are read.
+    that are read. `places` [S, 2] are number and first step of series that have parameters of their own.
 
     >>> from throughtime.forecasting import read_frame
     >>> from throughtime.forecasting.transforms import Identity
@@ -95,6 +95,7 @@ class ScaledWindows:
     scaling: str = "blend"
     lags: tuple[int, ...] = ()
     counts: bool = False
+    places: Tensor | None = None
 
     @classmethod
     def of(
@@ -121,7 +122,13 @@ class ScaledWindows:
         )
         whole = Scale(location, torch.where(size > 0, size, 1.0))
         channels = Channels.of(panel) if channels is None else channels
-        return cls(windows, transform, whole, channels, base, decoder, scaling, lags, counts)
+        places = None
+        if channels.ids:
+            each = channels.numbers(panel), panel.frequency.number(panel.starts)
+            places = torch.from_numpy(np.stack(each, axis=-1))
+        return cls(
+            windows, transform, whole, channels, base, decoder, scaling, lags, counts, places
+        )
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -146,6 +153,10 @@ class ScaledWindows:
         static = self.channels.static(self.windows.panel.static, series)
         truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
         window = Window(L, begun(z, L).nan_to_num(0.0), truth, hist, futr, *static, size=size)
+        if self.places is not None:
+            number, start = self.places[series].unbind(-1)
+            place = Place(number, start + origin - L, self.whole.size[series] / scale.size)
+            window = replace(window, place=place)
         if not self.lags:
             return window, scale
         read = differenced(scale.apply(known), self.lags)[..., before:].nan_to_num(0.0)

@@ -281,7 +281,8 @@ class Forecaster:
         """
         fitted = self._need_fit()
         panel = fitted.panel if data is None else read(data, self._given)
-        return examined(self.design, fitted.model.network, panel, fitted.log, step)
+        model = fitted.model
+        return examined(self.design, model.network, panel, fitted.log, step, model.channels)
 
     def predict(
         self,

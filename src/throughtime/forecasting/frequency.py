@@ -142,6 +142,14 @@ class Frequency:
             raise self.off_grid(start, np.atleast_1d(ds)[np.argmin(np.atleast_1d(on_grid))])
         return k
 
+    def number(self, ds: Any) -> npt.NDArray[np.int64]:
+        """Return the number of whole steps from 1970 (of integers from 0) to each stamp.
+
+        >>> Frequency("MS").number(np.array(["1969-12-01", "1971-01-01"], "M8[D]"))
+        array([-1, 12])
+        """
+        return self.locate(0 if self.is_integer else np.datetime64(0, "us"), ds)[0]
+
     def locate(self, start: Any, ds: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Return the number of whole steps from `start` to each of `ds`, and which are exact."""
         start, ds = self._stamps(start), self._stamps(ds)

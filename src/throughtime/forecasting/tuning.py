@@ -138,16 +138,22 @@ def _space(h: int, first: Origin, own: Space, fixed: Mapping[str, Any]) -> dict[
         "hidden_size": (8, 128),
         "context_length": (min(base, longest), longest),
         "learning_rate": (1e-3, 5e-2),
-        "decoder": _decoders(first.known, fixed),
+        "decoder": _decoders(first.known, fixed, own),
     }
     whole = {**usual, **own}
     return {name: among for name, among in whole.items() if name not in fixed}
 
 
-def _decoders(panel: Panel, fixed: Mapping[str, Any]) -> list[str]:
-    """Return the decoders that may be searched; "recursive" reads and draws every step ahead."""
+def _decoders(panel: Panel, fixed: Mapping[str, Any], own: Space) -> list[str]:
+    """Return the decoders that may be searched.
+
+    "recursive" reads and draws every step ahead; "es" scales and smooths values itself.
+    """
     no_paths = panel.hist or fixed.get("output") == "point"
-    return [name for name in DECODERS if not (no_paths and name == "recursive")]
+    counts = any(name in (fixed.get("output"), *own.get("output", ())) for name in COUNTS)
+    no_level = counts or {"scaling", "residual", "difference", "preprogram"} & {*fixed, *own}
+    refused = ["recursive"] * bool(no_paths) + ["es"] * bool(no_level)
+    return [name for name in DECODERS if name not in refused]
 
 
 def _check_among(name: str, among: object) -> None:

@@ -43,6 +43,18 @@ class Beside(NamedTuple):
     size: Tensor | None = None
 
 
+class Place(NamedTuple):
+    """Whose windows they are and when, for nets that have parameters of each series.
+
+    `series` [...] counts from 1 those that were fitted, 0 is another; `first` [...] is the number of
+    the window's first step since 1970, `unit` [..., M, 1] the size of its series on its scale.
+    """
+
+    series: Tensor
+    first: Tensor
+    unit: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
     """Windows on their scale, [..., channels, L + h], and what does not change.
@@ -63,6 +75,7 @@ class Window:
     lags: tuple[int, ...] = ()
     differences: Tensor | None = None
     size: Tensor | None = None
+    place: Place | None = None
 
     def steps(self, sizes: Sizes, start: int, stop: int) -> Tensor:
         """Return what is read of the window's own steps from `start` to `stop`, [..., steps, I]."""
@@ -106,6 +119,7 @@ class Decoder(nn.Module, ABC):
     """
 
     any_horizon = False  # whether it can go on beyond the h it was trained for
+    per_series = False  # whether it has parameters of each series
     head: ValueHead
 
     @abstractmethod

@@ -55,7 +55,7 @@ def unpack_model(part: Snapshot) -> Model:
 
 def _pack_channels(channels: Channels) -> Snapshot:
     tensors = {name: torch.tensor(getattr(channels, name)) for name in _SCALES}
-    return Snapshot(tensors, {name: getattr(channels, name) for name in _READ})
+    return Snapshot(tensors, {name: getattr(channels, name) for name in (*_READ, "ids")})
 
 
 def _unpack_channels(part: Snapshot) -> Channels:
@@ -66,6 +66,9 @@ def _unpack_channels(part: Snapshot) -> Channels:
     categories = tuple(map(tuple, facts["categories"]))
     need(all(all_of(list(each), str) for each in categories), "categories")
     need(len(categories) == len(facts["category_names"]), "categories")
+    ids = tuple(facts.get("ids", ()))
+    need(all_of(list(ids), str) or all_of(list(ids), int), "the series")
+    need(len(set(ids)) == len(ids), "the series")
     n, N = len(facts["hist"]) + len(facts["futr"]), len(facts["number_names"])
     location, size = (array(part, name, np.float64, n) for name in _SCALES[:2])
     static_location, static_size = (array(part, name, np.float64, N) for name in _SCALES[2:])
@@ -76,6 +79,7 @@ def _unpack_channels(part: Snapshot) -> Channels:
         **{name: tuple(facts[name]) for name in (*CHANNELS, "calendar", *NAMES[:2])},
         mask=facts["mask"],
         categories=categories,
+        ids=ids,
         location=location,
         size=size,
         static_location=static_location,

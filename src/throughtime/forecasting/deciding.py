@@ -55,7 +55,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         panel, h, made, _contexts(made, h, panel, _segments(made, effort)), known, effort.many
     )
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
-        reads_more = panel.hist or panel.futr or made["decoder"] == "recursive"
+        reads_more = panel.hist or panel.futr or made["architecture"] == "recursive"
         made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
     made |= _read_how(made, effort)
     return Design(h=h, **made)
@@ -68,18 +68,18 @@ def longest_context(panel: Panel, h: int) -> int:
 
 def _refuse_misfits(given: Given, panel: Panel) -> None:
     made, room = given.design, int(panel.lengths.max()) - given.h
-    if panel.futr and (made["decoder"], made["scaling"]) == ("recursive", "running"):
+    if panel.futr and (made["architecture"], made["scaling"]) == ("recursive", "running"):
         raise SettingError(
-            f"scaling='running' without columns known ahead for decoder='recursive', which "
+            f"scaling='running' without columns known ahead for architecture='recursive', which "
             f"reads {' and '.join(panel.futr)} of the step after each",
             f"futr={list(panel.futr)}",
-            "pass decoder='synced', or leave scaling out",
+            "pass architecture='synced', or leave scaling out",
         )
-    if made["decoder"] == "recursive" and panel.hist:
+    if made["architecture"] == "recursive" and panel.hist:
         raise SettingError(
-            "no hist for decoder='recursive', which reads every step ahead",
+            "no hist for architecture='recursive', which reads every step ahead",
             f"hist={', '.join(panel.hist)}",
-            "choose another decoder, or name in futr what is known ahead",
+            "choose another architecture, or name in futr what is known ahead",
         )
     for name in ("season_length", "context_length"):
         if made[name] is not None and made[name] > room:
@@ -137,7 +137,7 @@ def _scaled(
 
 def _segments(made: dict[str, Any], effort: Effort) -> bool:
     """Say whether contexts are read by segments, with a linear skip, where that is left open."""
-    direct = made["decoder"] == "direct" and made["scaling"] != "revin"
+    direct = made["architecture"] == "direct" and made["scaling"] != "revin"
     return effort.many and direct and made["output"] not in COUNTS
 
 
@@ -148,7 +148,7 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     if segment is None:
         segment = segment_of(made["context_length"], made["season_length"]) if fits else 1
     if weighting is None:
-        in_units = effort.many and (made["decoder"], made["output"]) in WEIGHED
+        in_units = effort.many and (made["architecture"], made["output"]) in WEIGHED
         weighting = "owa" if in_units else "window"
     skip = fits if skip is None else skip
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

@@ -8,11 +8,11 @@ from throughtime._checks import one_of, positive_int
 from throughtime._errors import SettingError
 from throughtime._types import CellName, model_name
 from throughtime._words import joined
+from throughtime.forecasting.architectures import ARCHITECTURES, Architecture
+from throughtime.forecasting.architectures.direct import Direct
+from throughtime.forecasting.architectures.reversible import Reversible
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
-from throughtime.forecasting.decoders import DECODERS, Decoder
-from throughtime.forecasting.decoders.direct import Direct
-from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.importance import WEIGHTINGS
@@ -58,7 +58,7 @@ class Design:
     dilations: Dilations | None = None
     skip_connections: bool = False
     preprogram: Preprogram | None = None
-    decoder: str = "direct"
+    architecture: str = "direct"
     output: str = "point"
     calendar: tuple[str, ...] = ()
     segment: int = 1
@@ -77,13 +77,13 @@ class Design:
         one_of("residual", self.residual, RESIDUALS)
         one_of("scaling", self.scaling, SCALINGS)
         one_of("difference", self.difference, DIFFERENCES)
-        one_of("decoder", self.decoder, DECODERS)
+        one_of("architecture", self.architecture, ARCHITECTURES)
         one_of("output", self.output, OUTPUTS)
         one_of("weighting", self.weighting, WEIGHTINGS)
-        if self.weighting != "window" and not (self.decoder == "direct" and self.in_units):
+        if self.weighting != "window" and not (self.architecture == "direct" and self.in_units):
             raise SettingError(
-                "weighting='window' for all but decoder='direct' and output='point' or 'quantiles'",
-                f"decoder={self.decoder!r}, output={self.output!r}",
+                "weighting='window' for all but architecture='direct' and output='point' or 'quantiles'",
+                f"architecture={self.architecture!r}, output={self.output!r}",
                 "leave weighting out",
             )
         for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
@@ -100,10 +100,10 @@ class Design:
                     f"pass context_length={self.season_length} or more, or another "
                     f"{name.partition('=')[0]}",
                 )
-        if self.preprogram and (self.decoder, self.output) != ("direct", "point"):
+        if self.preprogram and (self.architecture, self.output) != ("direct", "point"):
             raise SettingError(
-                "preprogram for decoder='direct' and output='point' alone",
-                f"decoder={self.decoder!r}, output={self.output!r}",
+                "preprogram for architecture='direct' and output='point' alone",
+                f"architecture={self.architecture!r}, output={self.output!r}",
                 "leave preprogram out",
             )
         if self.context_length % self.segment:
@@ -113,11 +113,11 @@ class Design:
                 f"pass context_length={-(-self.context_length // self.segment) * self.segment}",
             )
         if (self.segment > 1 or self.linear_skip) and (
-            self.decoder != "direct" or self.scaling == "revin"
+            self.architecture != "direct" or self.scaling == "revin"
         ):
             raise SettingError(
-                "segment and linear_skip for decoder='direct' alone, and not with scaling='revin'",
-                f"decoder={self.decoder!r}, scaling={self.scaling!r}",
+                "segment and linear_skip for architecture='direct' alone, and not with scaling='revin'",
+                f"architecture={self.architecture!r}, scaling={self.scaling!r}",
                 "leave them out",
             )
         if self.preprogram and self.difference is not None:
@@ -126,9 +126,9 @@ class Design:
                 f"preprogram={self.preprogram!r}, difference={self.difference!r}",
                 "leave one of them out",
             )
-        if self.decoder == "recursive" and self.output == "point":
+        if self.architecture == "recursive" and self.output == "point":
             raise SettingError(
-                "a distribution to draw paths from, for decoder='recursive'",
+                "a distribution to draw paths from, for architecture='recursive'",
                 "output='point'",
                 "pass output='student-t', 'gaussian' or another",
             )
@@ -138,10 +138,10 @@ class Design:
                 f"transform={', '.join(self.transforms)!r}, residual={self.residual!r}",
                 "leave both out, or pass another output",
             )
-        if self.carries and self.decoder not in ("synced", "recursive"):
+        if self.carries and self.architecture not in ("synced", "recursive"):
             raise SettingError(
-                "scaling='running' for decoder='synced' or 'recursive', which read step by step",
-                f"decoder={self.decoder!r}",
+                "scaling='running' for architecture='synced' or 'recursive', which read step by step",
+                f"architecture={self.architecture!r}",
                 "leave scaling out",
             )
         if self.carries and (self.counts or self.difference is not None):
@@ -150,10 +150,10 @@ class Design:
                 f"output={self.output!r}, difference={self.difference!r}",
                 "leave scaling out, or those",
             )
-        if self.bidirectional and self.decoder != "direct":
+        if self.bidirectional and self.architecture != "direct":
             raise SettingError(
-                "bidirectional for decoder='direct' alone, which reads before it answers",
-                f"decoder={self.decoder!r}",
+                "bidirectional for architecture='direct' alone, which reads before it answers",
+                f"architecture={self.architecture!r}",
                 "leave bidirectional out",
             )
         self.recurrence  # noqa: B018  (checks its part)
@@ -192,7 +192,7 @@ class Design:
     @property
     def any_horizon(self) -> bool:
         """Say whether the model can forecast beyond h."""
-        return DECODERS[self.decoder].any_horizon and not self.companions
+        return ARCHITECTURES[self.architecture].any_horizon and not self.companions
 
     @property
     def carries(self) -> bool:
@@ -219,7 +219,7 @@ class Design:
                 self.context_length,
                 self.h,
                 self.base,
-                DECODERS[self.decoder],
+                ARCHITECTURES[self.architecture],
                 channels,
                 self.scaling,
                 self.lags,
@@ -262,13 +262,13 @@ class Design:
         def head(hidden_size: int, outputs: int) -> ValueHead:
             return output(self.output, hidden_size, outputs)[0]
 
-        def build() -> Decoder:
+        def build() -> Architecture:
             parts = (sizes, self.recurrence, head, self.h)
-            if self.decoder == "direct":
+            if self.architecture == "direct":
                 L = self.context_length if self.linear_skip else 0
-                net: Decoder = Direct(*parts, segment=self.segment, linear_skip=L)
+                net: Architecture = Direct(*parts, segment=self.segment, linear_skip=L)
             else:
-                net = DECODERS[self.decoder](*parts)
+                net = ARCHITECTURES[self.architecture](*parts)
             if self.scaling == "revin":
                 net.reversible = Reversible(sizes.targets, self.base)
             return net

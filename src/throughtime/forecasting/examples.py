@@ -7,8 +7,8 @@ With u = f(y) the transformed series, C its window of L steps and T the h steps 
 
 location and size are those of the window, of its series, or between them (`scaling.py`). base is a
 naive forecast (`residuals.py`), so that the network begins where that stands. In place of z it may
-read differences of it (`differences.py`). What of it all is input and what target is the decoder's
-to say (`decoders/`).
+read differences of it (`differences.py`). What of it all is input and what target is the
+architecture's to say (`architectures/`).
 
 Counts have no place to be shifted to: their location is 0, their size the mean of both, and what the
 network learns to say is the count itself, size and all (`nn/heads/negative_binomial.py`).
@@ -28,10 +28,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from throughtime.forecasting.architectures import Architecture
+from throughtime.forecasting.architectures.architecture import Inputs, Window
+from throughtime.forecasting.architectures.direct import Direct
 from throughtime.forecasting.channels import Channels
-from throughtime.forecasting.decoders import Decoder
-from throughtime.forecasting.decoders.decoder import Inputs, Window
-from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
@@ -72,7 +72,7 @@ class SpreadExamples:
 
 @dataclass(frozen=True, eq=False)
 class ScaledWindows:
-    """The windows of a panel as examples of a decoder, `examples[index] -> (inputs, r)`.
+    """The windows of a panel as examples of an architecture, `examples[index] -> (inputs, r)`.
 
     `whole` is the scale of every row by its own moments, [S, M, 1]; `lags` those of the differences
     that are read.
@@ -91,7 +91,7 @@ class ScaledWindows:
     whole: Scale
     channels: Channels
     base: Base = field(default_factory=Base)
-    decoder: type[Decoder] = Direct
+    architecture: type[Architecture] = Direct
     scaling: str = "blend"
     lags: tuple[int, ...] = ()
     counts: bool = False
@@ -104,7 +104,7 @@ class ScaledWindows:
         context_length: int,
         h: int,
         base: Base = Base(),  # noqa: B008  (frozen)
-        decoder: type[Decoder] = Direct,
+        architecture: type[Architecture] = Direct,
         channels: Channels | None = None,
         scaling: str = "blend",
         lags: tuple[int, ...] = (),
@@ -121,7 +121,7 @@ class ScaledWindows:
         )
         whole = Scale(location, torch.where(size > 0, size, 1.0))
         channels = Channels.of(panel) if channels is None else channels
-        return cls(windows, transform, whole, channels, base, decoder, scaling, lags, counts)
+        return cls(windows, transform, whole, channels, base, architecture, scaling, lags, counts)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -130,8 +130,8 @@ class ScaledWindows:
         return self.laid_out(self.window(*self.windows.places(index), self.windows.h)[0])
 
     def laid_out(self, window: Window) -> tuple[Inputs, Tensor]:
-        """Return what the decoder reads of windows, and what it is to say."""
-        return self.decoder.lay_out(window, self.channels.sizes, self.base)
+        """Return what the architecture reads of windows, and what it is to say."""
+        return self.architecture.lay_out(window, self.channels.sizes, self.base)
 
     def window(self, series: Tensor, origin: Tensor, ahead: int) -> tuple[Window, Scale]:
         """Return contexts with the `ahead` steps after them on their scale [..., M, 1]."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from throughtime._checks import one_of, positive_int
+from throughtime.forecasting.architectures import ARCHITECTURES
 from throughtime.forecasting.cures import (
     OF_THE_NET,
     Cures,
@@ -14,7 +15,6 @@ from throughtime.forecasting.cures import (
     checked_preprogram,
     trained_with,
 )
-from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.differences import DIFFERENCES
 from throughtime.forecasting.effort import FEW, TRAINING
@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "residual": (None, *RESIDUALS),
     "scaling": (None, *SCALINGS),
     "difference": tuple(DIFFERENCES),
-    "decoder": tuple(DECODERS),
+    "architecture": tuple(ARCHITECTURES),
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
 }
@@ -40,7 +40,7 @@ NUMBERS = {"context_length": 1, "season_length": 1, "members": 1, "n_windows": 0
 COLUMNS = "target", "hist", "futr"
 AS_THEY_ARE = (
     *("members", "context_length", "season_length", "residual", "scaling", "difference"),
-    *("decoder", "calendar", "companions", "segment", "linear_skip", "weighting"),
+    *("architecture", "calendar", "companions", "segment", "linear_skip", "weighting"),
 )
 
 
@@ -100,7 +100,7 @@ def _of_design(arguments: Mapping[str, Any], cures: Cures) -> dict[str, Any]:
     net = Recurrence(*shape, **of_the_net)
     parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
     seed = positive_int("seed", arguments["seed"], at_least=0)
-    usual_output = "student-t" if arguments["decoder"] == "recursive" else "point"
+    usual_output = "student-t" if arguments["architecture"] == "recursive" else "point"
     return {
         **{name: getattr(net, name) for name in parts},
         "hidden_size": hidden_size,

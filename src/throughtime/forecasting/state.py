@@ -238,7 +238,8 @@ class State:
             scaled = (known - channels.location[:, None]) / channels.size[:, None]
             shared.append(np.nan_to_num(scaled.astype(np.float32)))
         if channels.calendar:
-            late = self.design.decoder == "recursive"  # which reads what is known of the next step
+            # which reads what is known of the next step
+            late = self.design.architecture == "recursive"
             k = self.arrays["lengths"][index][:, None] + np.arange(J) + late
             stamps = self.like.frequency.at(self.arrays["starts"][index][:, None], k)
             shared.append(np.moveaxis(features(stamps, channels.calendar), -1, 1))

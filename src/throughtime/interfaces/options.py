@@ -20,7 +20,7 @@ from throughtime._files import check_writable
 from throughtime._types import CELLS
 
 WITH_U = ("rnn", "lstm", "gru")
-DECODERS = ("direct", "recursive", "seq2seq", "synced")
+ARCHITECTURES = ("direct", "recursive", "seq2seq", "synced")
 OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
     "orthogonal": (WITH_U, {"above": 0}),
@@ -109,7 +109,7 @@ class Options:
         int | None, typer.Option(help="The length of a season in steps.", **WHOLE)
     ] = None
     cell: Annotated[str, typer.Option(help=f"The recurrent cell: {', '.join(CELLS)}.")] = "lstm"
-    decoder: Annotated[
+    architecture: Annotated[
         str,
         typer.Option(help="How the steps ahead are made: direct, recursive, seq2seq or synced."),
     ] = "direct"
@@ -161,7 +161,7 @@ class Options:
             if value is not None:
                 positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
-        one_of("--decoder", self.decoder, DECODERS)
+        one_of("--architecture", self.architecture, ARCHITECTURES)
         one_of("--output", self.output, [None, *OUTPUTS])
         self._check_answer()
         if self.future is not None and not self.futr:
@@ -174,19 +174,23 @@ class Options:
         self._check_cures()
 
     def _check_answer(self) -> None:
-        """Refuse a decoder, an output and a start that do not go together."""
-        answer = f"--decoder {self.decoder}" + (f" --output {self.output}" if self.output else "")
-        if self.decoder == "recursive" and self.output == "point":
-            wanted = "a distribution to draw paths from with --decoder recursive"
+        """Refuse an architecture, an output and a start that do not go together."""
+        answer = f"--architecture {self.architecture}" + (
+            f" --output {self.output}" if self.output else ""
+        )
+        if self.architecture == "recursive" and self.output == "point":
+            wanted = "a distribution to draw paths from with --architecture recursive"
             raise SettingError(wanted, "--output point", "leave --output out, or pass student-t")
-        if self.decoder == "recursive" and self.hist:
+        if self.architecture == "recursive" and self.hist:
             raise SettingError(
-                "no --hist with --decoder recursive, which reads every step ahead",
+                "no --hist with --architecture recursive, which reads every step ahead",
                 f"--hist {','.join(self.hist)}",
-                "choose another decoder, or name in --futr what is known ahead",
+                "choose another architecture, or name in --futr what is known ahead",
             )
-        if self.preprogram and (self.decoder != "direct" or self.output not in (None, "point")):
-            wanted = "--decoder direct and --output point with --preprogram"
+        if self.preprogram and (
+            self.architecture != "direct" or self.output not in (None, "point")
+        ):
+            wanted = "--architecture direct and --output point with --preprogram"
             raise SettingError(wanted, answer, "leave --preprogram out")
 
     def _check_cures(self) -> None:
@@ -216,8 +220,8 @@ class Options:
     def answer(self) -> dict[str, Any]:
         """The arguments of a forecaster that say what it reads beside the past, and how it answers."""
         given = {"calendar": self.calendar, "output": self.output}
-        if self.decoder != "direct":
-            given["decoder"] = self.decoder
+        if self.architecture != "direct":
+            given["architecture"] = self.architecture
         return {name: value for name, value in given.items() if value}
 
     @property

@@ -35,6 +35,8 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 def made(facts: dict[str, Any]) -> dict[str, Any]:
     """Make settings from what `plain` returned; what an older release did not know stays out."""
     made = {**facts, "training": TrainingSettings.from_json(facts["training"])}
+    if "decoder" in made:  # as it was called first
+        made["architecture"] = made.pop("decoder")
     if "init" in facts:
         need(all_of(facts["init"], str), "init")
         made["init"] = read_inits(facts["init"])

@@ -16,21 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import (
+from throughtime.forecasting.architectures.architecture import (
+    Architecture,
     Beside,
-    Decoder,
     HeadOf,
     Inputs,
     Window,
     resized,
 )
+from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 
 
-class Recursive(Decoder):
+class Recursive(Architecture):
     """From x [B, T, I] to parameters [B, T, M, P] of the step after each; see the module."""
 
     any_horizon = True

@@ -18,22 +18,22 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import (
+from throughtime.forecasting.architectures.architecture import (
     Ahead,
+    Architecture,
     Beside,
-    Decoder,
     HeadOf,
     Inputs,
     Window,
     resized,
 )
+from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 from throughtime.nn.sequences import newest
 
 
-class Direct(Decoder):
+class Direct(Architecture):
     """From x [B, L, I] to parameters [B, M h, P]; see the module."""
 
     def __init__(

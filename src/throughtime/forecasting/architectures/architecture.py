@@ -1,4 +1,4 @@
-"""What every decoder has: what it reads at a step, and a layout of windows as examples.
+"""What every architecture has: what it reads at a step, and a layout of windows as examples.
 
 At a step t a net reads
 
@@ -19,8 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from throughtime.forecasting.architectures.reversible import Reversible
 from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.residuals import Base
 from throughtime.forecasting.scaling import Scale
 from throughtime.nn import Recurrence
@@ -99,7 +99,7 @@ class Window:
         return x if sizes.is_plain else (x, ahead, self.numbers, self.codes)
 
 
-class Decoder(nn.Module, ABC):
+class Architecture(nn.Module, ABC):
     """A net that reads windows and says their targets: `net(x, *beside)`, see `Beside`.
 
     `lay_out` makes examples of windows, on which `forward` is trained.

@@ -37,6 +37,7 @@ def values(table: Any, but: tuple[str, ...] = ("unique_id", "ds")) -> np.ndarray
         {"difference": "both", "residual": "season"},
         {"difference": 1, "architecture": "recursive", "output": "gaussian"},
         {"segment": 3, "linear_skip": True},
+        {"segment": 2, "linear_skip": True, "architecture": "segment"},
         {"scaling": "revin", "architecture": "synced"},
         {"scaling": "last", "output": "quantiles"},
         {"output": "negative-binomial"},

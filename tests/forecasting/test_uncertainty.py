@@ -27,7 +27,7 @@ Y = 5 + wave(60)
 COUNTS = np.random.default_rng(0).poisson(3 + 2 * np.sin(np.arange(60) * np.pi / 4)) * 1.0
 H = 3
 OUTPUTS = ["quantiles", "gaussian", "student-t", "mixture", "negative-binomial"]
-ARCHITECTURES = ["direct", "seq2seq", "synced", "recursive"]
+ARCHITECTURES = ["direct", "segment", "seq2seq", "synced", "recursive"]
 
 
 def ends(table: Any, name: str = "LSTM") -> np.ndarray:
@@ -357,7 +357,7 @@ def test_recursive_forecasts_go_on_for_as_long_as_they_are_asked_to() -> None:
     assert quick(architecture="recursive", n_windows=0).fit(Y).predict(h=5).num_rows == 5
 
 
-@pytest.mark.parametrize("architecture", ["direct", "seq2seq", "synced"])
+@pytest.mark.parametrize("architecture", ["direct", "segment", "seq2seq", "synced"])
 def test_others_give_their_first_steps_and_no_more(architecture: str) -> None:
     forecaster = quick(architecture=architecture, output="gaussian").fit(Y)
     whole = forecaster.predict().to_pydict()

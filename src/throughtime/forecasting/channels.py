@@ -7,6 +7,7 @@ one more channel that is known ahead (`calendar.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +22,16 @@ from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[Any]
 
+MOST_SERIES = 64  # that are told apart: with more, each says too little of itself
+
 
 @dataclass(frozen=True)
 class Sizes:
     """How many numbers a net reads at a step, and from where.
 
     `targets` M; `mask` says whether it reads for each target if it was observed; `hist`, `futr`
-    (with the calendar) and `numbers` count channels; `categories` the values of each category.
+    (with the calendar) and `numbers` count channels; `categories` the values of each category;
+    `series` those that are told apart, 0 where none are.
     """
 
     targets: int = 1
@@ -36,6 +40,7 @@ class Sizes:
     futr: int = 0
     numbers: int = 0
     categories: tuple[int, ...] = ()
+    series: int = 0
 
     @property
     def step(self) -> int:
@@ -45,7 +50,7 @@ class Sizes:
     @property
     def is_plain(self) -> bool:
         """Say whether the net reads nothing but its targets' past."""
-        return not (self.hist or self.futr or self.numbers or self.categories)
+        return not (self.hist or self.futr or self.numbers or self.categories or self.series)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,8 @@ class Channels:
     """The covariates of the panel that was fitted: names, and location and size of each.
 
     `location` and `size` [P + F] are those of past covariates and of those known ahead,
-    `static_location` and `static_size` [n] those of static numbers.
+    `static_location` and `static_size` [n] those of static numbers. `series` are the names of those
+    that are told apart.
     """
 
     targets: tuple[str, ...]
@@ -68,10 +74,15 @@ class Channels:
     number_names: tuple[str, ...] = ()
     category_names: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
+    series: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, panel: Panel, calendar: tuple[str, ...] = ()) -> Channels:
+    def of(
+        cls, panel: Panel, calendar: tuple[str, ...] = (), tell_series_apart: bool = False
+    ) -> Channels:
         """Take location and size from what a panel knows by its end.
+
+        Series are told apart, if at all, where there are 2 to `MOST_SERIES` of them.
 
         >>> from throughtime.forecasting import read_frame
         >>> Channels.of(read_frame([1.0, 2.0])).sizes.is_plain
@@ -82,6 +93,7 @@ class Channels:
         location, size = np.array(rows, dtype=np.float64).reshape(-1, 2).T.copy()
         numbers = static.numbers
         spread = numbers.std(axis=0)
+        apart = tell_series_apart and 1 < len(panel.ids) <= MOST_SERIES
         return cls(
             panel.targets,
             panel.hist,
@@ -95,6 +107,7 @@ class Channels:
             static.number_names,
             static.category_names,
             static.categories,
+            tuple(panel.ids) if apart else (),
         )
 
     @property
@@ -107,6 +120,7 @@ class Channels:
             len(self.futr) + 2 * len(self.calendar),
             len(self.number_names),
             tuple(map(len, self.categories)),
+            len(self.series),
         )
 
     def check(self, panel: Panel) -> Panel:
@@ -140,10 +154,21 @@ class Channels:
         x = torch.cat(parts, dim=-2)
         return x[..., :P, :], x[..., P:, :]
 
-    def static(self, static: Static, series: Tensor) -> tuple[Tensor, Tensor]:
-        """Return static numbers [..., n] and the codes of categories [..., k]."""
+    def static(
+        self, static: Static, series: Tensor, ids: Sequence[Any] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Return static numbers [..., n] and the codes of categories [..., k].
+
+        Where series are told apart, the number of each is its last code: 1, 2, ... by `ids`, and 0 for
+        one that was not fitted.
+        """
         numbers = (static.numbers - self.static_location) / self.static_size
-        return torch.from_numpy(numbers).float()[series], torch.from_numpy(static.codes)[series]
+        codes = torch.from_numpy(static.codes)[series]
+        if self.series:
+            number = {name: i for i, name in enumerate(self.series, 1)}
+            of_each = torch.tensor([number.get(name, 0) for name in ids])
+            codes = torch.cat([codes, of_each[series][..., None]], dim=-1)
+        return torch.from_numpy(numbers).float()[series], codes
 
     def _calendar(self, windows: Windows, series: Tensor, origin: Tensor, ahead: int) -> Tensor:
         from throughtime.forecasting.calendar import features

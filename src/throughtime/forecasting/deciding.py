@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from throughtime._errors import SettingError
+from throughtime.forecasting.architectures import AT_ONCE
 from throughtime.forecasting.calendar import checked_calendar
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.effort import Effort, effort_for, segment_of, trained
@@ -28,7 +29,6 @@ from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
 HORIZONS = 8  # that a look-back has, where it is read by segments
-WEIGHED = ("direct", "point"), ("direct", "quantiles")
 
 
 def decide(given: Given, panel: Panel, whole: Panel) -> Design:
@@ -137,8 +137,8 @@ def _scaled(
 
 def _segments(made: dict[str, Any], effort: Effort) -> bool:
     """Say whether contexts are read by segments, with a linear skip, where that is left open."""
-    direct = made["architecture"] == "direct" and made["scaling"] != "revin"
-    return effort.many and direct and made["output"] not in COUNTS
+    at_once = made["architecture"] in AT_ONCE and made["scaling"] != "revin"
+    return effort.many and at_once and made["output"] not in COUNTS
 
 
 def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
@@ -146,9 +146,10 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     fits = _segments(made, effort)
     segment, skip, weighting = made["segment"], made["linear_skip"], made["weighting"]
     if segment is None:
-        segment = segment_of(made["context_length"], made["season_length"]) if fits else 1
+        by_segments = fits or made["architecture"] == "segment"
+        segment = segment_of(made["context_length"], made["season_length"]) if by_segments else 1
     if weighting is None:
-        in_units = effort.many and (made["architecture"], made["output"]) in WEIGHED
-        weighting = "owa" if in_units else "window"
+        in_units = made["architecture"] in AT_ONCE and made["output"] in ("point", "quantiles")
+        weighting = "owa" if effort.many and in_units else "window"
     skip = fits if skip is None else skip
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

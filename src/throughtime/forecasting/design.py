@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from throughtime._checks import one_of, positive_int
+from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._types import CellName, model_name
 from throughtime._words import joined
-from throughtime.forecasting.architectures import ARCHITECTURES, Architecture
-from throughtime.forecasting.architectures.direct import Direct
+from throughtime.forecasting.architectures import ARCHITECTURES, AT_ONCE, Architecture
 from throughtime.forecasting.architectures.reversible import Reversible
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
@@ -80,9 +80,10 @@ class Design:
         one_of("architecture", self.architecture, ARCHITECTURES)
         one_of("output", self.output, OUTPUTS)
         one_of("weighting", self.weighting, WEIGHTINGS)
-        if self.weighting != "window" and not (self.architecture == "direct" and self.in_units):
+        if self.weighting != "window" and not (self.architecture in AT_ONCE and self.in_units):
             raise SettingError(
-                "weighting='window' for all but architecture='direct' and output='point' or 'quantiles'",
+                "weighting='window' for all but architecture='direct' or 'segment' with "
+                "output='point' or 'quantiles'",
                 f"architecture={self.architecture!r}, output={self.output!r}",
                 "leave weighting out",
             )
@@ -112,12 +113,10 @@ class Design:
                 str(self.context_length),
                 f"pass context_length={-(-self.context_length // self.segment) * self.segment}",
             )
-        if (self.segment > 1 or self.linear_skip) and (
-            self.architecture != "direct" or self.scaling == "revin"
-        ):
+        if (self.segment > 1 or self.linear_skip) and self.architecture not in AT_ONCE:
             raise SettingError(
-                "segment and linear_skip for architecture='direct' alone, and not with scaling='revin'",
-                f"architecture={self.architecture!r}, scaling={self.scaling!r}",
+                "segment and linear_skip for architecture='direct' or 'segment' alone",
+                f"architecture={self.architecture!r}",
                 "leave them out",
             )
         if self.preprogram and self.difference is not None:
@@ -167,7 +166,8 @@ class Design:
     def recurrence(self) -> Recurrence:
         """What each net is made of."""
         cures = {name: getattr(self, name) for name in OF_THE_NET}
-        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout, **cures)
+        shape = self.cell, self.hidden_size, self.num_layers
+        return recurrence_of(self.architecture, self.dropout, *shape, **cures)
 
     @property
     def base(self) -> Base:
@@ -204,12 +204,17 @@ class Design:
         """What the nets are trained on."""
         return output(self.output, 1, 1)[1]
 
+    def channels(self, panel: Panel) -> Channels:
+        """Return what nets read that are fitted to a panel."""
+        apart = ARCHITECTURES[self.architecture].tells_series_apart
+        return Channels.of(panel, self.calendar, apart)
+
     def examples(self, panel: Panel, channels: Channels | None = None) -> SpreadExamples:
         """Return the windows of a panel on every scale; `channels` are those that were fitted.
 
         The scales share their numbering.
         """
-        channels = Channels.of(panel, self.calendar) if channels is None else channels
+        channels = self.channels(panel) if channels is None else channels
         kind = RunningWindows if self.carries else ScaledWindows
         parts: list[ScaledWindows] = []
         for name in self.transforms:
@@ -263,14 +268,30 @@ class Design:
             return output(self.output, hidden_size, outputs)[0]
 
         def build() -> Architecture:
-            parts = (sizes, self.recurrence, head, self.h)
-            if self.architecture == "direct":
+            how: dict[str, Any] = {}
+            if self.architecture in AT_ONCE:
                 L = self.context_length if self.linear_skip else 0
-                net: Architecture = Direct(*parts, segment=self.segment, linear_skip=L)
-            else:
-                net = ARCHITECTURES[self.architecture](*parts)
+                how = {"segment": self.segment, "linear_skip": L}
+            if self.architecture == "segment":
+                how["dropout"] = self.dropout
+            net = ARCHITECTURES[self.architecture](sizes, self.recurrence, head, self.h, **how)
             if self.scaling == "revin":
                 net.reversible = Reversible(sizes.targets, self.base)
             return net
 
         return Ensemble(build, self.members, self.training.seed)
+
+
+def recurrence_of(
+    architecture: str,
+    dropout: float,
+    cell: CellName,
+    hidden_size: int,
+    num_layers: int,
+    **cures: Any,
+) -> Recurrence:
+    """Return what nets are made of; "segment" has dropout behind its last layer, too."""
+    if architecture == "segment" and num_layers == 1:
+        real("dropout", dropout, at_least=0, below=1)
+        return Recurrence(cell, hidden_size, num_layers, **cures)
+    return Recurrence(cell, hidden_size, num_layers, dropout, **cures)

@@ -143,7 +143,8 @@ class ScaledWindows:
         scale = self._scale(u[..., :L], series)
         z = scale.apply(known[..., before:])
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
-        static = self.channels.static(self.windows.panel.static, series)
+        panel = self.windows.panel
+        static = self.channels.static(panel.static, series, panel.ids)
         truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
         window = Window(L, begun(z).nan_to_num(0.0), truth, hist, futr, *static, size=size)
         if not self.lags:

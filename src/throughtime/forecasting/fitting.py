@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.companions import fit_linear
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import SpreadExamples
@@ -44,7 +43,7 @@ def fit(
     `KeyboardInterrupt` breaks it off, unless a `partial` fit is as welcome, and updates were made.
     """
     training = replace(design.training, max_updates=updates, patience=None)
-    channels = Channels.of(panel, design.calendar) if start is None else start.channels
+    channels = design.channels(panel) if start is None else start.channels
     linear, network = fit_linear(panel, design), design.network(channels.sizes)
     examples = design.examples(panel, channels)
     with threads(design.numbers_a_step):

@@ -20,7 +20,7 @@ from throughtime._files import check_writable
 from throughtime._types import CELLS
 
 WITH_U = ("rnn", "lstm", "gru")
-ARCHITECTURES = ("direct", "recursive", "seq2seq", "synced")
+ARCHITECTURES = ("direct", "recursive", "segment", "seq2seq", "synced")
 OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
     "orthogonal": (WITH_U, {"above": 0}),
@@ -111,7 +111,9 @@ class Options:
     cell: Annotated[str, typer.Option(help=f"The recurrent cell: {', '.join(CELLS)}.")] = "lstm"
     architecture: Annotated[
         str,
-        typer.Option(help="How the steps ahead are made: direct, recursive, seq2seq or synced."),
+        typer.Option(
+            help="How the steps ahead are made: direct, recursive, segment, seq2seq or synced."
+        ),
     ] = "direct"
     output: Annotated[
         str | None,

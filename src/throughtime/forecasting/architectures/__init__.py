@@ -1,6 +1,7 @@
 """How a net says what comes: one architecture a file, each with the layout of what it learns from.
 
 direct      all h steps at once, from the newest state
+segment     all at once, by a step of the recurrence for each of their segments
 seq2seq     a second net writes them one after the other, from the newest state
 synced      all h steps at once, from the state of every step
 recursive   one step ahead from the state of every step, fed with paths that it draws
@@ -9,14 +10,19 @@ recursive   one step ahead from the state of every step, fed with paths that it 
 from __future__ import annotations
 
 from throughtime.forecasting.architectures.architecture import Architecture as Architecture
+from throughtime.forecasting.architectures.at_once import AtOnce
 from throughtime.forecasting.architectures.direct import Direct
 from throughtime.forecasting.architectures.recursive import Recursive
+from throughtime.forecasting.architectures.segment import Segment
 from throughtime.forecasting.architectures.seq2seq import Seq2Seq
 from throughtime.forecasting.architectures.synced import Synced
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
     "direct": Direct,
     "recursive": Recursive,
+    "segment": Segment,
     "seq2seq": Seq2Seq,
     "synced": Synced,
 }
+
+AT_ONCE = tuple(name for name, kind in ARCHITECTURES.items() if issubclass(kind, AtOnce))

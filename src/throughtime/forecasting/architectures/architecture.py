@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,9 @@ Inputs = Tensor | tuple[Tensor, ...]
 class Beside(NamedTuple):
     """What a net is called with after x [B, T, I], in this order.
 
-    `ahead` [B, ..., F] is what is known ahead, `numbers` [B, n] and `codes` [B, k] are static, and
-    `size` [B, M, 1] that of counts.
+    `ahead` [B, ..., F] is what is known ahead, `numbers` [B, n] and `codes` [B, k] are static, with
+    the number of the series as the last of the codes where series are told apart, and `size` [B, M, 1]
+    is that of counts.
     """
 
     ahead: Tensor | None = None
@@ -106,6 +107,7 @@ class Architecture(nn.Module, ABC):
     """
 
     any_horizon = False  # whether it can go on beyond the h it was trained for
+    tells_series_apart = False  # whether it reads which series a window is of, where they are few
     head: ValueHead
 
     @abstractmethod
@@ -128,9 +130,15 @@ class Architecture(nn.Module, ABC):
         """Return what `forward` is called with, and what it is to say beyond the naive forecast."""
 
     def read(self, x: Tensor, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
-        """Return x [B, T, I] with what is static at every step."""
-        if self.reversible is not None:
-            x = self.reversible.read(x)
+        """Return x [B, T, I] as it is read, with what is static at every step."""
+        return self.with_static(self.rescaled(x), numbers, codes)
+
+    def rescaled(self, x: Tensor) -> Tensor:
+        """Return x [B, T, I] as scaling="revin" has it read; as it is for others."""
+        return x if self.reversible is None else self.reversible.read(x)
+
+    def with_static(self, x: Tensor, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
+        """Return steps x [B, T, ...] with what is static at each."""
         if numbers is None or codes is None or not (self.sizes.numbers or self.sizes.categories):
             return x
         each = [numbers, *(embed(codes[:, k]) for k, embed in enumerate(self.embeddings))]
@@ -139,7 +147,10 @@ class Architecture(nn.Module, ABC):
 
     def say(self, hidden: Tensor) -> Tensor:
         """Return parameters [..., outputs, P] of what hidden states [..., H] say."""
-        params: Tensor = self.head(hidden)
+        return self.undone(self.head(hidden))
+
+    def undone(self, params: Tensor) -> Tensor:
+        """Return parameters [..., outputs, P] as scaling="revin" undoes them; others as they are."""
         return params if self.reversible is None else self.reversible.undo(self.head, params)
 
     def answer(self, s: Tensor, ahead: Tensor | None) -> Tensor:
@@ -158,6 +169,13 @@ def resized(head: ValueHead, params: Tensor, size: Tensor | None, repeat: int = 
         return params
     size = size[..., 0].repeat_interleave(repeat, dim=-1)
     return head.rescale(params, size=size.reshape(len(size), *[1] * (params.dim() - 3), -1))
+
+
+def copies(state: Any, n: int) -> Any:
+    """Return n copies of every state, batches side by side along the second axis."""
+    if isinstance(state, Tensor):
+        return state.repeat(1, n, *[1] * (state.dim() - 2))
+    return type(state)(copies(part, n) for part in state)
 
 
 class Ahead(nn.Module):

@@ -11,8 +11,6 @@ Januschowski (2020), "DeepAR".
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -22,6 +20,7 @@ from throughtime.forecasting.architectures.architecture import (
     HeadOf,
     Inputs,
     Window,
+    copies,
     resized,
 )
 from throughtime.forecasting.channels import Sizes
@@ -72,7 +71,7 @@ class Recursive(Architecture):
         steps = _shifted(window.steps(self.sizes, 0, L), window, self.sizes, 1, L + 1)
         s, state = self.layer(self.read(steps, window.numbers, window.codes))
         size = None if window.size is None else window.size.repeat(n, 1, 1)
-        state, params = _copies(state, n), self.say(s[:, -1]).repeat(n, 1, 1)
+        state, params = copies(state, n), self.say(s[:, -1]).repeat(n, 1, 1)
         z = torch.cat([window.z[..., :L], torch.zeros(B, self.sizes.targets, h)], dim=-1)
         z, static = z.repeat(n, 1, 1), (window.numbers.repeat(n, 1), window.codes.repeat(n, 1))
         for k in range(L, L + h):
@@ -94,10 +93,3 @@ def _shifted(x: Tensor, window: Window, sizes: Sizes, start: int, stop: int) -> 
     if not sizes.futr:
         return x
     return torch.cat([x[..., : -sizes.futr], window.futr[..., start:stop].mT], dim=-1)
-
-
-def _copies(state: Any, n: int) -> Any:
-    """Return n copies of every state, batches side by side along the second axis."""
-    if isinstance(state, Tensor):
-        return state.repeat(1, n, *[1] * (state.dim() - 2))
-    return type(state)(_copies(part, n) for part in state)

@@ -22,7 +22,7 @@ from throughtime.forecasting.architectures.architecture import (
     by_row,
     resized,
 )
-from throughtime.forecasting.architectures.direct import Direct
+from throughtime.forecasting.architectures.at_once import AtOnce
 from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
@@ -40,7 +40,7 @@ class Seq2Seq(Architecture):
     @staticmethod
     def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
         """Read the context, say the target."""
-        return Direct.lay_out(window, sizes, base)
+        return AtOnce.lay_out(window, sizes, base)
 
     def forward(
         self,

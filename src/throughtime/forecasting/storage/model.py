@@ -55,7 +55,7 @@ def unpack_model(part: Snapshot) -> Model:
 
 def _pack_channels(channels: Channels) -> Snapshot:
     tensors = {name: torch.tensor(getattr(channels, name)) for name in _SCALES}
-    return Snapshot(tensors, {name: getattr(channels, name) for name in _READ})
+    return Snapshot(tensors, {name: getattr(channels, name) for name in (*_READ, "series")})
 
 
 def _unpack_channels(part: Snapshot) -> Channels:
@@ -63,6 +63,8 @@ def _unpack_channels(part: Snapshot) -> Channels:
     for name in (*CHANNELS, "calendar", "number_names", "category_names"):
         need(all_of(facts[name], str), name)
     need(isinstance(facts["mask"], bool) and len(facts["targets"]) > 0, "what is read")
+    series = facts.get("series", [])
+    need(all_of(series, str) or all_of(series, int), "the names of the series")
     categories = tuple(map(tuple, facts["categories"]))
     need(all(all_of(list(each), str) for each in categories), "categories")
     need(len(categories) == len(facts["category_names"]), "categories")
@@ -76,6 +78,7 @@ def _unpack_channels(part: Snapshot) -> Channels:
         **{name: tuple(facts[name]) for name in (*CHANNELS, "calendar", *NAMES[:2])},
         mask=facts["mask"],
         categories=categories,
+        series=tuple(series),
         location=location,
         size=size,
         static_location=static_location,

@@ -64,7 +64,9 @@ def test_a_gap_is_no_change_and_what_follows_it_all_of_it() -> None:
     assert x[0, :, 1].tolist() == [1, 1, 0, 1, 1, 1]
 
 
-@pytest.mark.parametrize("architecture", ["direct", "segment", "seq2seq", "synced", "recursive"])
+@pytest.mark.parametrize(
+    "architecture", ["direct", "segment", "seq2seq", "synced", "recursive", "ar"]
+)
 @each_kind
 def test_every_architecture_reads_them(kind: Any, architecture: str) -> None:
     forecaster = Forecaster(

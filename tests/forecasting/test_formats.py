@@ -102,6 +102,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "clip": {"clip": ZClip(z=2.0)},
     "penalties": {"penalties": L1(1e-3, "weight_hh")},
     "preprogram": {"preprogram": "seasonal"},
+    "lags": {"lags": [3, 5], "architecture": "ar"},
     "weighting": {"weighting": "owa"},
 }
 

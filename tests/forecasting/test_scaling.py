@@ -139,9 +139,11 @@ def test_what_revin_says_of_z_is_what_was_said_of_gamma_z_plus_beta(
     torch.testing.assert_close(found, back, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["direct", "segment", "seq2seq", "synced", "recursive"])
+@pytest.mark.parametrize(
+    "architecture", ["direct", "segment", "seq2seq", "synced", "recursive", "ar"]
+)
 def test_revin_begins_as_standard_and_learns_gamma_and_beta(architecture: str) -> None:
-    kind = "gaussian" if architecture == "recursive" else "point"
+    kind = "gaussian" if architecture in ("recursive", "ar") else "point"
     made = {}
     for scaling in ("standard", "revin"):
         forecaster = Forecaster(

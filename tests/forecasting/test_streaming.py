@@ -37,6 +37,7 @@ def values(table: Any, but: tuple[str, ...] = ("unique_id", "ds")) -> np.ndarray
         {"difference": "both", "residual": "season"},
         {"difference": 1, "architecture": "recursive", "output": "gaussian"},
         {"segment": 3, "linear_skip": True},
+        {"architecture": "ar", "lags": (5, 12), "context_length": 4},
         {"segment": 2, "linear_skip": True, "architecture": "segment"},
         {"scaling": "revin", "architecture": "synced"},
         {"scaling": "last", "output": "quantiles"},

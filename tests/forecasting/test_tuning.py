@@ -466,10 +466,17 @@ def test_only_architectures_that_read_such_columns_are_searched(pretend):
     pretend(width)
 
     def architectures(**columns):
-        found = search(load(), n_trials=32, space={"cell": ["gru"]}, target="load", **columns)
+        found = search(load(), n_trials=40, space={"cell": ["gru"]}, target="load", **columns)
         return {t.settings["architecture"] for t in found.tried if "architecture" in t.settings}
 
-    assert architectures(futr="price") == {"direct", "recursive", "segment", "seq2seq", "synced"}
+    assert architectures(futr="price") == {
+        "ar",
+        "direct",
+        "recursive",
+        "segment",
+        "seq2seq",
+        "synced",
+    }
     assert architectures(hist="temp") == {"direct", "segment", "seq2seq", "synced"}
     assert architectures(output="point") == {"direct", "segment", "seq2seq", "synced"}
 

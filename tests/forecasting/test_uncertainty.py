@@ -27,7 +27,7 @@ Y = 5 + wave(60)
 COUNTS = np.random.default_rng(0).poisson(3 + 2 * np.sin(np.arange(60) * np.pi / 4)) * 1.0
 H = 3
 OUTPUTS = ["quantiles", "gaussian", "student-t", "mixture", "negative-binomial"]
-ARCHITECTURES = ["direct", "segment", "seq2seq", "synced", "recursive"]
+ARCHITECTURES = ["direct", "segment", "seq2seq", "synced", "recursive", "ar"]
 
 
 def ends(table: Any, name: str = "LSTM") -> np.ndarray:

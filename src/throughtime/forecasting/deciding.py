@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from throughtime._errors import SettingError
-from throughtime.forecasting.architectures import AT_ONCE
+from throughtime.forecasting.architectures import AT_ONCE, DRAWS
+from throughtime.forecasting.architectures.ar import season_lags
 from throughtime.forecasting.calendar import checked_calendar
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.effort import Effort, effort_for, segment_of, trained
@@ -49,15 +50,18 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         made["residual"] = made["residual"] or "level"
     if made["transforms"] is None:
         made["transforms"] = choose_transforms(whole)
+    if made["calendar"] is None:
+        made["calendar"] = made["architecture"] == "ar"
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
     known = given.design["season_length"] is not None
     made |= _scaled(
         panel, h, made, _contexts(made, h, panel, _segments(made, effort)), known, effort.many
     )
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
-        reads_more = panel.hist or panel.futr or made["architecture"] == "recursive"
+        reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
     made |= _read_how(made, effort)
+    made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
 
 
@@ -75,11 +79,15 @@ def _refuse_misfits(given: Given, panel: Panel) -> None:
             f"futr={list(panel.futr)}",
             "pass architecture='synced', or leave scaling out",
         )
-    if made["architecture"] == "recursive" and panel.hist:
+    if made["architecture"] in DRAWS and panel.hist:
         raise SettingError(
-            "no hist for architecture='recursive', which reads every step ahead",
+            f"no hist for architecture={made['architecture']!r}, which reads every step ahead",
             f"hist={', '.join(panel.hist)}",
             "choose another architecture, or name in futr what is known ahead",
+        )
+    if max(made["lags"] or (), default=0) > room:
+        raise SettingError(
+            f"lags of at most {room}", str(list(made["lags"])), "leave out the longer"
         )
     for name in ("season_length", "context_length"):
         if made[name] is not None and made[name] > room:
@@ -139,6 +147,14 @@ def _segments(made: dict[str, Any], effort: Effort) -> bool:
     """Say whether contexts are read by segments, with a linear skip, where that is left open."""
     at_once = made["architecture"] in AT_ONCE and made["scaling"] != "revin"
     return effort.many and at_once and made["output"] not in COUNTS
+
+
+def _lags(made: dict[str, Any], longest: int) -> tuple[int, ...]:
+    """Return the lags that are read beside values, none where differences are read in their place."""
+    if made["lags"] is not None:
+        return tuple(made["lags"])
+    reads = made["architecture"] == "ar" and made["difference"] is None
+    return season_lags(made["season_length"], longest) if reads else ()
 
 
 def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:

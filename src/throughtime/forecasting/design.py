@@ -9,7 +9,8 @@ from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._types import CellName, model_name
 from throughtime._words import joined
-from throughtime.forecasting.architectures import ARCHITECTURES, AT_ONCE, Architecture
+from throughtime.forecasting.architectures import ARCHITECTURES, AT_ONCE, DRAWS, Architecture
+from throughtime.forecasting.architectures.ar import checked_lags
 from throughtime.forecasting.architectures.reversible import Reversible
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
@@ -67,6 +68,7 @@ class Design:
     scaling: str = "blend"
     difference: Difference | None = None
     weighting: str = "window"
+    lags: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
@@ -125,9 +127,16 @@ class Design:
                 f"preprogram={self.preprogram!r}, difference={self.difference!r}",
                 "leave one of them out",
             )
-        if self.architecture == "recursive" and self.output == "point":
+        checked_lags(self.lags)
+        if self.lags and (self.architecture != "ar" or self.difference is not None):
             raise SettingError(
-                "a distribution to draw paths from, for architecture='recursive'",
+                "lags for architecture='ar' alone, and not with difference",
+                f"architecture={self.architecture!r}, difference={self.difference!r}",
+                "leave them out",
+            )
+        if self.draws and self.output == "point":
+            raise SettingError(
+                f"a distribution to draw paths from, for architecture={self.architecture!r}",
                 "output='point'",
                 "pass output='student-t', 'gaussian' or another",
             )
@@ -175,7 +184,7 @@ class Design:
         return Base(self.residual, self.season_length)
 
     @property
-    def lags(self) -> tuple[int, ...]:
+    def difference_lags(self) -> tuple[int, ...]:
         """The lags of the differences that are read in place of values."""
         return lags_of(self.difference, self.season_length)
 
@@ -192,7 +201,17 @@ class Design:
     @property
     def any_horizon(self) -> bool:
         """Say whether the model can forecast beyond h."""
-        return ARCHITECTURES[self.architecture].any_horizon and not self.companions
+        return self.draws and not self.companions
+
+    @property
+    def draws(self) -> bool:
+        """Say whether forecasts are made of paths that nets draw step by step."""
+        return self.architecture in DRAWS
+
+    @property
+    def reach(self) -> int:
+        """Return how many steps back a forecast reads."""
+        return self.context_length + max(sum(self.difference_lags), max(self.lags, default=1) - 1)
 
     @property
     def carries(self) -> bool:
@@ -227,8 +246,9 @@ class Design:
                 ARCHITECTURES[self.architecture],
                 channels,
                 self.scaling,
-                self.lags,
+                self.difference_lags,
                 self.counts,
+                self.lags,
             )
             parts.append(replace(part, windows=parts[0].windows) if parts else part)
         return SpreadExamples(tuple(parts))
@@ -247,7 +267,7 @@ class Design:
         bases = {"level": "level", "last": "last value", "season": f"last season ({m})"}
         parts.append(f"from the {bases[self.residual]}")
         if self.difference is not None:
-            steps = [f"{lag:,}" for lag in self.lags]
+            steps = [f"{lag:,}" for lag in self.difference_lags]
             parts.append(f"reads differences at lag {' and '.join(steps)}")
         return "; ".join(parts)
 
@@ -274,6 +294,8 @@ class Design:
                 how = {"segment": self.segment, "linear_skip": L}
             if self.architecture == "segment":
                 how["dropout"] = self.dropout
+            if self.architecture == "ar":
+                how["lags"] = self.lags
             net = ARCHITECTURES[self.architecture](sizes, self.recurrence, head, self.h, **how)
             if self.scaling == "revin":
                 net.reversible = Reversible(sizes.targets, self.base)

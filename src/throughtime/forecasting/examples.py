@@ -75,7 +75,7 @@ class ScaledWindows:
     """The windows of a panel as examples of an architecture, `examples[index] -> (inputs, r)`.
 
     `whole` is the scale of every row by its own moments, [S, M, 1]; `lags` those of the differences
-    that are read.
+    that are read, and `back` those that are read beside the values.
 
     >>> from throughtime.forecasting import read_frame
     >>> from throughtime.forecasting.transforms import Identity
@@ -95,6 +95,7 @@ class ScaledWindows:
     scaling: str = "blend"
     lags: tuple[int, ...] = ()
     counts: bool = False
+    back: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -109,6 +110,7 @@ class ScaledWindows:
         scaling: str = "blend",
         lags: tuple[int, ...] = (),
         counts: bool = False,
+        back: tuple[int, ...] = (),
     ) -> ScaledWindows:
         """Cut and scale the windows of a panel; `DataError` where it has none.
 
@@ -121,7 +123,9 @@ class ScaledWindows:
         )
         whole = Scale(location, torch.where(size > 0, size, 1.0))
         channels = Channels.of(panel) if channels is None else channels
-        return cls(windows, transform, whole, channels, base, architecture, scaling, lags, counts)
+        return cls(
+            windows, transform, whole, channels, base, architecture, scaling, lags, counts, back
+        )
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -136,7 +140,7 @@ class ScaledWindows:
     def window(self, series: Tensor, origin: Tensor, ahead: int) -> tuple[Window, Scale]:
         """Return contexts with the `ahead` steps after them on their scale [..., M, 1]."""
         L, M = self.windows.context_length, len(self.windows.panel.targets)
-        before = sum(self.lags)
+        before = max(sum(self.lags), max(self.back, default=1) - 1)
         y = self.windows.gather(range(M), series, origin, ahead, before)
         u = self.transform.forward(y.double()).float()
         known, u = carry_on(u), u[..., before:]
@@ -147,6 +151,9 @@ class ScaledWindows:
         static = self.channels.static(panel.static, series, panel.ids)
         truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
         window = Window(L, begun(z).nan_to_num(0.0), truth, hist, futr, *static, size=size)
+        if self.back:
+            earlier = begun(scale.apply(known))[..., :before].nan_to_num(0.0)
+            window = replace(window, back=self.back, earlier=earlier)
         if not self.lags:
             return window, scale
         read = differenced(begun(scale.apply(known)), self.lags)[..., before:].nan_to_num(0.0)

@@ -57,7 +57,8 @@ class Forecaster:
     that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
     ("hour", "day_of_week", ...; True chooses what varies within the frequency). `architecture` says
     how the nets answer (`architectures/`) and `output` what: a "point", "quantiles" or a
-    distribution (`training.outputs`).
+    distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
+    `lags` steps before the one it forecasts, chosen by the season where None.
 
     `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
     `num_layers`, `dropout` make each of the `members` nets. `context_length` (the look-back),
@@ -106,7 +107,7 @@ class Forecaster:
         target: str | Sequence[str] = "y",
         hist: str | Sequence[str] = (),
         futr: str | Sequence[str] = (),
-        calendar: bool | Sequence[str] = False,
+        calendar: bool | Sequence[str] | None = None,
         context_length: int | None = None,
         season_length: int | None = None,
         freq: str | int | Frequency | None = None,
@@ -122,6 +123,7 @@ class Forecaster:
         segment: int | None = None,
         linear_skip: bool | None = None,
         weighting: str | None = None,
+        lags: Sequence[int] | None = None,
         n_windows: int | None = None,
         training: TrainingSettings = TRAINING,
         seed: int = 0,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from throughtime._checks import one_of, positive_int
-from throughtime.forecasting.architectures import ARCHITECTURES
+from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
+from throughtime.forecasting.architectures.ar import checked_lags
 from throughtime.forecasting.cures import (
     OF_THE_NET,
     Cures,
@@ -100,9 +101,10 @@ def _of_design(arguments: Mapping[str, Any], cures: Cures) -> dict[str, Any]:
     net = recurrence_of(architecture, dropout, *shape, **of_the_net)
     parts = ("cell", "num_layers", *OF_THE_NET)
     seed = positive_int("seed", arguments["seed"], at_least=0)
-    usual_output = "student-t" if architecture == "recursive" else "point"
+    usual_output = "student-t" if architecture in DRAWS else "point"
     return {
         **{name: getattr(net, name) for name in parts},
+        "lags": None if arguments["lags"] is None else checked_lags(arguments["lags"]),
         "hidden_size": hidden_size,
         "dropout": dropout,
         **{name: arguments[name] for name in AS_THEY_ARE},

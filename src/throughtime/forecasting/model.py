@@ -137,7 +137,7 @@ class Model:
 
     def _blocks(self, panel: Panel) -> Iterator[Panel]:
         """Go over the series, fewer at a time where each is drawn many paths of."""
-        paths = PATHS if self.design.architecture == "recursive" else 1
+        paths = PATHS if self.design.draws else 1
         return panel.blocks(max(1, BLOCK // paths))
 
 

@@ -64,7 +64,7 @@ class Nets:
         self, parts: Sequence[ScaledWindows], h: int, levels: Sequence[float]
     ) -> tuple[Floats, Floats]:
         """Return points [scales, rows, h] and quantiles [rows, h, Q], the nets being asked once."""
-        if self.design.architecture == "recursive":
+        if self.design.draws:
             paths = self.paths(parts, h)
             quantiles = np.quantile(paths, levels, axis=0) if levels else paths[:0]
             return np.median(paths, axis=0)[None], np.moveaxis(quantiles, 0, -1)

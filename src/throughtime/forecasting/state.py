@@ -57,7 +57,7 @@ class State:
         self.place: dict[Any, int] = {}
         self.static = self.like.static
         C, M, K = len(fitted.values), len(fitted.targets), len(design.transforms)
-        reach = design.context_length + sum(design.lags)
+        reach = design.reach
         R = max(reach + design.h + MOST_NEW, 2 * design.season_length)
         nothing = (("n", (M,)), ("steps", (M,)), ("A", (M, K)), ("B", (M, K)), ("path", (M, K)))
         self.arrays: dict[str, Floats] = {

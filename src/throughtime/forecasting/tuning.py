@@ -17,7 +17,7 @@ from typing import Any
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import DivergedError, SettingError
-from throughtime.forecasting.architectures import ARCHITECTURES
+from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
 from throughtime.forecasting.cures import Cures
 from throughtime.forecasting.deciding import LONGEST_CONTEXT
 from throughtime.forecasting.demands import checked_counts, checked_panel
@@ -145,9 +145,9 @@ def _space(h: int, first: Origin, own: Space, fixed: Mapping[str, Any]) -> dict[
 
 
 def _architectures(panel: Panel, fixed: Mapping[str, Any]) -> list[str]:
-    """Return the architectures to search; "recursive" reads and draws every step ahead."""
+    """Return the architectures to search; those that draw paths read every step ahead."""
     no_paths = panel.hist or fixed.get("output") == "point"
-    return [name for name in ARCHITECTURES if not (no_paths and name == "recursive")]
+    return [name for name in ARCHITECTURES if not (no_paths and name in DRAWS)]
 
 
 def _check_among(name: str, among: object) -> None:

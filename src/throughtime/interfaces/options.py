@@ -20,7 +20,8 @@ from throughtime._files import check_writable
 from throughtime._types import CELLS
 
 WITH_U = ("rnn", "lstm", "gru")
-ARCHITECTURES = ("direct", "recursive", "segment", "seq2seq", "synced")
+ARCHITECTURES = ("ar", "direct", "recursive", "segment", "seq2seq", "synced")
+DRAWS = ("ar", "recursive")
 OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
     "orthogonal": (WITH_U, {"above": 0}),
@@ -112,14 +113,14 @@ class Options:
     architecture: Annotated[
         str,
         typer.Option(
-            help="How the steps ahead are made: direct, recursive, segment, seq2seq or synced."
+            help="How the steps ahead are made: ar, direct, recursive, segment, seq2seq or synced."
         ),
     ] = "direct"
     output: Annotated[
         str | None,
         typer.Option(
             help="What is forecast: point, quantiles, gaussian, student-t, negative-binomial or "
-            "mixture.  [point; student-t if recursive]"
+            "mixture.  [point; student-t if recursive or ar]"
         ),
     ] = None
     level: Annotated[str, typer.Option(help="The prediction intervals, in per cent.")] = "80,95"
@@ -180,12 +181,13 @@ class Options:
         answer = f"--architecture {self.architecture}" + (
             f" --output {self.output}" if self.output else ""
         )
-        if self.architecture == "recursive" and self.output == "point":
-            wanted = "a distribution to draw paths from with --architecture recursive"
+        draws = self.architecture in DRAWS
+        if draws and self.output == "point":
+            wanted = f"a distribution to draw paths from with --architecture {self.architecture}"
             raise SettingError(wanted, "--output point", "leave --output out, or pass student-t")
-        if self.architecture == "recursive" and self.hist:
+        if draws and self.hist:
             raise SettingError(
-                "no --hist with --architecture recursive, which reads every step ahead",
+                f"no --hist with --architecture {self.architecture}, which reads every step ahead",
                 f"--hist {','.join(self.hist)}",
                 "choose another architecture, or name in --futr what is known ahead",
             )

@@ -5,10 +5,12 @@ segment     all at once, by a step of the recurrence for each of their segments
 seq2seq     a second net writes them one after the other, from the newest state
 synced      all h steps at once, from the state of every step
 recursive   one step ahead from the state of every step, fed with paths that it draws
+ar          as recursive, from what was a season ago, too, and from the calendar
 """
 
 from __future__ import annotations
 
+from throughtime.forecasting.architectures.ar import Ar
 from throughtime.forecasting.architectures.architecture import Architecture as Architecture
 from throughtime.forecasting.architectures.at_once import AtOnce
 from throughtime.forecasting.architectures.direct import Direct
@@ -18,6 +20,7 @@ from throughtime.forecasting.architectures.seq2seq import Seq2Seq
 from throughtime.forecasting.architectures.synced import Synced
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
+    "ar": Ar,
     "direct": Direct,
     "recursive": Recursive,
     "segment": Segment,
@@ -25,4 +28,5 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "synced": Synced,
 }
 
+DRAWS = tuple(name for name, kind in ARCHITECTURES.items() if kind.any_horizon)  # paths
 AT_ONCE = tuple(name for name, kind in ARCHITECTURES.items() if issubclass(kind, AtOnce))

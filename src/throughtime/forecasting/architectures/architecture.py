@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,7 +51,8 @@ class Window:
     `z` is read: a gap carries the last value on, and what is before a series begins is its first. `truth` is z with NaN
     where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `lags`,
     `differences` of z are read in its place (`differences.py`). With `size` [..., M, 1] the targets
-    are counts: `truth` is of the counts themselves, z size.
+    are counts: `truth` is of the counts themselves, z size. `back` are the lags that are read beside
+    z, `earlier` [..., M, R] the values before it that they need.
     """
 
     L: int
@@ -64,6 +65,8 @@ class Window:
     lags: tuple[int, ...] = ()
     differences: Tensor | None = None
     size: Tensor | None = None
+    back: tuple[int, ...] = ()
+    earlier: Tensor | None = None
 
     def steps(self, sizes: Sizes, start: int, stop: int) -> Tensor:
         """Return what is read of the window's own steps from `start` to `stop`, [..., steps, I]."""
@@ -98,6 +101,20 @@ class Window:
         if self.size is not None:
             return x, ahead, self.numbers, self.codes, self.size
         return x if sizes.is_plain else (x, ahead, self.numbers, self.codes)
+
+
+def lagged(earlier: Tensor, z: Tensor, lags: Sequence[int], start: int, stop: int) -> Tensor:
+    """Return the values z [..., M, T] `lags` before the steps from `start` on, [..., steps, K M].
+
+    `earlier` [..., M, R] are those before z.
+
+    >>> lagged(torch.tensor([[1.0]]), torch.tensor([[2.0, 3.0, 4.0]]), (2, 1), 1, 4)
+    tensor([[1., 2.],
+            [2., 3.],
+            [3., 4.]])
+    """
+    R, z = earlier.shape[-1], torch.cat([earlier, z], dim=-1)
+    return torch.cat([z[..., R + start - lag : R + stop - lag] for lag in lags], dim=-2).mT
 
 
 class Architecture(nn.Module, ABC):

@@ -21,6 +21,7 @@ from throughtime.forecasting.architectures.architecture import (
     Inputs,
     Window,
     copies,
+    lagged,
     resized,
 )
 from throughtime.forecasting.channels import Sizes
@@ -34,10 +35,12 @@ class Recursive(Architecture):
 
     any_horizon = True
 
-    def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
+    def __init__(
+        self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int, more: int = 0
+    ) -> None:
         super().__init__(sizes, recurrence, head, h)
         self.head = head(recurrence.output_size, sizes.targets)
-        self.layer = recurrence.build(self.input_size)
+        self.layer = recurrence.build(self.input_size + more)
 
     @staticmethod
     def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
@@ -82,6 +85,9 @@ class Recursive(Architecture):
                 read = differenced(z[..., k - sum(window.lags) : k + 1], window.lags)[..., -1]
                 x = [read, torch.ones_like(read)][: 1 + self.sizes.mask]
                 x.append(window.futr[..., k + 1].repeat(n, 1))
+                if window.earlier is not None:
+                    earlier = window.earlier.repeat(n, 1, 1)
+                    x.append(lagged(earlier, z, window.back, k + 1, k + 2)[:, 0])
                 step = self.read(torch.cat(x, dim=-1)[:, None], *static)
                 s, state = self.layer(step, state)
                 params = self.say(s[:, 0])
@@ -89,7 +95,12 @@ class Recursive(Architecture):
 
 
 def _shifted(x: Tensor, window: Window, sizes: Sizes, start: int, stop: int) -> Tensor:
-    """Return steps [..., T, I] that read what is known ahead of steps `start` to `stop` instead."""
-    if not sizes.futr:
-        return x
-    return torch.cat([x[..., : -sizes.futr], window.futr[..., start:stop].mT], dim=-1)
+    """Return steps [..., T, I] that read what is known ahead of steps `start` to `stop` instead.
+
+    With lags they read the values so long before these, too.
+    """
+    if sizes.futr:
+        x = torch.cat([x[..., : -sizes.futr], window.futr[..., start:stop].mT], dim=-1)
+    if window.earlier is not None:
+        x = torch.cat([x, lagged(window.earlier, window.z, window.back, start, stop)], dim=-1)
+    return x

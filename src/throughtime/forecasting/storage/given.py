@@ -40,7 +40,7 @@ def made(facts: dict[str, Any]) -> dict[str, Any]:
     if "init" in facts:
         need(all_of(facts["init"], str), "init")
         made["init"] = read_inits(facts["init"])
-    for name in {"zoneout", "dilations"} & facts.keys():
+    for name in {"zoneout", "dilations", "lags"} & facts.keys():
         made[name] = _nested(facts[name])
     for name in {"target", "hist", "futr", "calendar"} & facts.keys():
         made[name] = _names(facts[name], name)
@@ -52,6 +52,6 @@ def _nested(values: Any) -> Any:
 
 
 def _names(value: Any, what: str) -> Any:
-    """Return one name, or several as a tuple; yes and no pass, too."""
-    need(isinstance(value, (str, bool)) or all_of(value, str), what)
+    """Return one name, or several as a tuple; yes, no and what is left open pass, too."""
+    need(value is None or isinstance(value, (str, bool)) or all_of(value, str), what)
     return _nested(value)

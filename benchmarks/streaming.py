@@ -34,8 +34,8 @@ TABLES: dict[str, Callable[[Any], Any]] = {
 }
 NETS: dict[str, dict[str, Any]] = {
     "direct, window": {},
-    "synced, carried": {"decoder": "synced", "scaling": "running"},
-    "synced, carried, 1 member": {"decoder": "synced", "scaling": "running", "members": 1},
+    "synced, carried": {"architecture": "synced", "scaling": "running"},
+    "synced, carried, 1 member": {"architecture": "synced", "scaling": "running", "members": 1},
 }
 
 

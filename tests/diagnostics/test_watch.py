@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from throughtime import DivergedError, SettingError
 from throughtime.diagnostics import GradientLog, Watch
-from throughtime.nn import GRU, LSTM, RNN, Ensemble
+from throughtime.nn import GRU, LSTM, RNN, Ensemble, Recurrence
 from throughtime.training import (
     Clip,
     TensorExamples,
@@ -288,6 +288,23 @@ def test_an_ensemble_is_the_mean_of_its_members(maps: bool, monkeypatch: Any) ->
         expected.append(profile_by_hand(member, x[e], y[e]))
     [look] = watch.log.looks
     np.testing.assert_allclose(look.profiles["layer.l0"], np.mean(expected, 0), rtol=1e-9)
+
+
+def test_members_that_share_what_fills_up_turns_of_unequal_length_are_seen_too() -> None:
+    recurrence = Recurrence("rnn", H, dilations=(2,))  # T = 7: turns of 4 and of 3 steps
+    ensemble = Ensemble(lambda: Net(recurrence.build(1)).double(), members=3).eval()
+    x, y = examples(B)[torch.arange(B)]
+    seen = []
+    for model in (ensemble, *map(ensemble.member, range(3))):
+        optimizer = torch.optim.SGD(model.parameters(), 0.0)
+        shape = (3, B, T, 1) if model is ensemble else (B, T, 1)
+        with Watch(model, optimizer) as watch:
+            said = model(x.expand(shape))[..., 0]
+            (said - y).square().flatten(said.dim() - 2).mean(-1).sum().backward()
+            optimizer.step()
+        [profile] = watch.log.looks[0].profiles.values()
+        seen.append(profile)
+    np.testing.assert_allclose(seen[0], np.mean(seen[1:], 0), rtol=1e-9)
 
 
 def test_an_ensemble_is_watched_by_the_trainer_without_a_change() -> None:

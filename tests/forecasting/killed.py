@@ -205,11 +205,11 @@ def interrupt(folder: Path) -> None:
 
 
 def fresh() -> None:
-    """Print what comes of fits with two decoders and everything that a table may have."""
+    """Print what comes of fits with two architectures and everything that a table may have."""
     brief = replace(TRAINING, max_updates=8)
     made = [
-        outcome(new(decoder=decoder, training=brief, n_windows=1).fit(table()))
-        for decoder in ("direct", "seq2seq")
+        outcome(new(architecture=architecture, training=brief, n_windows=1).fit(table()))
+        for architecture in ("direct", "seq2seq")
     ]
     print(json.dumps(made))
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tables import DATES, DEFECTS, KINDS, NUMBER_IDS, TEXT_IDS, Draft
 
 from throughtime._errors import ThroughtimeError
+from throughtime.forecasting.architectures import ARCHITECTURES
 from throughtime.forecasting.covariates import future_frame
-from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.training import TrainingSettings
 from throughtime.training.outputs import OUTPUTS
@@ -107,7 +107,7 @@ def check(made: Any, forecaster: Forecaster, level: list[int]) -> None:
     draft=long_tables(),
     roles=st.sampled_from(ROLES),
     h=st.integers(1, 2),
-    decoder=st.sampled_from(list(DECODERS)),
+    architecture=st.sampled_from(list(ARCHITECTURES)),
     output=st.sampled_from([None, *OUTPUTS]),
     calendar=st.booleans(),
     n_windows=st.integers(0, 1),

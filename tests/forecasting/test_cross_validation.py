@@ -72,19 +72,21 @@ def forecasts(data: pa.Table, **settings: Any) -> np.ndarray:
     return forecaster.backtest.forecasts["LSTM"][:, 0]
 
 
-@pytest.mark.parametrize(("decoder", "origin"), [("direct", 0), ("seq2seq", 1), ("direct", 2)])
-def test_a_forecast_knows_the_past_and_what_is_known_ahead_alone(decoder: str, origin: int) -> None:
-    plain, step = forecasts(table(), decoder=decoder), np.arange(N)
+@pytest.mark.parametrize(("architecture", "origin"), [("direct", 0), ("seq2seq", 1), ("direct", 2)])
+def test_a_forecast_knows_the_past_and_what_is_known_ahead_alone(
+    architecture: str, origin: int
+) -> None:
+    plain, step = forecasts(table(), architecture=architecture), np.arange(N)
     cutoff = N - H * (3 - origin)
     later = 2.0 * (step >= cutoff)
     for name in ("y", "price"):
-        made = forecasts(table(**{name: later}), decoder=decoder)
+        made = forecasts(table(**{name: later}), architecture=architecture)
         np.testing.assert_array_equal(made[: origin + 1], plain[: origin + 1])
         assert origin == 2 or (made[origin + 1] != plain[origin + 1]).any()
-    made = forecasts(table(ad=later), decoder=decoder)
+    made = forecasts(table(ad=later), architecture=architecture)
     np.testing.assert_array_equal(made[:origin], plain[:origin])
     assert (made[origin] != plain[origin]).any()
-    beyond = forecasts(table(ad=2.0 * (step >= cutoff + H)), decoder=decoder)
+    beyond = forecasts(table(ad=2.0 * (step >= cutoff + H)), architecture=architecture)
     np.testing.assert_array_equal(beyond[: origin + 1], plain[: origin + 1])
 
 

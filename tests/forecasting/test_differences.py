@@ -1,4 +1,4 @@
-"""Differences that nets read: by hand, over gaps and beginnings, in every decoder."""
+"""Differences that nets read: by hand, over gaps and beginnings, in every architecture."""
 
 from __future__ import annotations
 
@@ -64,16 +64,18 @@ def test_a_gap_is_no_change_and_what_follows_it_all_of_it() -> None:
     assert x[0, :, 1].tolist() == [1, 1, 0, 1, 1, 1]
 
 
-@pytest.mark.parametrize("decoder", ["direct", "seq2seq", "synced", "recursive"])
+@pytest.mark.parametrize(
+    "architecture", ["direct", "segment", "seq2seq", "synced", "recursive", "ar"]
+)
 @each_kind
-def test_every_decoder_reads_them(kind: Any, decoder: str) -> None:
+def test_every_architecture_reads_them(kind: Any, architecture: str) -> None:
     forecaster = Forecaster(
         H,
         members=1,
         hidden_size=4,
         context_length=L,
         season_length=M,
-        decoder=decoder,
+        architecture=architecture,
         difference=kind,
         scaling="standard",
         transform="identity",

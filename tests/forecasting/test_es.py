@@ -15,14 +15,19 @@ from hypothesis import strategies as st
 
 import throughtime as tt
 from throughtime import SettingError
-from throughtime.forecasting.decoders.es import ES, smooth
+from throughtime.forecasting.architectures.es import ES, smooth
 from throughtime.forecasting.design import Design
-from throughtime.forecasting.tuning import _decoders
+from throughtime.forecasting.tuning import _architectures
 from throughtime.nn.heads import PointHead
 from throughtime.training import Clip, TrainingSettings
 
 L, H, M_SEASON = 8, 3, 4
-ES_DESIGN = {"decoder": "es", "context_length": L, "season_length": M_SEASON, "scaling": "last"}
+ES_DESIGN = {
+    "architecture": "es",
+    "context_length": L,
+    "season_length": M_SEASON,
+    "scaling": "last",
+}
 
 
 def by_loop(
@@ -156,7 +161,7 @@ def without_first(table: pa.Table, n: int, last: int = 0) -> pa.Table:
 
 
 def test_phases_are_those_of_the_date_wherever_a_table_begins() -> None:
-    made = quick(decoder="es", n_windows=0, season_length=12, context_length=12)
+    made = quick(architecture="es", n_windows=0, season_length=12, context_length=12)
     nets = made.fit(monthly()).model.nets
 
     def newest(table: pa.Table) -> Any:
@@ -193,7 +198,7 @@ def test_seasonal_series_with_trends_are_forecast_better_than_by_seasonal_naive(
         max_updates=60, batch_size=32, learning_rate=0.02, clip=Clip(norm=1.0), average=0.9
     )
     forecaster = tt.Forecaster(
-        h, decoder="es", cell="gru", hidden_size=8, members=1, context_length=24, transform="log",
+        h, architecture="es", cell="gru", hidden_size=8, members=1, context_length=24, transform="log",
         n_windows=0, companions=False, training=training,
     )  # fmt: skip
     made = forecaster.fit(known).predict(level=[])["GRU"].to_numpy().reshape(12, h)
@@ -205,7 +210,7 @@ def test_seasonal_series_with_trends_are_forecast_better_than_by_seasonal_naive(
 def fitted() -> tt.Forecaster:
     learns = TrainingSettings(max_updates=20, batch_size=16, learning_rate=0.05)
     how = {"n_windows": 2, "members": 2, "context_length": 12, "training": learns}
-    return quick(decoder="es", **how).fit(monthly())
+    return quick(architecture="es", **how).fit(monthly())
 
 
 def forecast(forecaster: tt.Forecaster, data: Any = None) -> np.ndarray:
@@ -274,7 +279,7 @@ def test_every_output_and_column_of_direct_is_one_of_es(how: dict[str, Any]) -> 
     more = np.random.default_rng(0).normal(size=(2, len(table)))
     table = table.append_column("v", pa.array(more[0])).append_column("w", pa.array(more[1]))
     known = without_first(table, 0, last=3)
-    forecaster = quick(decoder="es", context_length=12, n_windows=1, **how).fit(known)
+    forecaster = quick(architecture="es", context_length=12, n_windows=1, **how).fit(known)
     ahead = without_first(table, 40).select(["unique_id", "ds", "w"]) if "futr" in how else None
     made = forecaster.predict(futr_df=ahead, level=[80]).to_pandas()
     assert np.isfinite(made.select_dtypes("number")).all(axis=None)
@@ -289,7 +294,7 @@ def test_every_output_and_column_of_direct_is_one_of_es(how: dict[str, Any]) -> 
         ({"scaling": "running"}, "step by step"),
         ({"residual": "last"}, "residual='level'"),
         ({"difference": 1}, "no difference"),
-        ({"preprogram": "linear"}, "preprogram for decoder='direct'"),
+        ({"preprogram": "linear"}, "preprogram for architecture='direct'"),
     ],
 )
 def test_what_cannot_be_smoothed_is_refused(how: dict[str, Any], words: str) -> None:
@@ -311,9 +316,9 @@ def test_what_cannot_be_smoothed_is_refused(how: dict[str, Any], words: str) -> 
 def test_tuning_searches_it_where_it_goes_with_the_rest(
     fixed: dict[str, Any], own: dict[str, Any], searched: bool
 ) -> None:
-    assert ("es" in _decoders(panel(wave()), fixed, own)) == searched
+    assert ("es" in _architectures(panel(wave()), fixed, own)) == searched
 
 
 def test_the_look_back_of_few_series_is_read_with_a_level_as_base() -> None:
-    made: Design = quick(decoder="es", n_windows=0, training=TRAINING).fit(5 + wave()).design
+    made: Design = quick(architecture="es", n_windows=0, training=TRAINING).fit(5 + wave()).design
     assert (made.residual, made.has_cycle) == ("level", False)

@@ -356,8 +356,8 @@ def test_a_forecaster_can_be_fitted_again() -> None:
 
 def test_paths_are_not_drawn_from_covariates_that_end_with_the_present():
     table = pa.table({"ds": range(40), "y": wave(40), "warm": wave(40, seed=1)})
-    with pytest.raises(tt.SettingError, match="no hist for decoder='recursive'"):
-        quick(decoder="recursive", hist="warm").fit(table)
+    with pytest.raises(tt.SettingError, match="no hist for architecture='recursive'"):
+        quick(architecture="recursive", hist="warm").fit(table)
 
 
 def test_every_series_has_a_value_of_every_target():

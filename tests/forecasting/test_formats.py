@@ -66,7 +66,7 @@ def test_a_saved_file_can_be_fitted_anew_and_saved_again(path: Path, tmp_path: P
 OTHERS: dict[str, dict[str, Any]] = {
     "h": {"h": 5},
     "cell": {"cell": "gru"},
-    "decoder": {"decoder": "seq2seq"},
+    "architecture": {"architecture": "seq2seq"},
     "output": {"output": "quantiles"},
     "target": {"target": ("load", "wind")},
     "hist": {"hist": "price"},
@@ -88,7 +88,6 @@ OTHERS: dict[str, dict[str, Any]] = {
     "difference": {"difference": 1},
     "segment": {"segment": 2, "context_length": 8},
     "linear_skip": {"linear_skip": True},
-    "weighting": {"weighting": "owa"},
     "seed": {"seed": 3},
     "cure": {"cure": "auto"},
     "init": {"init": (chrono(12), orthogonal())},
@@ -103,6 +102,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "clip": {"clip": ZClip(z=2.0)},
     "penalties": {"penalties": L1(1e-3, "weight_hh")},
     "preprogram": {"preprogram": "seasonal"},
+    "lags": {"lags": [3, 5], "architecture": "ar"},
+    "weighting": {"weighting": "owa"},
 }
 
 

@@ -30,15 +30,16 @@ def signs(n, phi, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("decoder", "scaling"), [("direct", "blend"), ("synced", "running"), ("recursive", "running")]
+    ("architecture", "scaling"),
+    [("direct", "blend"), ("synced", "running"), ("recursive", "running")],
 )
-def test_learning_follows_a_rule_that_changes(decoder, scaling):
+def test_learning_follows_a_rule_that_changes(architecture, scaling):
     """After the sign of an autoregression turns, the nets that learn err less than the frozen."""
-    output = "gaussian" if decoder == "recursive" else "point"
+    output = "gaussian" if architecture == "recursive" else "point"
     before, after = signs(200, 0.9), signs(360, -0.9, seed=1)
     errors = {}
     for learn in (False, True):
-        forecaster = quick(decoder=decoder, scaling=scaling, output=output).fit(before)
+        forecaster = quick(architecture=architecture, scaling=scaling, output=output).fit(before)
         for t in range(0, 320, 4):
             forecaster.update(after[t : t + 4], learn=learn)
         error = []
@@ -81,10 +82,10 @@ def test_frozen_weights_stay():
         assert torch.equal(found, weights[name])
 
 
-@pytest.mark.parametrize(("decoder", "scaling"), [("direct", "blend"), ("synced", "running")])
-def test_a_loaded_forecaster_learns_on_as_the_saved_one(tmp_path, decoder, scaling):
+@pytest.mark.parametrize(("architecture", "scaling"), [("direct", "blend"), ("synced", "running")])
+def test_a_loaded_forecaster_learns_on_as_the_saved_one(tmp_path, architecture, scaling):
     """Weights, moments of the optimiser and what is drawn are in the file."""
-    forecaster = quick(decoder=decoder, scaling=scaling).fit(signs(100, 0.5))
+    forecaster = quick(architecture=architecture, scaling=scaling).fit(signs(100, 0.5))
     forecaster.update(signs(30, -0.5), learn=True)
     forecaster.save(tmp_path / "model")
     loaded = tt.load(tmp_path / "model")

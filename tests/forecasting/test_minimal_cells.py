@@ -40,7 +40,7 @@ def test_forecast_save_and_load(cell: str, tmp_path: Path) -> None:
 @every_cell
 def test_states_that_are_carried_equal_reading_all_again(cell: str) -> None:
     rows = table()
-    how = {"cell": cell, "members": 2, "scaling": "running", "decoder": "recursive"}
+    how = {"cell": cell, "members": 2, "scaling": "running", "architecture": "recursive"}
     forecaster = quick(**how).fit(rows.slice(0, 60))
     again = quick(**how).fit(rows.slice(0, 60))
     for t in range(60, 80):

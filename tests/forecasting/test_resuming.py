@@ -64,9 +64,9 @@ CASES: dict[str, dict[str, Any]] = {
     "recurrent dropout, dilations": {
         **{**BRIEF, "recurrent_dropout": 0.2, "dilations": (1, 2), "clip": AGC(0.05)},
     },
-    "seq2seq with a distribution": {**BRIEF, "decoder": "seq2seq", "output": "gaussian"},
-    "paths": {**BRIEF, "decoder": "recursive", "hist": ()},
-    "synced": {**BRIEF, "decoder": "synced", "hist": (), "clip": Clip(norm=0.3, value=0.2)},
+    "seq2seq with a distribution": {**BRIEF, "architecture": "seq2seq", "output": "gaussian"},
+    "paths": {**BRIEF, "architecture": "recursive", "hist": ()},
+    "synced": {**BRIEF, "architecture": "synced", "hist": (), "clip": Clip(norm=0.3, value=0.2)},
     "preprogrammed": {**BRIEF, "preprogram": "linear", "hist": (), "futr": ()},
     "treated by the doctor": {**BRIEF, "cure": "auto", "n_windows": 0, "context_length": 20},
     "no origins": {**BRIEF, "n_windows": 0},

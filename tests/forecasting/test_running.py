@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from throughtime import SettingError
 from throughtime.forecasting import read_frame
-from throughtime.forecasting.decoders import DECODERS
+from throughtime.forecasting.architectures import ARCHITECTURES
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.residuals import Base
 from throughtime.forecasting.running import EVERY, FEW, RunningWindows, Sums, location_and_size
@@ -118,8 +118,8 @@ def test_a_flat_series_has_a_size(level):
     assert size == (level or 1.0)
 
 
-@pytest.mark.parametrize("decoder", sorted(DECODERS))
-def test_running_is_for_decoders_that_read_step_by_step(decoder):
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_running_is_for_architectures_that_read_step_by_step(architecture):
     """The others answer from a window that has one scale."""
 
     def design():
@@ -135,12 +135,12 @@ def test_running_is_for_decoders_that_read_step_by_step(decoder):
             ("identity",),
             "level",
             TrainingSettings(),
-            decoder=decoder,
+            architecture=architecture,
             output="gaussian",
             scaling="running",
         )
 
-    if decoder in ("synced", "recursive"):
+    if architecture in ("synced", "recursive"):
         assert design().carries
         return
     with pytest.raises(SettingError, match="step by step"):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import throughtime as tt
 from throughtime.forecasting import read_frame
+from throughtime.forecasting.architectures.reversible import Reversible
 from throughtime.forecasting.deciding import decide
-from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.examples import ScaledWindows
 from throughtime.forecasting.forecaster import TRAINING, Forecaster
 from throughtime.forecasting.residuals import Base
@@ -139,9 +139,11 @@ def test_what_revin_says_of_z_is_what_was_said_of_gamma_z_plus_beta(
     torch.testing.assert_close(found, back, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("decoder", ["direct", "seq2seq", "synced", "recursive"])
-def test_revin_begins_as_standard_and_learns_gamma_and_beta(decoder: str) -> None:
-    kind = "gaussian" if decoder == "recursive" else "point"
+@pytest.mark.parametrize(
+    "architecture", ["direct", "segment", "seq2seq", "synced", "recursive", "ar"]
+)
+def test_revin_begins_as_standard_and_learns_gamma_and_beta(architecture: str) -> None:
+    kind = "gaussian" if architecture in ("recursive", "ar") else "point"
     made = {}
     for scaling in ("standard", "revin"):
         forecaster = Forecaster(
@@ -153,7 +155,7 @@ def test_revin_begins_as_standard_and_learns_gamma_and_beta(decoder: str) -> Non
             residual="level",
             transform="identity",
             scaling=scaling,
-            decoder=decoder,
+            architecture=architecture,
             output=kind,
             n_windows=0,
             training=QUICK,

@@ -35,12 +35,14 @@ def values(table: Any, but: tuple[str, ...] = ("unique_id", "ds")) -> np.ndarray
     "given",
     [
         {"difference": "both", "residual": "season"},
-        {"difference": 1, "decoder": "recursive", "output": "gaussian"},
+        {"difference": 1, "architecture": "recursive", "output": "gaussian"},
         {"segment": 3, "linear_skip": True},
-        {"scaling": "revin", "decoder": "synced"},
+        {"architecture": "ar", "lags": (5, 12), "context_length": 4},
+        {"segment": 2, "linear_skip": True, "architecture": "segment"},
+        {"scaling": "revin", "architecture": "synced"},
         {"scaling": "last", "output": "quantiles"},
         {"output": "negative-binomial"},
-        {"scaling": "running", "decoder": "synced", "output": "mixture"},
+        {"scaling": "running", "architecture": "synced", "output": "mixture"},
         {"transform": "log"},
     ],
     ids=str,
@@ -77,7 +79,7 @@ def test_a_panel_with_several_targets_goes_on_with_running_scales() -> None:
     table = pd.DataFrame(
         {"unique_id": np.repeat(np.arange(20), 40), "ds": np.tile(np.arange(40), 20)}
     ).assign(y=rng.normal(5, 1, 800), z=rng.normal(-2, 3, 800))
-    forecaster = quick(target=["y", "z"], decoder="synced", scaling="running")
+    forecaster = quick(target=["y", "z"], architecture="synced", scaling="running")
     forecaster.fit(table[table.ds < 30]).update(table[table.ds >= 30])
     after, whole = forecaster.predict(level=[]), forecaster.predict(table, level=[])
     np.testing.assert_allclose(after[["y-GRU", "z-GRU"]], whole[["y-GRU", "z-GRU"]], rtol=1e-5)
@@ -108,12 +110,12 @@ def test_a_value_that_a_transform_does_not_take_is_refused(
     [
         ({"output": "negative-binomial"}, "neither counts nor differences"),
         ({"difference": 1}, "neither counts nor differences"),
-        ({"decoder": "direct", "segment": 3}, "segment|'synced' or 'recursive'"),
+        ({"architecture": "direct", "segment": 3}, "segment|'synced' or 'recursive'"),
     ],
 )
 def test_running_is_refused_where_it_is_not_built(given: dict[str, Any], said: str) -> None:
     with pytest.raises(tt.SettingError, match=said):
-        quick(**{"scaling": "running", "decoder": "synced", **given}).fit(SEASON[:60])
+        quick(**{"scaling": "running", "architecture": "synced", **given}).fit(SEASON[:60])
 
 
 @pytest.mark.parametrize("output", ["point", "quantiles"])

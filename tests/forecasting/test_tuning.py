@@ -462,16 +462,17 @@ def test_the_storage_of_other_columns_is_refused(pretend, other, what):
         search(n_trials=1, storage=place, **usual | other)
 
 
-def test_only_decoders_that_read_such_columns_are_searched(pretend):
+def test_only_architectures_that_read_such_columns_are_searched(pretend):
     pretend(width)
 
-    def decoders(**columns):
-        found = search(load(), n_trials=24, space={"cell": ["gru"]}, target="load", **columns)
-        return {t.settings["decoder"] for t in found.tried if "decoder" in t.settings}
+    def architectures(**columns):
+        found = search(load(), n_trials=40, space={"cell": ["gru"]}, target="load", **columns)
+        return {t.settings["architecture"] for t in found.tried if "architecture" in t.settings}
 
-    assert decoders(futr="price") == {"direct", "es", "recursive", "seq2seq", "synced"}
-    assert decoders(hist="temp") == {"direct", "es", "seq2seq", "synced"}
-    assert decoders(output="point") == {"direct", "es", "seq2seq", "synced"}
+    every = {"ar", "direct", "es", "recursive", "segment", "seq2seq", "synced"}
+    assert architectures(futr="price") == every
+    assert architectures(hist="temp") == every - {"ar", "recursive"}
+    assert architectures(output="point") == every - {"ar", "recursive"}
 
 
 @pytest.mark.parametrize("name", ["target", "hist", "futr"])

@@ -27,7 +27,7 @@ Y = 5 + wave(60)
 COUNTS = np.random.default_rng(0).poisson(3 + 2 * np.sin(np.arange(60) * np.pi / 4)) * 1.0
 H = 3
 OUTPUTS = ["quantiles", "gaussian", "student-t", "mixture", "negative-binomial"]
-DECODERS = ["direct", "seq2seq", "synced", "recursive"]
+ARCHITECTURES = ["direct", "segment", "seq2seq", "synced", "recursive", "ar"]
 
 
 def ends(table: Any, name: str = "LSTM") -> np.ndarray:
@@ -37,12 +37,12 @@ def ends(table: Any, name: str = "LSTM") -> np.ndarray:
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_every_output_of_every_decoder_has_nested_intervals_and_paths(
-    decoder: str, output: str, tmp_path: Path
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_output_of_every_architecture_has_nested_intervals_and_paths(
+    architecture: str, output: str, tmp_path: Path
 ) -> None:
     counts = output == "negative-binomial"
-    forecaster = quick(decoder=decoder, output=output, n_windows=2)
+    forecaster = quick(architecture=architecture, output=output, n_windows=2)
     made = forecaster.fit(COUNTS if counts else Y).predict()
     drawn = forecaster.sample(n=4)
     values = ends(made)
@@ -61,9 +61,9 @@ def test_every_output_of_every_decoder_has_nested_intervals_and_paths(
     assert loaded.reach.layer == forecaster.reach.layer
 
 
-@pytest.mark.parametrize("decoder", ["direct", "recursive"])
-def test_without_origins_intervals_are_the_quantiles_that_the_nets_say(decoder: str) -> None:
-    forecaster = quick(decoder=decoder, output="gaussian", n_windows=0).fit(Y)
+@pytest.mark.parametrize("architecture", ["direct", "recursive"])
+def test_without_origins_intervals_are_the_quantiles_that_the_nets_say(architecture: str) -> None:
+    forecaster = quick(architecture=architecture, output="gaussian", n_windows=0).fit(Y)
     said = forecaster.model.quantiles(forecaster.panel, [0.025, 0.1, 0.9, 0.975])
     np.testing.assert_allclose(ends(forecaster.predict()), said[0].T, rtol=1e-6)
 
@@ -179,11 +179,11 @@ def test_normal_scores_and_stretching_are_each_others_inverse() -> None:
     np.testing.assert_allclose(stretched(calibration, w)[bulk], residuals[bulk], rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize(("decoder", "output"), [
+@pytest.mark.parametrize(("architecture", "output"), [
     ("direct", "point"), ("direct", "gaussian"), ("direct", "mixture"), ("recursive", "student-t"),
 ])  # fmt: skip
-def test_the_paths_quantiles_are_the_tables_intervals(decoder: str, output: str) -> None:
-    forecaster = quick(decoder=decoder, output=output).fit(Y)
+def test_the_paths_quantiles_are_the_tables_intervals(architecture: str, output: str) -> None:
+    forecaster = quick(architecture=architecture, output=output).fit(Y)
     made, drawn = forecaster.predict(), forecaster.sample(n=6000, seed=1)
     paths = drawn["LSTM"].to_numpy().reshape(6000, H)
     for q, end in zip((0.025, 0.1, 0.9, 0.975), ends(made), strict=True):
@@ -193,7 +193,7 @@ def test_the_paths_quantiles_are_the_tables_intervals(decoder: str, output: str)
 
 
 def test_recursive_paths_keep_what_ties_their_steps() -> None:
-    forecaster = quick(decoder="recursive", output="gaussian", residual="last").fit(Y.cumsum())
+    forecaster = quick(architecture="recursive", output="gaussian", residual="last").fit(Y.cumsum())
     own = forecaster.model.paths(forecaster.panel, 2000, H, seed=0)[:, 0]
     drawn = forecaster.sample(n=2000)["LSTM"].to_numpy().reshape(2000, H)
     order = [np.argsort(np.argsort(p, axis=0), axis=0) for p in (own, drawn)]
@@ -221,11 +221,11 @@ def test_paths_of_several_series_come_in_the_kind_of_the_table() -> None:
     assert (drawn["LSTM"][6:] > 50).all()
 
 
-def test_paths_need_origins_unless_the_decoder_draws_its_own() -> None:
+def test_paths_need_origins_unless_the_architecture_draws_its_own() -> None:
     for output in ("point", "gaussian"):
         with pytest.raises(tt.NotFittedError, match="n_windows above 0"):
             quick(n_windows=0, output=output).fit(Y).sample()
-    forecaster = quick(n_windows=0, decoder="recursive").fit(Y)
+    forecaster = quick(n_windows=0, architecture="recursive").fit(Y)
     assert len(forecaster.sample(n=2)) == 2 * H
 
 
@@ -257,18 +257,18 @@ def test_counts_cannot_be_shifted(settings: dict[str, Any]) -> None:
 LEARN = TrainingSettings(max_updates=60, batch_size=16, learning_rate=0.05, evaluate_every=30)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_counts_of_series_of_unlike_size_are_learned_in_their_own_units(decoder: str) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_counts_of_series_of_unlike_size_are_learned_in_their_own_units(architecture: str) -> None:
     """Poisson counts about 2 and about 200: means and spreads come out as they are."""
     rng, means = np.random.default_rng(0), (2.0, 200.0)
     y = [rng.poisson(mean, 80).astype(float) for mean in means]
     table = pa.table(
         {"unique_id": ["a"] * 80 + ["b"] * 80, "ds": [*range(80)] * 2, "y": np.concatenate(y)}
     )
-    forcing = {"forcing": Forcing("linear")} if decoder == "seq2seq" else {}
+    forcing = {"forcing": Forcing("linear")} if architecture == "seq2seq" else {}
     training = TrainingSettings(**{**LEARN.__dict__, **forcing})
     forecaster = quick(
-        output="negative-binomial", decoder=decoder, n_windows=0, training=training
+        output="negative-binomial", architecture=architecture, n_windows=0, training=training
     ).fit(table)
     made = forecaster.predict().to_pandas().groupby("unique_id").mean()
     for name, mean in zip("ab", means, strict=True):
@@ -346,7 +346,7 @@ def test_one_target_of_another_name_keeps_it() -> None:
 
 
 def test_recursive_forecasts_go_on_for_as_long_as_they_are_asked_to() -> None:
-    forecaster = quick(decoder="recursive", output="gaussian").fit(Y)
+    forecaster = quick(architecture="recursive", output="gaussian").fit(Y)
     short, own, long = (forecaster.predict(h=h) for h in (2, None, 7))
     assert [len(each) for each in (short, own, long)] == [2, H, 7]
     assert long["ds"].to_pylist() == list(range(60, 67))
@@ -354,23 +354,23 @@ def test_recursive_forecasts_go_on_for_as_long_as_they_are_asked_to() -> None:
     half = calibration.half(80, 7)
     np.testing.assert_array_equal(half[H:], half[H - 1])
     assert len(forecaster.sample(n=2, h=7)) == 14
-    assert quick(decoder="recursive", n_windows=0).fit(Y).predict(h=5).num_rows == 5
+    assert quick(architecture="recursive", n_windows=0).fit(Y).predict(h=5).num_rows == 5
 
 
-@pytest.mark.parametrize("decoder", ["direct", "seq2seq", "synced"])
-def test_others_give_their_first_steps_and_no_more(decoder: str) -> None:
-    forecaster = quick(decoder=decoder, output="gaussian").fit(Y)
+@pytest.mark.parametrize("architecture", ["direct", "segment", "seq2seq", "synced"])
+def test_others_give_their_first_steps_and_no_more(architecture: str) -> None:
+    forecaster = quick(architecture=architecture, output="gaussian").fit(Y)
     whole = forecaster.predict().to_pydict()
     assert forecaster.predict(h=2).to_pydict() == {name: each[:2] for name, each in whole.items()}
     assert len(forecaster.sample(n=3, h=2)) == 6
-    with pytest.raises(tt.SettingError, match=r"h of at most 3.* decoder='recursive'"):
+    with pytest.raises(tt.SettingError, match=r"h of at most 3.* architecture='recursive'"):
         forecaster.predict(h=4)
 
 
 def test_covariates_are_needed_for_the_steps_that_are_asked_for() -> None:
     table = pa.table({"ds": range(60), "y": Y, "heat": wave(60, 5)})
     ahead = pa.table({"ds": range(60, 65), "heat": wave(5, 6)})
-    forecaster = quick(decoder="recursive", futr="heat", n_windows=2).fit(table)
+    forecaster = quick(architecture="recursive", futr="heat", n_windows=2).fit(table)
     assert len(forecaster.predict(h=5, futr_df=ahead)) == 5
     with pytest.raises(tt.DataError, match="heat for 65"):
         forecaster.predict(h=6, futr_df=ahead)

@@ -41,13 +41,13 @@ def rows(y, start=0, ids="abcdefghij", **columns):
     return pa.table(made | {name: each[there] for name, each in columns.items()})
 
 
-def fitted(decoder="synced", cell="lstm", scaling="running", S=3, n=60, **given):
+def fitted(architecture="synced", cell="lstm", scaling="running", S=3, n=60, **given):
     """Return a forecaster fitted once, with its state as it was after the fit."""
-    key = (decoder, cell, scaling, S, n, *sorted(given.items()))
+    key = (architecture, cell, scaling, S, n, *sorted(given.items()))
     if key not in FITTED:
-        output = "gaussian" if decoder == "recursive" else "point"
+        output = "gaussian" if architecture == "recursive" else "point"
         FITTED[key] = Forecaster(
-            h=2, decoder=decoder, output=output, cell=cell, scaling=scaling, members=3,
+            h=2, architecture=architecture, output=output, cell=cell, scaling=scaling, members=3,
             hidden_size=8, context_length=12, season_length=4, n_windows=0, training=SOON, **given
         ).fit(rows(waves(S, n)))  # fmt: skip
     forecaster = FITTED[key]
@@ -85,15 +85,15 @@ def assert_same(state, other):
 
 @settings(deadline=None, max_examples=25)
 @given(
-    decoder=st.sampled_from(["synced", "recursive", "direct"]),
+    architecture=st.sampled_from(["synced", "recursive", "direct"]),
     cell=st.sampled_from(["rnn", "lstm", "gru"]),
     cuts=st.lists(st.integers(1, 39), max_size=8),
     seed=st.integers(0, 99),
 )
-def test_the_state_is_that_of_one_pass_however_the_rows_come(decoder, cell, cuts, seed):
+def test_the_state_is_that_of_one_pass_however_the_rows_come(architecture, cell, cuts, seed):
     """Rows in any pieces, gaps among them, leave every bit as reading all of them does."""
-    scaling = "blend" if decoder == "direct" else "running"
-    forecaster, y = fitted(decoder, cell, scaling), waves(3, 100, seed)
+    scaling = "blend" if architecture == "direct" else "running"
+    forecaster, y = fitted(architecture, cell, scaling), waves(3, 100, seed)
     y[:, :60] = waves(3, 60)
     y[:, 60] = y[:, -1] = 19.0
     for start, stop in zip([0, *sorted(set(cuts))], [*sorted(set(cuts)), 40], strict=True):
@@ -104,11 +104,11 @@ def test_the_state_is_that_of_one_pass_however_the_rows_come(decoder, cell, cuts
     assert_forecasts_like(forecaster, rows(y))
 
 
-@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("running", "recursive"),
+@pytest.mark.parametrize(("scaling", "architecture"), [("running", "synced"), ("running", "recursive"),
                                               ("blend", "direct"), ("blend", "seq2seq")])  # fmt: skip
-def test_one_value_of_one_series_at_a_time(scaling, decoder):
+def test_one_value_of_one_series_at_a_time(scaling, architecture):
     """The short way for one value does what the long one does."""
-    forecaster, y = fitted(decoder, scaling=scaling), waves(3, 75, gaps=0)
+    forecaster, y = fitted(architecture, scaling=scaling), waves(3, 75, gaps=0)
     y[:, :60] = waves(3, 60)
     for t in range(60, 75):
         for i in (2, 0, 1):
@@ -118,11 +118,11 @@ def test_one_value_of_one_series_at_a_time(scaling, decoder):
     assert_forecasts_like(forecaster, rows(y))
 
 
-@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("blend", "direct")])
+@pytest.mark.parametrize(("scaling", "architecture"), [("running", "synced"), ("blend", "direct")])
 @pytest.mark.parametrize("residual", ["level", "last", "season"])
-def test_companions_and_naive_bases_go_on_as_well(scaling, decoder, residual):
+def test_companions_and_naive_bases_go_on_as_well(scaling, architecture, residual):
     """A forecast with all its parts is that of a table read again, at any number of rows."""
-    forecaster = fitted(decoder, scaling=scaling, residual=residual)
+    forecaster = fitted(architecture, scaling=scaling, residual=residual)
     y = np.concatenate([waves(3, 60), waves(3, 90, seed=5)], axis=1)
     y[:, 60] = 18.0
     for start, stop in ((60, 61), (61, 150)):
@@ -152,8 +152,8 @@ def test_other_layers_are_carried_up_to_rounding(cures):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("decoder", ["synced", "recursive", "direct"])
-def test_calendar_and_statics_are_read_as_in_a_fit(decoder):
+@pytest.mark.parametrize("architecture", ["synced", "recursive", "direct"])
+def test_calendar_and_statics_are_read_as_in_a_fit(architecture):
     """Dates go on beside the values, and what never changes stays."""
     n = 60
     static = pd.DataFrame({"unique_id": ["a", "b"], "area": [1.0, 5.0], "kind": ["x", "y"]})
@@ -165,8 +165,8 @@ def test_calendar_and_statics_are_read_as_in_a_fit(decoder):
         return pd.concat(both)
 
     forecaster = Forecaster(
-        h=2, decoder=decoder, scaling="blend" if decoder == "direct" else "running",
-        calendar=True, hist=() if decoder == "recursive" else "p", members=2, hidden_size=8, context_length=10, n_windows=0,
+        h=2, architecture=architecture, scaling="blend" if architecture == "direct" else "running",
+        calendar=True, hist=() if architecture == "recursive" else "p", members=2, hidden_size=8, context_length=10, n_windows=0,
         training=SOON,
     ).fit(table(0, n), static_df=static)  # fmt: skip
     for t in range(n, n + 9):
@@ -185,7 +185,7 @@ def test_covariates_known_ahead_come_with_the_rows_and_for_the_next_steps():
     y = 10 + 3 * sale + rng.normal(0, 0.1, 90)
     table = pa.table({"ds": np.arange(90), "y": y, "sale": sale})
     forecaster = Forecaster(
-        h=2, decoder="synced", scaling="running", futr="sale", members=2, hidden_size=8,
+        h=2, architecture="synced", scaling="running", futr="sale", members=2, hidden_size=8,
         context_length=10, n_windows=0, training=SOON,
     ).fit(table[:60])  # fmt: skip
     ahead = table[80:82].select(["ds", "sale"])
@@ -197,13 +197,13 @@ def test_covariates_known_ahead_come_with_the_rows_and_for_the_next_steps():
         forecaster.predict(level=[])
 
 
-@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("blend", "direct")])
-def test_looking_at_the_state_changes_no_forecast(scaling, decoder):
+@pytest.mark.parametrize(("scaling", "architecture"), [("running", "synced"), ("blend", "direct")])
+def test_looking_at_the_state_changes_no_forecast(scaling, architecture):
     """What a fitted table knew ahead is still known after a look at the state."""
     sale = np.arange(62.0) % 5
     y = np.append(10 + sale[:60], [np.nan, np.nan])
     forecaster = Forecaster(
-        h=2, decoder=decoder, scaling=scaling, futr="sale", members=2, hidden_size=8,
+        h=2, architecture=architecture, scaling=scaling, futr="sale", members=2, hidden_size=8,
         context_length=10, n_windows=0, training=SOON,
     ).fit(pa.table({"ds": np.arange(62), "y": y, "sale": sale}))  # fmt: skip
     before = forecaster.predict(level=[])
@@ -279,10 +279,10 @@ def test_a_table_half_of_which_is_late_is_refused_whole():
     assert_same(forecaster.state, read_again(forecaster, rows(waves(3, 60))))
 
 
-@pytest.mark.parametrize(("scaling", "decoder"), [("running", "synced"), ("blend", "direct")])
-def test_a_loaded_forecaster_goes_on_as_the_saved_one(tmp_path, scaling, decoder):
+@pytest.mark.parametrize(("scaling", "architecture"), [("running", "synced"), ("blend", "direct")])
+def test_a_loaded_forecaster_goes_on_as_the_saved_one(tmp_path, scaling, architecture):
     """The state is in the file, to the last bit."""
-    forecaster, y = fitted(decoder, scaling=scaling), waves(3, 80, seed=7)
+    forecaster, y = fitted(architecture, scaling=scaling), waves(3, 80, seed=7)
     y[:, 60] = 20.0
     forecaster.update(rows(y[:, 60:70], 60))
     forecaster.save(tmp_path / "model")
@@ -295,7 +295,7 @@ def test_a_loaded_forecaster_goes_on_as_the_saved_one(tmp_path, scaling, decoder
 
 def test_the_state_does_not_grow_with_the_stream():
     """Bytes that are kept are the same after 10 rows and after 1,000."""
-    forecaster = Forecaster(h=2, members=2, decoder="synced", scaling="running", context_length=8,
+    forecaster = Forecaster(h=2, members=2, architecture="synced", scaling="running", context_length=8,
                             hidden_size=8, n_windows=0, training=SOON).fit(waves(1, 60)[0])  # fmt: skip
 
     def size():
@@ -312,6 +312,8 @@ def test_the_state_does_not_grow_with_the_stream():
 def test_recursive_nets_need_to_know_the_next_step_to_read_this_one():
     """A column known ahead is refused, by name, where it cannot be."""
     table = pa.table({"ds": np.arange(40), "y": np.arange(40.0), "sale": np.arange(40.0) % 2})
-    forecaster = Forecaster(h=2, decoder="recursive", scaling="running", futr="sale", n_windows=0)
+    forecaster = Forecaster(
+        h=2, architecture="recursive", scaling="running", futr="sale", n_windows=0
+    )
     with pytest.raises(SettingError, match="sale"):
         forecaster.fit(table)

@@ -106,7 +106,7 @@ class StandIn:
         training = {"max_updates": 300, "clip": {"norm": 1.0, "value": None}, "seed": seed}
         self.scaling_words = "identity; moments of window and series, half each; from the level"
         self.settings = {"cell": cell, "training": training, "hidden_size": 32, "members": 5}
-        self.settings |= {"decoder": "direct", "output": "point", "calendar": ()}
+        self.settings |= {"architecture": "direct", "output": "point", "calendar": ()}
         self.settings |= {"transforms": ("identity",)}
 
     def fit(self, table, level=(80, 95), observers=()):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from stand_in import StandIn
 
-from throughtime.forecasting.decoders import DECODERS
+from throughtime.forecasting.architectures import ARCHITECTURES
 from throughtime.interfaces import options
 from throughtime.interfaces.cli import main
 from throughtime.training.outputs import OUTPUTS
@@ -116,11 +116,11 @@ def test_a_back_test_needs_nothing_known_ahead(run, seen):
 
 def test_what_a_model_says_and_reads_off_dates_reaches_it(run, seen):
     run(
-        f"forecast t.csv --target load --h {H} --windows 1 --decoder recursive --output gaussian "
+        f"forecast t.csv --target load --h {H} --windows 1 --architecture recursive --output gaussian "
         "--calendar --no-report"
     )
     del seen["panel"]
-    assert seen == {"decoder": "recursive", "output": "gaussian", "calendar": True}
+    assert seen == {"architecture": "recursive", "output": "gaussian", "calendar": True}
 
 
 def test_several_targets_are_forecast_together(run, seen, tmp_path):
@@ -156,7 +156,7 @@ def test_json_says_which_column_is_what(run):
         "hist": [],
         "static": [],
     }
-    assert (told["decoder"], told["output"]) == ("direct", "point")
+    assert (told["architecture"], told["output"]) == ("direct", "point")
     assert told["scale"].startswith("identity")
     assert set(told["forecast"][0]) >= {"load-LSTM", "warm-LSTM-hi-80"}
 
@@ -203,7 +203,7 @@ def test_a_saved_model_is_diagnosed_on_its_own_columns(run, tmp_path, monkeypatc
 
 
 def test_the_names_that_are_known_without_torch_are_those_there_are():
-    assert tuple(DECODERS) == options.DECODERS
+    assert tuple(ARCHITECTURES) == options.ARCHITECTURES
     assert tuple(OUTPUTS) == options.OUTPUTS
 
 
@@ -211,7 +211,15 @@ def test_the_names_that_are_known_without_torch_are_those_there_are():
 def test_every_command_has_the_options_that_concern_it(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
-    for option in ("--h", "--target", "--futr", "--hist", "--static", "--calendar", "--decoder"):
+    for option in (
+        "--h",
+        "--target",
+        "--futr",
+        "--hist",
+        "--static",
+        "--calendar",
+        "--architecture",
+    ):
         assert f"{option} " in text or f"{option}," in text
     assert ("--future" in text) == (command == "forecast")
     assert ("--zoneout" in text) == (command != "tune")

@@ -47,6 +47,8 @@ def _over_time(record: Recorded) -> Tensor:
     if tap.dc_norm_TB is not None:
         norm = torch.hypot(norm, tap.dc_norm_TB)
     if record.mask is not None:
-        real = record.mask.to(norm).expand_as(norm)
+        mask = record.mask  # which members that run at once may share
+        mask = mask if mask.dim() == norm.dim() else mask[:, None]
+        real = mask.to(norm).expand_as(norm)
         return (norm * real).flatten(1).sum(1) / real.flatten(1).sum(1).clamp(min=1)
     return norm.flatten(1).mean(1)

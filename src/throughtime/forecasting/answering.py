@@ -31,7 +31,7 @@ def panel_to_forecast(
         raise SettingError(
             f"h of at most {design.h}, for which this forecaster was fitted",
             str(h),
-            f"fit with h={h}, or with decoder='recursive' without companions",
+            f"fit with h={h}, or with architecture='recursive' without companions",
         )
     if data is None:
         panel = stream.newest(fitted)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.forecasting.decoders.decoder import Decoder
+from throughtime.forecasting.architectures.architecture import Architecture
 from throughtime.forecasting.residuals import Base
 from throughtime.forecasting.running import location_and_size
 from throughtime.kernels import compiled
@@ -40,7 +40,7 @@ class _Tables(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Carrier:
-    """The nets of an ensemble of decoders, to be carried on."""
+    """The nets of an ensemble of architectures, to be carried on."""
 
     network: Ensemble
 
@@ -124,7 +124,7 @@ class Carrier:
             parts.append(table.detach()[:, codes[:, k]])
         return torch.cat(parts, dim=-1)
 
-    def member(self, e: int, states: States) -> tuple[Decoder, Any]:
+    def member(self, e: int, states: States) -> tuple[Architecture, Any]:
         """Return a member and its state as its layers take it."""
         net: Any = self.network.member(e).eval()
         mine = tuple(s[:, e].contiguous() for s in states)

@@ -48,7 +48,7 @@ class Sizes:
     @property
     def is_plain(self) -> bool:
         """Say whether the net reads nothing but its targets' past."""
-        return not (self.hist or self.futr or self.numbers or self.categories)
+        return not (self.hist or self.futr or self.numbers or self.categories or self.series)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +157,18 @@ class Channels:
         x = torch.cat(parts, dim=-2)
         return x[..., :P, :], x[..., P:, :]
 
-    def static(self, static: Static, series: Tensor) -> tuple[Tensor, Tensor]:
-        """Return static numbers [..., n] and the codes of categories [..., k]."""
-        numbers = (static.numbers - self.static_location) / self.static_size
-        return torch.from_numpy(numbers).float()[series], torch.from_numpy(static.codes)[series]
+    def static(
+        self, static: Static, series: Tensor, numbers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return static numbers [..., n] and the codes of categories [..., k].
+
+        Where series are told apart, their `numbers` [S] (of `ids`) are one more code, the last.
+        """
+        scaled = (static.numbers - self.static_location) / self.static_size
+        codes = torch.from_numpy(static.codes)[series]
+        if numbers is not None:
+            codes = torch.cat([codes, numbers[series][..., None]], dim=-1)
+        return torch.from_numpy(scaled).float()[series], codes
 
     def _calendar(self, windows: Windows, series: Tensor, origin: Tensor, ahead: int) -> Tensor:
         from throughtime.forecasting.calendar import features

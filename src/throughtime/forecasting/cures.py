@@ -13,7 +13,7 @@
 
 Beside them, what else a net is made of:
 
-    bidirectional       read the context both ways, for decoder="direct" or "es"
+    bidirectional       read the context both ways, for architecture="direct" or "es"
     dilations           steps before each layer reads its own state, such as (1, 2, 4, 8)
     skip_connections    add its input to what each layer returns, from the second on
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from throughtime._errors import SettingError
+from throughtime.forecasting.architectures import AT_ONCE, DRAWS
+from throughtime.forecasting.architectures.ar import season_lags
 from throughtime.forecasting.calendar import checked_calendar
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.effort import Effort, effort_for, segment_of, trained
@@ -28,7 +30,6 @@ from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
 HORIZONS = 8  # that a look-back has, where it is read by segments
-WEIGHED = {(decoder, output) for decoder in ("direct", "es") for output in ("point", "quantiles")}
 
 
 def decide(given: Given, panel: Panel, whole: Panel) -> Design:
@@ -47,19 +48,22 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     if made["output"] in COUNTS:  # which cannot be shifted
         made["transforms"] = made["transforms"] or ("identity",)
         made["residual"] = made["residual"] or "level"
-    if made["decoder"] == "es":  # whose smoothing is its base
+    if made["architecture"] == "es":  # whose smoothing is its base
         made["residual"] = made["residual"] or "level"
     if made["transforms"] is None:
         made["transforms"] = choose_transforms(whole)
+    if made["calendar"] is None:
+        made["calendar"] = made["architecture"] == "ar"
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
     known = given.design["season_length"] is not None
     made |= _scaled(
         panel, h, made, _contexts(made, h, panel, _segments(made, effort)), known, effort.many
     )
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
-        reads_more = panel.hist or panel.futr or made["decoder"] == "recursive"
+        reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
     made |= _read_how(made, effort)
+    made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
 
 
@@ -70,18 +74,22 @@ def longest_context(panel: Panel, h: int) -> int:
 
 def _refuse_misfits(given: Given, panel: Panel) -> None:
     made, room = given.design, int(panel.lengths.max()) - given.h
-    if panel.futr and (made["decoder"], made["scaling"]) == ("recursive", "running"):
+    if panel.futr and (made["architecture"], made["scaling"]) == ("recursive", "running"):
         raise SettingError(
-            f"scaling='running' without columns known ahead for decoder='recursive', which "
+            f"scaling='running' without columns known ahead for architecture='recursive', which "
             f"reads {' and '.join(panel.futr)} of the step after each",
             f"futr={list(panel.futr)}",
-            "pass decoder='synced', or leave scaling out",
+            "pass architecture='synced', or leave scaling out",
         )
-    if made["decoder"] == "recursive" and panel.hist:
+    if made["architecture"] in DRAWS and panel.hist:
         raise SettingError(
-            "no hist for decoder='recursive', which reads every step ahead",
+            f"no hist for architecture={made['architecture']!r}, which reads every step ahead",
             f"hist={', '.join(panel.hist)}",
-            "choose another decoder, or name in futr what is known ahead",
+            "choose another architecture, or name in futr what is known ahead",
+        )
+    if max(made["lags"] or (), default=0) > room:
+        raise SettingError(
+            f"lags of at most {room}", str(list(made["lags"])), "leave out the longer"
         )
     for name in ("season_length", "context_length"):
         if made[name] is not None and made[name] > room:
@@ -139,8 +147,16 @@ def _scaled(
 
 def _segments(made: dict[str, Any], effort: Effort) -> bool:
     """Say whether contexts are read by segments, with a linear skip, where that is left open."""
-    direct = made["decoder"] in ("direct", "es") and made["scaling"] != "revin"
-    return effort.many and direct and made["output"] not in COUNTS
+    at_once = made["architecture"] in AT_ONCE and made["scaling"] != "revin"
+    return effort.many and at_once and made["output"] not in COUNTS
+
+
+def _lags(made: dict[str, Any], longest: int) -> tuple[int, ...]:
+    """Return the lags that are read beside values, none where differences are read in their place."""
+    if made["lags"] is not None:
+        return tuple(made["lags"])
+    reads = made["architecture"] == "ar" and made["difference"] is None
+    return season_lags(made["season_length"], longest) if reads else ()
 
 
 def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
@@ -148,9 +164,10 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     fits = _segments(made, effort)
     segment, skip, weighting = made["segment"], made["linear_skip"], made["weighting"]
     if segment is None:
-        segment = segment_of(made["context_length"], made["season_length"]) if fits else 1
+        by_segments = fits or made["architecture"] == "segment"
+        segment = segment_of(made["context_length"], made["season_length"]) if by_segments else 1
     if weighting is None:
-        in_units = effort.many and (made["decoder"], made["output"]) in WEIGHED
-        weighting = "owa" if in_units else "window"
+        in_units = made["architecture"] in AT_ONCE and made["output"] in ("point", "quantiles")
+        weighting = "owa" if effort.many and in_units else "window"
     skip = fits if skip is None else skip
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from throughtime._checks import one_of, positive_int
+from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._types import CellName, model_name
 from throughtime._words import joined
+from throughtime.forecasting.architectures import ARCHITECTURES, AT_ONCE, DRAWS, Architecture
+from throughtime.forecasting.architectures.ar import checked_lags
+from throughtime.forecasting.architectures.reversible import Reversible
 from throughtime.forecasting.channels import Channels, Sizes
 from throughtime.forecasting.cures import OF_THE_NET, Preprogram, checked_preprogram
-from throughtime.forecasting.decoders import DECODERS, Decoder
-from throughtime.forecasting.decoders.direct import Direct
-from throughtime.forecasting.decoders.es import ES
-from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.differences import DIFFERENCES, Difference, lags_of
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples
 from throughtime.forecasting.importance import WEIGHTINGS
@@ -59,7 +59,7 @@ class Design:
     dilations: Dilations | None = None
     skip_connections: bool = False
     preprogram: Preprogram | None = None
-    decoder: str = "direct"
+    architecture: str = "direct"
     output: str = "point"
     calendar: tuple[str, ...] = ()
     segment: int = 1
@@ -68,6 +68,7 @@ class Design:
     scaling: str = "blend"
     difference: Difference | None = None
     weighting: str = "window"
+    lags: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         checked_preprogram(self.preprogram)
@@ -78,13 +79,14 @@ class Design:
         one_of("residual", self.residual, RESIDUALS)
         one_of("scaling", self.scaling, SCALINGS)
         one_of("difference", self.difference, DIFFERENCES)
-        one_of("decoder", self.decoder, DECODERS)
+        one_of("architecture", self.architecture, ARCHITECTURES)
         one_of("output", self.output, OUTPUTS)
         one_of("weighting", self.weighting, WEIGHTINGS)
-        if self.weighting != "window" and not (self.reads_windows and self.in_units):
+        if self.weighting != "window" and not (self.architecture in AT_ONCE and self.in_units):
             raise SettingError(
-                "weighting='window' for all but decoder='direct' or 'es' and output='point' or 'quantiles'",
-                f"decoder={self.decoder!r}, output={self.output!r}",
+                "weighting='window' for all but architecture='direct', 'es' or 'segment' with "
+                "output='point' or 'quantiles'",
+                f"architecture={self.architecture!r}, output={self.output!r}",
                 "leave weighting out",
             )
         for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
@@ -101,10 +103,10 @@ class Design:
                     f"pass context_length={self.season_length} or more, or another "
                     f"{name.partition('=')[0]}",
                 )
-        if self.preprogram and (self.decoder, self.output) != ("direct", "point"):
+        if self.preprogram and (self.architecture, self.output) != ("direct", "point"):
             raise SettingError(
-                "preprogram for decoder='direct' and output='point' alone",
-                f"decoder={self.decoder!r}, output={self.output!r}",
+                "preprogram for architecture='direct' and output='point' alone",
+                f"architecture={self.architecture!r}, output={self.output!r}",
                 "leave preprogram out",
             )
         if self.context_length % self.segment:
@@ -113,12 +115,10 @@ class Design:
                 str(self.context_length),
                 f"pass context_length={-(-self.context_length // self.segment) * self.segment}",
             )
-        if (self.segment > 1 or self.linear_skip) and (
-            not self.reads_windows or self.scaling == "revin"
-        ):
+        if (self.segment > 1 or self.linear_skip) and self.architecture not in AT_ONCE:
             raise SettingError(
-                "segment and linear_skip for decoder='direct' or 'es', and not with scaling='revin'",
-                f"decoder={self.decoder!r}, scaling={self.scaling!r}",
+                "segment and linear_skip for architecture='direct', 'es' or 'segment' alone",
+                f"architecture={self.architecture!r}",
                 "leave them out",
             )
         if self.preprogram and self.difference is not None:
@@ -127,9 +127,16 @@ class Design:
                 f"preprogram={self.preprogram!r}, difference={self.difference!r}",
                 "leave one of them out",
             )
-        if self.decoder == "recursive" and self.output == "point":
+        checked_lags(self.lags)
+        if self.lags and (self.architecture != "ar" or self.difference is not None):
             raise SettingError(
-                "a distribution to draw paths from, for decoder='recursive'",
+                "lags for architecture='ar' alone, and not with difference",
+                f"architecture={self.architecture!r}, difference={self.difference!r}",
+                "leave them out",
+            )
+        if self.draws and self.output == "point":
+            raise SettingError(
+                f"a distribution to draw paths from, for architecture={self.architecture!r}",
                 "output='point'",
                 "pass output='student-t', 'gaussian' or another",
             )
@@ -139,10 +146,10 @@ class Design:
                 f"transform={', '.join(self.transforms)!r}, residual={self.residual!r}",
                 "leave both out, or pass another output",
             )
-        if self.carries and self.decoder not in ("synced", "recursive"):
+        if self.carries and self.architecture not in ("synced", "recursive"):
             raise SettingError(
-                "scaling='running' for decoder='synced' or 'recursive', which read step by step",
-                f"decoder={self.decoder!r}",
+                "scaling='running' for architecture='synced' or 'recursive', which read step by step",
+                f"architecture={self.architecture!r}",
                 "leave scaling out",
             )
         if self.carries and (self.counts or self.difference is not None):
@@ -151,21 +158,21 @@ class Design:
                 f"output={self.output!r}, difference={self.difference!r}",
                 "leave scaling out, or those",
             )
-        if self.bidirectional and not self.reads_windows:
+        if self.bidirectional and self.architecture not in ("direct", "es"):
             raise SettingError(
-                "bidirectional for decoder='direct' or 'es', which read before they answer",
-                f"decoder={self.decoder!r}",
+                "bidirectional for architecture='direct' or 'es', which read before they answer",
+                f"architecture={self.architecture!r}",
                 "leave bidirectional out",
             )
-        if self.decoder == "es" and (self.counts or self.scaling == "revin"):
+        if self.architecture == "es" and (self.counts or self.scaling == "revin"):
             raise SettingError(
-                "values that can be shifted by their level, for decoder='es'",
+                "values that can be shifted by their level, for architecture='es'",
                 f"output={self.output!r}, scaling={self.scaling!r}",
-                "pass another of them, or decoder='direct'",
+                "pass another of them, or architecture='direct'",
             )
-        if self.decoder == "es" and (self.residual, self.difference) != ("level", None):
+        if self.architecture == "es" and (self.residual, self.difference) != ("level", None):
             raise SettingError(
-                "residual='level' and no difference for decoder='es', which smooths values itself",
+                "residual='level' and no difference for architecture='es', which smooths values itself",
                 f"residual={self.residual!r}, difference={self.difference!r}",
                 "leave them out",
             )
@@ -180,7 +187,8 @@ class Design:
     def recurrence(self) -> Recurrence:
         """What each net is made of."""
         cures = {name: getattr(self, name) for name in OF_THE_NET}
-        return Recurrence(self.cell, self.hidden_size, self.num_layers, self.dropout, **cures)
+        shape = self.cell, self.hidden_size, self.num_layers
+        return recurrence_of(self.architecture, self.dropout, *shape, **cures)
 
     @property
     def base(self) -> Base:
@@ -188,14 +196,9 @@ class Design:
         return Base(self.residual, self.season_length)
 
     @property
-    def lags(self) -> tuple[int, ...]:
+    def difference_lags(self) -> tuple[int, ...]:
         """The lags of the differences that are read in place of values."""
         return lags_of(self.difference, self.season_length)
-
-    @property
-    def reads_windows(self) -> bool:
-        """Say whether the nets read a window as a whole and answer from its end."""
-        return issubclass(DECODERS[self.decoder], Direct)
 
     @property
     def counts(self) -> bool:
@@ -210,7 +213,17 @@ class Design:
     @property
     def any_horizon(self) -> bool:
         """Say whether the model can forecast beyond h."""
-        return DECODERS[self.decoder].any_horizon and not self.companions
+        return self.draws and not self.companions
+
+    @property
+    def draws(self) -> bool:
+        """Say whether forecasts are made of paths that nets draw step by step."""
+        return self.architecture in DRAWS
+
+    @property
+    def reach(self) -> int:
+        """Return how many steps back a forecast reads."""
+        return self.context_length + max(sum(self.difference_lags), max(self.lags, default=1) - 1)
 
     @property
     def carries(self) -> bool:
@@ -223,9 +236,9 @@ class Design:
         return output(self.output, 1, 1)[1]
 
     def channels(self, panel: Panel) -> Channels:
-        """Return what nets read of a panel that they are fitted to."""
-        ids = panel.ids if DECODERS[self.decoder].per_series else ()
-        return Channels.of(panel, self.calendar, ids)
+        """Return what nets read that are fitted to a panel."""
+        apart = ARCHITECTURES[self.architecture].tells_apart(len(panel.ids))
+        return Channels.of(panel, self.calendar, panel.ids if apart else ())
 
     def examples(self, panel: Panel, channels: Channels | None = None) -> SpreadExamples:
         """Return the windows of a panel on every scale; `channels` are those that were fitted.
@@ -242,11 +255,12 @@ class Design:
                 self.context_length,
                 self.h,
                 self.base,
-                DECODERS[self.decoder],
+                ARCHITECTURES[self.architecture],
                 channels,
                 self.scaling,
-                self.lags,
+                self.difference_lags,
                 self.counts,
+                self.lags,
             )
             parts.append(replace(part, windows=parts[0].windows) if parts else part)
         return SpreadExamples(tuple(parts))
@@ -265,14 +279,14 @@ class Design:
         bases = {"level": "level", "last": "last value", "season": f"last season ({m})"}
         parts.append(f"from the {bases[self.residual]}")
         if self.difference is not None:
-            steps = [f"{lag:,}" for lag in self.lags]
+            steps = [f"{lag:,}" for lag in self.difference_lags]
             parts.append(f"reads differences at lag {' and '.join(steps)}")
         return "; ".join(parts)
 
     @property
     def has_cycle(self) -> bool:
         """Say whether series turn about a level, so that the last seasons are a forecast."""
-        return self.residual == "level" and self.season_length > 1 and self.decoder != "es"
+        return self.residual == "level" and self.season_length > 1 and self.architecture != "es"
 
     @property
     def numbers_a_step(self) -> int:
@@ -285,17 +299,35 @@ class Design:
         def head(hidden_size: int, outputs: int) -> ValueHead:
             return output(self.output, hidden_size, outputs)[0]
 
-        def build() -> Decoder:
-            parts = (sizes, self.recurrence, head, self.h)
-            L = self.context_length if self.linear_skip else 0
-            if self.decoder == "direct":
-                net: Decoder = Direct(*parts, segment=self.segment, linear_skip=L)
-            elif self.decoder == "es":
-                net = ES(*parts, self.segment, L, self.season_length)
-            else:
-                net = DECODERS[self.decoder](*parts)
+        def build() -> Architecture:
+            how: dict[str, Any] = {}
+            if self.architecture in AT_ONCE:
+                L = self.context_length if self.linear_skip else 0
+                how = {"segment": self.segment, "linear_skip": L}
+            if self.architecture == "segment":
+                how["dropout"] = self.dropout
+            if self.architecture == "es":
+                how["season_length"] = self.season_length
+            if self.architecture == "ar":
+                how["lags"] = self.lags
+            net = ARCHITECTURES[self.architecture](sizes, self.recurrence, head, self.h, **how)
             if self.scaling == "revin":
                 net.reversible = Reversible(sizes.targets, self.base)
             return net
 
         return Ensemble(build, self.members, self.training.seed)
+
+
+def recurrence_of(
+    architecture: str,
+    dropout: float,
+    cell: CellName,
+    hidden_size: int,
+    num_layers: int,
+    **cures: Any,
+) -> Recurrence:
+    """Return what nets are made of; "segment" has dropout behind its last layer, too."""
+    if architecture == "segment" and num_layers == 1:
+        real("dropout", dropout, at_least=0, below=1)
+        return Recurrence(cell, hidden_size, num_layers, **cures)
+    return Recurrence(cell, hidden_size, num_layers, dropout, **cures)

@@ -7,8 +7,8 @@ With u = f(y) the transformed series, C its window of L steps and T the h steps 
 
 location and size are those of the window, of its series, or between them (`scaling.py`). base is a
 naive forecast (`residuals.py`), so that the network begins where that stands. In place of z it may
-read differences of it (`differences.py`). What of it all is input and what target is the decoder's
-to say (`decoders/`).
+read differences of it (`differences.py`). What of it all is input and what target is the
+architecture's to say (`architectures/`).
 
 Counts have no place to be shifted to: their location is 0, their size the mean of both, and what the
 network learns to say is the count itself, size and all (`nn/heads/negative_binomial.py`).
@@ -28,10 +28,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from throughtime.forecasting.architectures import Architecture
+from throughtime.forecasting.architectures.architecture import Inputs, Place, Window
+from throughtime.forecasting.architectures.direct import Direct
 from throughtime.forecasting.channels import Channels
-from throughtime.forecasting.decoders import Decoder
-from throughtime.forecasting.decoders.decoder import Inputs, Place, Window
-from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
@@ -72,10 +72,11 @@ class SpreadExamples:
 
 @dataclass(frozen=True, eq=False)
 class ScaledWindows:
-    """The windows of a panel as examples of a decoder, `examples[index] -> (inputs, r)`.
+    """The windows of a panel as examples of an architecture, `examples[index] -> (inputs, r)`.
 
     `whole` is the scale of every row by its own moments, [S, M, 1]; `lags` those of the differences
-    that are read. `places` [S, 2] are number and first step of series that have parameters of their own.
+    that are read, and `back` those that are read beside the values. `places` [S, 2] are number and
+    first step of series that have parameters of their own.
 
     >>> from throughtime.forecasting import read_frame
     >>> from throughtime.forecasting.transforms import Identity
@@ -91,10 +92,11 @@ class ScaledWindows:
     whole: Scale
     channels: Channels
     base: Base = field(default_factory=Base)
-    decoder: type[Decoder] = Direct
+    architecture: type[Architecture] = Direct
     scaling: str = "blend"
     lags: tuple[int, ...] = ()
     counts: bool = False
+    back: tuple[int, ...] = ()
     places: Tensor | None = None
 
     @classmethod
@@ -105,11 +107,12 @@ class ScaledWindows:
         context_length: int,
         h: int,
         base: Base = Base(),  # noqa: B008  (frozen)
-        decoder: type[Decoder] = Direct,
+        architecture: type[Architecture] = Direct,
         channels: Channels | None = None,
         scaling: str = "blend",
         lags: tuple[int, ...] = (),
         counts: bool = False,
+        back: tuple[int, ...] = (),
     ) -> ScaledWindows:
         """Cut and scale the windows of a panel; `DataError` where it has none.
 
@@ -127,7 +130,17 @@ class ScaledWindows:
             each = channels.numbers(panel), panel.frequency.number(panel.starts)
             places = torch.from_numpy(np.stack(each, axis=-1))
         return cls(
-            windows, transform, whole, channels, base, decoder, scaling, lags, counts, places
+            windows,
+            transform,
+            whole,
+            channels,
+            base,
+            architecture,
+            scaling,
+            lags,
+            counts,
+            back,
+            places,
         )
 
     def __len__(self) -> int:
@@ -137,26 +150,30 @@ class ScaledWindows:
         return self.laid_out(self.window(*self.windows.places(index), self.windows.h)[0])
 
     def laid_out(self, window: Window) -> tuple[Inputs, Tensor]:
-        """Return what the decoder reads of windows, and what it is to say."""
-        return self.decoder.lay_out(window, self.channels.sizes, self.base)
+        """Return what the architecture reads of windows, and what it is to say."""
+        return self.architecture.lay_out(window, self.channels.sizes, self.base)
 
     def window(self, series: Tensor, origin: Tensor, ahead: int) -> tuple[Window, Scale]:
         """Return contexts with the `ahead` steps after them on their scale [..., M, 1]."""
         L, M = self.windows.context_length, len(self.windows.panel.targets)
-        before = sum(self.lags)
+        before = max(sum(self.lags), max(self.back, default=1) - 1)
         y = self.windows.gather(range(M), series, origin, ahead, before)
         u = self.transform.forward(y.double()).float()
         known, u = carry_on(u), u[..., before:]
         scale = self._scale(u[..., :L], series)
         z = scale.apply(known[..., before:])
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
-        static = self.channels.static(self.windows.panel.static, series)
+        numbers = None if self.places is None else self.places[:, 0]
+        static = self.channels.static(self.windows.panel.static, series, numbers)
         truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
         window = Window(L, begun(z, L).nan_to_num(0.0), truth, hist, futr, *static, size=size)
         if self.places is not None:
             number, start = self.places[series].unbind(-1)
             place = Place(number, start + origin - L, self.whole.size[series] / scale.size)
             window = replace(window, place=place)
+        if self.back:
+            earlier = begun(scale.apply(known), before + L)[..., :before].nan_to_num(0.0)
+            window = replace(window, back=self.back, earlier=earlier)
         if not self.lags:
             return window, scale
         read = differenced(scale.apply(known), self.lags)[..., before:].nan_to_num(0.0)

@@ -55,9 +55,10 @@ class Forecaster:
 
     `target` names the column of values, or several that are forecast together; `hist` the covariates
     that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
-    ("hour", "day_of_week", ...; True chooses what varies within the frequency). `decoder` says how
-    the nets answer (`decoders/`) and `output` what: a "point", "quantiles" or a distribution
-    (`training.outputs`).
+    ("hour", "day_of_week", ...; True chooses what varies within the frequency). `architecture` says
+    how the nets answer (`architectures/`) and `output` what: a "point", "quantiles" or a
+    distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
+    `lags` steps before the one it forecasts, chosen by the season where None.
 
     `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
     `num_layers`, `dropout` make each of the `members` nets. `context_length` (the look-back),
@@ -70,9 +71,9 @@ class Forecaster:
 
     `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh"; `transforms.py`), `scaling`
     on each window ("blend", "standard", "robust", "mean-absolute", "last", "series", "revin";
-    `scaling.py`; "running", with decoder "synced" or "recursive", lets `update` carry hidden states on,
-    `running.py`), and `difference` (1, "season", "both") lets nets read differences. A panel of 20
-    series or more has scaling, residual and look-back chosen by how a linear map errs with them
+    `scaling.py`; "running", with architecture "synced" or "recursive", lets `update` carry hidden
+    states on, `running.py`), and `difference` (1, "season", "both") lets nets read differences. A panel
+    of 20 series or more has scaling, residual and look-back chosen by how a linear map errs with them
     (`scale_choice.py`), a smaller one "blend"; `scaling_words` says what was taken.
 
     Where there is much to learn from (`effort.py`), long contexts are read by `segment`s beside a
@@ -105,12 +106,12 @@ class Forecaster:
         h: int,
         *,
         cell: CellName = "lstm",
-        decoder: str = "direct",
+        architecture: str = "direct",
         output: str | None = None,
         target: str | Sequence[str] = "y",
         hist: str | Sequence[str] = (),
         futr: str | Sequence[str] = (),
-        calendar: bool | Sequence[str] = False,
+        calendar: bool | Sequence[str] | None = None,
         context_length: int | None = None,
         season_length: int | None = None,
         freq: str | int | Frequency | None = None,
@@ -126,6 +127,7 @@ class Forecaster:
         segment: int | None = None,
         linear_skip: bool | None = None,
         weighting: str | None = None,
+        lags: Sequence[int] | None = None,
         n_windows: int | None = None,
         training: TrainingSettings = TRAINING,
         seed: int = 0,
@@ -299,8 +301,8 @@ class Forecaster:
         `LSTM-lo-80`, `LSTM-hi-80` for each level; with several targets `load-LSTM` and so on.
         Intervals are calibrated on the rolling origins. Without any, an output that is no point
         has those that the nets say, which nothing has measured: they are usually too narrow.
-        `h` may be shorter than the forecaster's; decoder="recursive" goes on for any, with the last
-        step's calibration for those beyond. `futr_df` has the covariates known ahead, for the h steps
+        `h` may be shorter than the forecaster's; architecture="recursive" goes on for any, with the
+        last step's calibration for those beyond. `futr_df` has the covariates known ahead, for the h steps
         after every series. With `data`, a table or a Parquet file, series go on from its end with the
         weights as they are. Raises `NotFittedError` before `fit`, or where intervals of points are
         asked for and no rolling origins were made; `DataError` naming the first date for which a
@@ -330,9 +332,9 @@ class Forecaster:
         A table of the kind that `fit` saw: `unique_id`, `ds`, `sample` (0 ... n - 1) and the model's
         column. At each step the paths are distributed as `predict`'s intervals say; the steps, and
         several targets, are tied as their errors at the rolling origins were (`copula.py`), or as
-        the paths that decoder="recursive" draws. Sums, extremes and times of a path are draws of
-        theirs. Other arguments as for `predict`. Raises `NotFittedError` without rolling origins,
-        which decoder="recursive" alone can do without.
+        the paths that architecture="recursive" draws. Sums, extremes and times of a path are draws
+        of theirs. Other arguments as for `predict`. Raises `NotFittedError` without rolling
+        origins, which architecture="recursive" alone can do without.
 
         >>> import throughtime as tt
         >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=2)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from throughtime._checks import one_of, positive_int
+from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
+from throughtime.forecasting.architectures.ar import checked_lags
 from throughtime.forecasting.cures import (
     OF_THE_NET,
     Cures,
@@ -14,8 +16,7 @@ from throughtime.forecasting.cures import (
     checked_preprogram,
     trained_with,
 )
-from throughtime.forecasting.decoders import DECODERS
-from throughtime.forecasting.design import Design
+from throughtime.forecasting.design import Design, recurrence_of
 from throughtime.forecasting.differences import DIFFERENCES
 from throughtime.forecasting.effort import FEW, TRAINING
 from throughtime.forecasting.frequency import Frequency
@@ -23,7 +24,6 @@ from throughtime.forecasting.importance import WEIGHTINGS
 from throughtime.forecasting.residuals import RESIDUALS
 from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS
-from throughtime.nn import Recurrence
 from throughtime.training.outputs import OUTPUTS
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "residual": (None, *RESIDUALS),
     "scaling": (None, *SCALINGS),
     "difference": tuple(DIFFERENCES),
-    "decoder": tuple(DECODERS),
+    "architecture": tuple(ARCHITECTURES),
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
 }
@@ -40,7 +40,7 @@ NUMBERS = {"context_length": 1, "season_length": 1, "members": 1, "n_windows": 0
 COLUMNS = "target", "hist", "futr"
 AS_THEY_ARE = (
     *("members", "context_length", "season_length", "residual", "scaling", "difference"),
-    *("decoder", "calendar", "companions", "segment", "linear_skip", "weighting"),
+    *("architecture", "calendar", "companions", "segment", "linear_skip", "weighting"),
 )
 
 
@@ -95,15 +95,18 @@ def _of_design(arguments: Mapping[str, Any], cures: Cures) -> dict[str, Any]:
     """Return what of the arguments is a setting of the design."""
     hidden_size, transform = arguments["hidden_size"], arguments["transform"]
     size = FEW.hidden_size if hidden_size is None else hidden_size
-    shape = arguments["cell"], size, arguments["num_layers"], arguments["dropout"]
+    shape = arguments["cell"], size, arguments["num_layers"]
     of_the_net: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
-    net = Recurrence(*shape, **of_the_net)
-    parts = ("cell", "hidden_size", "num_layers", "dropout", *OF_THE_NET)
+    architecture, dropout = arguments["architecture"], arguments["dropout"]
+    net = recurrence_of(architecture, dropout, *shape, **of_the_net)
+    parts = ("cell", "num_layers", *OF_THE_NET)
     seed = positive_int("seed", arguments["seed"], at_least=0)
-    usual_output = "student-t" if arguments["decoder"] == "recursive" else "point"
+    usual_output = "student-t" if architecture in DRAWS else "point"
     return {
         **{name: getattr(net, name) for name in parts},
+        "lags": None if arguments["lags"] is None else checked_lags(arguments["lags"]),
         "hidden_size": hidden_size,
+        "dropout": dropout,
         **{name: arguments[name] for name in AS_THEY_ARE},
         "transforms": None if transform is None else (transform,),
         "training": replace(trained_with(arguments["training"], cures), seed=seed),

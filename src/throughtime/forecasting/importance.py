@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from throughtime.forecasting.decoders.decoder import Inputs, Window
+from throughtime.forecasting.architectures.architecture import Inputs, Window
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.ridge import spread

@@ -83,7 +83,7 @@ class Learner:
         """Run the nets on the newest complete windows."""
         design = self.model.design
         examples = self.model.nets.examples(self.panel)
-        at_each_step = design.decoder in ("synced", "recursive")
+        at_each_step = design.draws or design.architecture == "synced"
         newest = examples.parts[0].windows.newest_complete(1 if at_each_step else K1)
         inputs, r = examples[newest.expand(design.members, -1)]
         inputs = (inputs,) if isinstance(inputs, torch.Tensor) else inputs

@@ -85,7 +85,7 @@ class Model:
         return point, np.concatenate(made) if levels else np.zeros((*point.shape, 0))
 
     def paths(self, panel: Panel, n: int, h: int, seed: int) -> Floats:
-        """Draw n paths [n, rows, h] of decoder="recursive", as the nets alone see them."""
+        """Draw n paths [n, rows, h] of architecture="recursive", as the nets alone see them."""
         blocks = enumerate(self._blocks(self.nets.remembered(panel)))
         drawn = [self.nets.paths(self.nets.examples(b).parts, h, n, seed + i) for i, b in blocks]
         return np.concatenate(drawn, axis=1)
@@ -137,7 +137,7 @@ class Model:
 
     def _blocks(self, panel: Panel) -> Iterator[Panel]:
         """Go over the series, fewer at a time where each is drawn many paths of."""
-        paths = PATHS if self.design.decoder == "recursive" else 1
+        paths = PATHS if self.design.draws else 1
         return panel.blocks(max(1, BLOCK // paths))
 
 

@@ -1,7 +1,7 @@
 """What the trained nets say of the end of every series, in the units of the series.
 
-Member e on scale k reads the newest window and says parameters of z (`decoders/`, `nn.heads`), which
-are rescaled to u = location + size z and go back through the scale, y = f_k^-1(u). A scale is
+Member e on scale k reads the newest window and says parameters of z (`architectures/`, `nn.heads`),
+which are rescaled to u = location + size z and go back through the scale, y = f_k^-1(u). A scale is
 monotone, so that a quantile of u becomes that of y. Quantiles of several members are averaged, level
 by level (Vincent 1912; Ratcliff 1979): the average of forecasts that are alike is like them, where
 their mixture would be wider than each. Paths are pooled: each member draws its share of them.
@@ -18,12 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from throughtime.forecasting.architectures import ARCHITECTURES
+from throughtime.forecasting.architectures.architecture import Inputs, Window
+from throughtime.forecasting.architectures.recursive import Recursive
+from throughtime.forecasting.architectures.synced import Synced
 from throughtime.forecasting.carrying import Sight, paths
 from throughtime.forecasting.channels import Channels
-from throughtime.forecasting.decoders import DECODERS
-from throughtime.forecasting.decoders.decoder import Inputs, Window
-from throughtime.forecasting.decoders.recursive import Recursive
-from throughtime.forecasting.decoders.synced import Synced
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
@@ -64,7 +64,7 @@ class Nets:
         self, parts: Sequence[ScaledWindows], h: int, levels: Sequence[float]
     ) -> tuple[Floats, Floats]:
         """Return points [scales, rows, h] and quantiles [rows, h, Q], the nets being asked once."""
-        if self.design.decoder == "recursive":
+        if self.design.draws:
             paths = self.paths(parts, h)
             quantiles = np.quantile(paths, levels, axis=0) if levels else paths[:0]
             return np.median(paths, axis=0)[None], np.moveaxis(quantiles, 0, -1)
@@ -84,7 +84,7 @@ class Nets:
     def paths(
         self, parts: Sequence[ScaledWindows], h: int, n: int = PATHS, seed: int | None = None
     ) -> Floats:
-        """Draw n paths [n, rows, h] of `decoder="recursive"`, which members share."""
+        """Draw n paths [n, rows, h] of `architecture="recursive"`, which members share."""
         design = self.design
         if design.carries:
             return self._carried_paths(parts, h, n, seed)
@@ -166,8 +166,8 @@ class Nets:
         return params_E.reshape(*params_E.shape[:2], -1, self.design.h, params_E.shape[-1])
 
     def _inputs(self, window: Window) -> Inputs:
-        decoder = DECODERS[self.design.decoder]
-        return decoder.lay_out(window, self.channels.sizes, self.design.base)[0]
+        architecture = ARCHITECTURES[self.design.architecture]
+        return architecture.lay_out(window, self.channels.sizes, self.design.base)[0]
 
     def _called(self, inputs: Inputs) -> Tensor:
         """Return the parameters [E, S, M, h, P] that the nets say of the newest windows."""
@@ -176,7 +176,7 @@ class Nets:
         with torch.no_grad():
             said = [self.network(*(each[:, batch] for each in read)) for batch in batches]
         params_E = torch.cat(said, dim=1)
-        newest = params_E[:, :, -1] if self.design.decoder == "synced" else params_E
+        newest = params_E[:, :, -1] if self.design.architecture == "synced" else params_E
         E, S, _, P = newest.shape
         return newest.reshape(E, S, -1, self.design.h, P)
 

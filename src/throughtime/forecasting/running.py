@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from throughtime.forecasting.decoders.decoder import Window
+from throughtime.forecasting.architectures.architecture import Window
 from throughtime.forecasting.examples import ScaledWindows
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import Base
@@ -154,7 +154,7 @@ def _naive(base: Base, location: Tensor, made: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class RunningWindows(ScaledWindows):
-    """The windows of a panel on the scale of this module, for decoders that read step by step."""
+    """The windows of a panel on this scale, for architectures that read step by step."""
 
     @property
     def sums(self) -> Sums:

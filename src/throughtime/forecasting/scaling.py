@@ -10,7 +10,7 @@ deviation sigma of all its series:
     mean-absolute   0                     mean |u_t|
     last            u_L                   mean |u_t - u_{t-1}|
     series          mu                    sigma
-    revin           as standard; the nets then read gamma z + beta (`decoders/reversible.py`)
+    revin           as standard; the nets then read gamma z + beta (`architectures/reversible.py`)
     running         of all values up to each step, and so another at every step (`running.py`)
 
 "standard" follows a level that drifts; "robust" is deaf to outliers: 1.349 is that difference for a

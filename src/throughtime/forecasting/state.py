@@ -57,7 +57,7 @@ class State:
         self.place: dict[Any, int] = {}
         self.static = self.like.static
         C, M, K = len(fitted.values), len(fitted.targets), len(design.transforms)
-        reach = design.context_length + sum(design.lags)
+        reach = design.reach
         R = max(reach + design.h + MOST_NEW, 2 * design.season_length)
         nothing = (("n", (M,)), ("steps", (M,)), ("A", (M, K)), ("B", (M, K)), ("path", (M, K)))
         self.arrays: dict[str, Floats] = {
@@ -238,7 +238,8 @@ class State:
             scaled = (known - channels.location[:, None]) / channels.size[:, None]
             shared.append(np.nan_to_num(scaled.astype(np.float32)))
         if channels.calendar:
-            late = self.design.decoder == "recursive"  # which reads what is known of the next step
+            # which reads what is known of the next step
+            late = self.design.architecture == "recursive"
             k = self.arrays["lengths"][index][:, None] + np.arange(J) + late
             stamps = self.like.frequency.at(self.arrays["starts"][index][:, None], k)
             shared.append(np.moveaxis(features(stamps, channels.calendar), -1, 1))

@@ -17,9 +17,9 @@ from typing import Any
 
 from throughtime._checks import one_of, positive_int, real
 from throughtime._errors import DivergedError, SettingError
+from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
 from throughtime.forecasting.cures import Cures
 from throughtime.forecasting.deciding import LONGEST_CONTEXT
-from throughtime.forecasting.decoders import DECODERS
 from throughtime.forecasting.demands import checked_counts, checked_panel
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.frame import read_frame
@@ -138,22 +138,22 @@ def _space(h: int, first: Origin, own: Space, fixed: Mapping[str, Any]) -> dict[
         "hidden_size": (8, 128),
         "context_length": (min(base, longest), longest),
         "learning_rate": (1e-3, 5e-2),
-        "decoder": _decoders(first.known, fixed, own),
+        "architecture": _architectures(first.known, fixed, own),
     }
     whole = {**usual, **own}
     return {name: among for name, among in whole.items() if name not in fixed}
 
 
-def _decoders(panel: Panel, fixed: Mapping[str, Any], own: Space) -> list[str]:
-    """Return the decoders that may be searched.
+def _architectures(panel: Panel, fixed: Mapping[str, Any], own: Space) -> list[str]:
+    """Return the architectures that may be searched.
 
-    "recursive" reads and draws every step ahead; "es" scales and smooths values itself.
+    Those that draw paths read every step ahead; "es" scales and smooths values itself.
     """
     no_paths = panel.hist or fixed.get("output") == "point"
     counts = any(name in (fixed.get("output"), *own.get("output", ())) for name in COUNTS)
     no_level = counts or {"scaling", "residual", "difference", "preprogram"} & {*fixed, *own}
-    refused = ["recursive"] * bool(no_paths) + ["es"] * bool(no_level)
-    return [name for name in DECODERS if name not in refused]
+    refused = [*DRAWS] * bool(no_paths) + ["es"] * bool(no_level)
+    return [name for name in ARCHITECTURES if name not in refused]
 
 
 def _check_among(name: str, among: object) -> None:

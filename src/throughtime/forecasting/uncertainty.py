@@ -153,7 +153,7 @@ def paths(
     Raises `NotFittedError` where nothing is known of what ties the steps together.
     """
     forecast, rng = Forecast.of(model, panel, h, backtest), np.random.default_rng(seed)
-    if model.design.decoder == "recursive":
+    if model.design.draws:
         own = model.paths(panel, max(n, PATHS), h, seed)
         u = copula.ranks(own, rng)[rng.permutation(len(own))[:n]]
         return forecast.at(torch.special.ndtri(torch.from_numpy(u)).numpy())

@@ -20,7 +20,8 @@ from throughtime._files import check_writable
 from throughtime._types import CELLS
 
 WITH_U = ("rnn", "lstm", "gru")
-DECODERS = ("direct", "es", "recursive", "seq2seq", "synced")
+ARCHITECTURES = ("ar", "direct", "es", "recursive", "segment", "seq2seq", "synced")
+DRAWS = ("ar", "recursive")
 OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
     "orthogonal": (WITH_U, {"above": 0}),
@@ -109,17 +110,17 @@ class Options:
         int | None, typer.Option(help="The length of a season in steps.", **WHOLE)
     ] = None
     cell: Annotated[str, typer.Option(help=f"The recurrent cell: {', '.join(CELLS)}.")] = "lstm"
-    decoder: Annotated[
+    architecture: Annotated[
         str,
         typer.Option(
-            help="How the steps ahead are made: direct, es, recursive, seq2seq or synced."
+            help="How the steps ahead are made: ar, direct, es, recursive, segment, seq2seq or synced."
         ),
     ] = "direct"
     output: Annotated[
         str | None,
         typer.Option(
             help="What is forecast: point, quantiles, gaussian, student-t, negative-binomial or "
-            "mixture.  [point; student-t if recursive]"
+            "mixture.  [point; student-t if recursive or ar]"
         ),
     ] = None
     level: Annotated[str, typer.Option(help="The prediction intervals, in per cent.")] = "80,95"
@@ -163,7 +164,7 @@ class Options:
             if value is not None:
                 positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
-        one_of("--decoder", self.decoder, DECODERS)
+        one_of("--architecture", self.architecture, ARCHITECTURES)
         one_of("--output", self.output, [None, *OUTPUTS])
         self._check_answer()
         if self.future is not None and not self.futr:
@@ -176,19 +177,24 @@ class Options:
         self._check_cures()
 
     def _check_answer(self) -> None:
-        """Refuse a decoder, an output and a start that do not go together."""
-        answer = f"--decoder {self.decoder}" + (f" --output {self.output}" if self.output else "")
-        if self.decoder == "recursive" and self.output == "point":
-            wanted = "a distribution to draw paths from with --decoder recursive"
+        """Refuse an architecture, an output and a start that do not go together."""
+        answer = f"--architecture {self.architecture}" + (
+            f" --output {self.output}" if self.output else ""
+        )
+        draws = self.architecture in DRAWS
+        if draws and self.output == "point":
+            wanted = f"a distribution to draw paths from with --architecture {self.architecture}"
             raise SettingError(wanted, "--output point", "leave --output out, or pass student-t")
-        if self.decoder == "recursive" and self.hist:
+        if draws and self.hist:
             raise SettingError(
-                "no --hist with --decoder recursive, which reads every step ahead",
+                f"no --hist with --architecture {self.architecture}, which reads every step ahead",
                 f"--hist {','.join(self.hist)}",
-                "choose another decoder, or name in --futr what is known ahead",
+                "choose another architecture, or name in --futr what is known ahead",
             )
-        if self.preprogram and (self.decoder != "direct" or self.output not in (None, "point")):
-            wanted = "--decoder direct and --output point with --preprogram"
+        if self.preprogram and (
+            self.architecture != "direct" or self.output not in (None, "point")
+        ):
+            wanted = "--architecture direct and --output point with --preprogram"
             raise SettingError(wanted, answer, "leave --preprogram out")
 
     def _check_cures(self) -> None:
@@ -218,8 +224,8 @@ class Options:
     def answer(self) -> dict[str, Any]:
         """The arguments of a forecaster that say what it reads beside the past, and how it answers."""
         given = {"calendar": self.calendar, "output": self.output}
-        if self.decoder != "direct":
-            given["decoder"] = self.decoder
+        if self.architecture != "direct":
+            given["architecture"] = self.architecture
         return {name: value for name, value in given.items() if value}
 
     @property

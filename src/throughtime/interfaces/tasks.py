@@ -268,7 +268,7 @@ def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
     season, calendar = forecaster.season_length, settings["calendar"]
     return {
         "model": forecaster.name,
-        "decoder": settings["decoder"],
+        "architecture": settings["architecture"],
         "output": settings["output"],
         **({"calendar": ", ".join(calendar).replace("_", " ")} if calendar else {}),
         "season": count(season, step) if season > 1 else "none",
@@ -290,7 +290,7 @@ def _forecast_summary(
         "level": levels(options.level),
         "season_length": forecaster.season_length,
         "context_length": forecaster.context_length,
-        **{name: forecaster.settings[name] for name in ("decoder", "output", "calendar")},
+        **{name: forecaster.settings[name] for name in ("architecture", "output", "calendar")},
         "scale": forecaster.scaling_words,
         "reach": {
             "half_life": reach.half_life,

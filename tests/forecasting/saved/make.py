@@ -60,12 +60,21 @@ def covariates() -> tuple[Any, Any, Any]:
 
 
 def distribution() -> tuple[Any, Any, Any]:
-    settings = {"decoder": "seq2seq", "output": "student-t", "num_layers": 2, "dilations": (1, 2)}
+    settings = {
+        "architecture": "seq2seq",
+        "output": "student-t",
+        "num_layers": 2,
+        "dilations": (1, 2),
+    }
     return settings, pa.table({"ds": months(), "y": wave(1)}), None
 
 
 def paths() -> tuple[Any, Any, Any]:
-    return {"decoder": "recursive", "cell": "rnn"}, pa.table({"ds": months(), "y": wave(2)}), None
+    return (
+        {"architecture": "recursive", "cell": "rnn"},
+        pa.table({"ds": months(), "y": wave(2)}),
+        None,
+    )
 
 
 def targets() -> tuple[Any, Any, Any]:

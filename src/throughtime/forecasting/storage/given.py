@@ -35,10 +35,12 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 def made(facts: dict[str, Any]) -> dict[str, Any]:
     """Make settings from what `plain` returned; what an older release did not know stays out."""
     made = {**facts, "training": TrainingSettings.from_json(facts["training"])}
+    if "decoder" in made:  # as it was called first
+        made["architecture"] = made.pop("decoder")
     if "init" in facts:
         need(all_of(facts["init"], str), "init")
         made["init"] = read_inits(facts["init"])
-    for name in {"zoneout", "dilations"} & facts.keys():
+    for name in {"zoneout", "dilations", "lags"} & facts.keys():
         made[name] = _nested(facts[name])
     for name in {"target", "hist", "futr", "calendar"} & facts.keys():
         made[name] = _names(facts[name], name)
@@ -50,6 +52,6 @@ def _nested(values: Any) -> Any:
 
 
 def _names(value: Any, what: str) -> Any:
-    """Return one name, or several as a tuple; yes and no pass, too."""
-    need(isinstance(value, (str, bool)) or all_of(value, str), what)
+    """Return one name, or several as a tuple; yes, no and what is left open pass, too."""
+    need(value is None or isinstance(value, (str, bool)) or all_of(value, str), what)
     return _nested(value)

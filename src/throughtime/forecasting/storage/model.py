@@ -63,6 +63,8 @@ def _unpack_channels(part: Snapshot) -> Channels:
     for name in (*CHANNELS, "calendar", "number_names", "category_names"):
         need(all_of(facts[name], str), name)
     need(isinstance(facts["mask"], bool) and len(facts["targets"]) > 0, "what is read")
+    series = facts.get("series", [])
+    need(all_of(series, str) or all_of(series, int), "the names of the series")
     categories = tuple(map(tuple, facts["categories"]))
     need(all(all_of(list(each), str) for each in categories), "categories")
     need(len(categories) == len(facts["category_names"]), "categories")

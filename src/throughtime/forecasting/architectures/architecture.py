@@ -1,4 +1,4 @@
-"""What every decoder has: what it reads at a step, and a layout of windows as examples.
+"""What every architecture has: what it reads at a step, and a layout of windows as examples.
 
 At a step t a net reads
 
@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from throughtime.forecasting.architectures.reversible import Reversible
 from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.reversible import Reversible
 from throughtime.forecasting.residuals import Base
 from throughtime.forecasting.scaling import Scale
 from throughtime.nn import Recurrence
@@ -33,8 +33,9 @@ Inputs = Tensor | tuple[Tensor, ...]
 class Beside(NamedTuple):
     """What a net is called with after x [B, T, I], in this order.
 
-    `ahead` [B, ..., F] is what is known ahead, `numbers` [B, n] and `codes` [B, k] are static, and
-    `size` [B, M, 1] that of counts.
+    `ahead` [B, ..., F] is what is known ahead, `numbers` [B, n] and `codes` [B, k] are static, with
+    the number of the series as the last of the codes where series are told apart, and `size` [B, M, 1]
+    is that of counts.
     """
 
     ahead: Tensor | None = None
@@ -62,7 +63,8 @@ class Window:
     `z` is read: a gap carries the last value on, and what is before a series begins is its first. `truth` is z with NaN
     where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `lags`,
     `differences` of z are read in its place (`differences.py`). With `size` [..., M, 1] the targets
-    are counts: `truth` is of the counts themselves, z size.
+    are counts: `truth` is of the counts themselves, z size. `back` are the lags that are read beside
+    z, `earlier` [..., M, R] the values before it that they need.
     """
 
     L: int
@@ -76,6 +78,8 @@ class Window:
     differences: Tensor | None = None
     size: Tensor | None = None
     place: Place | None = None
+    back: tuple[int, ...] = ()
+    earlier: Tensor | None = None
 
     def steps(self, sizes: Sizes, start: int, stop: int) -> Tensor:
         """Return what is read of the window's own steps from `start` to `stop`, [..., steps, I]."""
@@ -112,14 +116,27 @@ class Window:
         return x if sizes.is_plain else (x, ahead, self.numbers, self.codes)
 
 
-class Decoder(nn.Module, ABC):
+def lagged(earlier: Tensor, z: Tensor, lags: Sequence[int], start: int, stop: int) -> Tensor:
+    """Return the values z [..., M, T] `lags` before the steps from `start` on, [..., steps, K M].
+
+    `earlier` [..., M, R] are those before z.
+
+    >>> lagged(torch.tensor([[1.0]]), torch.tensor([[2.0, 3.0, 4.0]]), (2, 1), 1, 4)
+    tensor([[1., 2.],
+            [2., 3.],
+            [3., 4.]])
+    """
+    R, z = earlier.shape[-1], torch.cat([earlier, z], dim=-1)
+    return torch.cat([z[..., R + start - lag : R + stop - lag] for lag in lags], dim=-2).mT
+
+
+class Architecture(nn.Module, ABC):
     """A net that reads windows and says their targets: `net(x, *beside)`, see `Beside`.
 
     `lay_out` makes examples of windows, on which `forward` is trained.
     """
 
     any_horizon = False  # whether it can go on beyond the h it was trained for
-    per_series = False  # whether it has parameters of each series
     head: ValueHead
 
     @abstractmethod
@@ -136,15 +153,26 @@ class Decoder(nn.Module, ABC):
         sizes = self.sizes
         return sizes.step + sizes.numbers + sum(map(_embedded, sizes.categories))
 
+    @classmethod
+    def tells_apart(cls, n_series: int) -> bool:
+        """Say whether it has parameters of each series, where there are so many of them."""
+        return False
+
     @staticmethod
     @abstractmethod
     def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
         """Return what `forward` is called with, and what it is to say beyond the naive forecast."""
 
     def read(self, x: Tensor, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
-        """Return x [B, T, I] with what is static at every step."""
-        if self.reversible is not None:
-            x = self.reversible.read(x)
+        """Return x [B, T, I] as it is read, with what is static at every step."""
+        return self.with_static(self.rescaled(x), numbers, codes)
+
+    def rescaled(self, x: Tensor) -> Tensor:
+        """Return x [B, T, I] as scaling="revin" has it read; as it is for others."""
+        return x if self.reversible is None else self.reversible.read(x)
+
+    def with_static(self, x: Tensor, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
+        """Return steps x [B, T, ...] with what is static at each."""
         if numbers is None or codes is None or not (self.sizes.numbers or self.sizes.categories):
             return x
         each = [numbers, *(embed(codes[:, k]) for k, embed in enumerate(self.embeddings))]
@@ -153,7 +181,10 @@ class Decoder(nn.Module, ABC):
 
     def say(self, hidden: Tensor) -> Tensor:
         """Return parameters [..., outputs, P] of what hidden states [..., H] say."""
-        params: Tensor = self.head(hidden)
+        return self.undone(self.head(hidden))
+
+    def undone(self, params: Tensor) -> Tensor:
+        """Return parameters [..., outputs, P] as scaling="revin" undoes them; others as they are."""
         return params if self.reversible is None else self.reversible.undo(self.head, params)
 
     def answer(self, s: Tensor, ahead: Tensor | None) -> Tensor:
@@ -172,6 +203,13 @@ def resized(head: ValueHead, params: Tensor, size: Tensor | None, repeat: int = 
         return params
     size = size[..., 0].repeat_interleave(repeat, dim=-1)
     return head.rescale(params, size=size.reshape(len(size), *[1] * (params.dim() - 3), -1))
+
+
+def copies(state: Any, n: int) -> Any:
+    """Return n copies of every state, batches side by side along the second axis."""
+    if isinstance(state, Tensor):
+        return state.repeat(1, n, *[1] * (state.dim() - 2))
+    return type(state)(copies(part, n) for part in state)
 
 
 class Ahead(nn.Module):

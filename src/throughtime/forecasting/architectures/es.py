@@ -37,9 +37,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from throughtime.forecasting.architectures.architecture import HeadOf, Inputs, Window
+from throughtime.forecasting.architectures.direct import Direct
 from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import HeadOf, Inputs, Window
-from throughtime.forecasting.decoders.direct import Direct
 from throughtime.forecasting.residuals import Base
 from throughtime.kernels.linear_scan import linear_scan
 from throughtime.nn import Recurrence
@@ -66,8 +66,6 @@ class Placed(NamedTuple):
 class ES(Direct):
     """From x [B, L, I] and where it lies to parameters [B, M h, P]; see the module."""
 
-    per_series = True
-
     def __init__(
         self,
         sizes: Sizes,
@@ -85,6 +83,11 @@ class ES(Direct):
         self.own = nn.Parameter(torch.zeros(sizes.series, sizes.targets * parameters))
         with torch.no_grad():
             self.shared[:, 1:2] = START
+
+    @classmethod
+    def tells_apart(cls, n_series: int) -> bool:
+        """Say that every series has parameters of its own."""
+        return True
 
     @staticmethod
     def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:

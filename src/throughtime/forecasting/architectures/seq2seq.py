@@ -13,22 +13,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import (
+from throughtime.forecasting.architectures.architecture import (
+    Architecture,
     Beside,
-    Decoder,
     HeadOf,
     Inputs,
     Window,
     by_row,
     resized,
 )
-from throughtime.forecasting.decoders.direct import Direct
+from throughtime.forecasting.architectures.at_once import AtOnce
+from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 
 
-class Seq2Seq(Decoder):
+class Seq2Seq(Architecture):
     """From x [B, L, I] to parameters [B, M h, P]; see the module."""
 
     def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
@@ -40,7 +40,7 @@ class Seq2Seq(Decoder):
     @staticmethod
     def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
         """Read the context, say the target."""
-        return Direct.lay_out(window, sizes, base)
+        return AtOnce.lay_out(window, sizes, base)
 
     def forward(
         self,

@@ -11,34 +11,36 @@ Januschowski (2020), "DeepAR".
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import (
+from throughtime.forecasting.architectures.architecture import (
+    Architecture,
     Beside,
-    Decoder,
     HeadOf,
     Inputs,
     Window,
+    copies,
+    lagged,
     resized,
 )
+from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 
 
-class Recursive(Decoder):
+class Recursive(Architecture):
     """From x [B, T, I] to parameters [B, T, M, P] of the step after each; see the module."""
 
     any_horizon = True
 
-    def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:
+    def __init__(
+        self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int, more: int = 0
+    ) -> None:
         super().__init__(sizes, recurrence, head, h)
         self.head = head(recurrence.output_size, sizes.targets)
-        self.layer = recurrence.build(self.input_size)
+        self.layer = recurrence.build(self.input_size + more)
 
     @staticmethod
     def lay_out(window: Window, sizes: Sizes, base: Base) -> tuple[Inputs, Tensor]:
@@ -72,7 +74,7 @@ class Recursive(Decoder):
         steps = _shifted(window.steps(self.sizes, 0, L), window, self.sizes, 1, L + 1)
         s, state = self.layer(self.read(steps, window.numbers, window.codes))
         size = None if window.size is None else window.size.repeat(n, 1, 1)
-        state, params = _copies(state, n), self.say(s[:, -1]).repeat(n, 1, 1)
+        state, params = copies(state, n), self.say(s[:, -1]).repeat(n, 1, 1)
         z = torch.cat([window.z[..., :L], torch.zeros(B, self.sizes.targets, h)], dim=-1)
         z, static = z.repeat(n, 1, 1), (window.numbers.repeat(n, 1), window.codes.repeat(n, 1))
         for k in range(L, L + h):
@@ -83,6 +85,9 @@ class Recursive(Decoder):
                 read = differenced(z[..., k - sum(window.lags) : k + 1], window.lags)[..., -1]
                 x = [read, torch.ones_like(read)][: 1 + self.sizes.mask]
                 x.append(window.futr[..., k + 1].repeat(n, 1))
+                if window.earlier is not None:
+                    earlier = window.earlier.repeat(n, 1, 1)
+                    x.append(lagged(earlier, z, window.back, k + 1, k + 2)[:, 0])
                 step = self.read(torch.cat(x, dim=-1)[:, None], *static)
                 s, state = self.layer(step, state)
                 params = self.say(s[:, 0])
@@ -90,14 +95,12 @@ class Recursive(Decoder):
 
 
 def _shifted(x: Tensor, window: Window, sizes: Sizes, start: int, stop: int) -> Tensor:
-    """Return steps [..., T, I] that read what is known ahead of steps `start` to `stop` instead."""
-    if not sizes.futr:
-        return x
-    return torch.cat([x[..., : -sizes.futr], window.futr[..., start:stop].mT], dim=-1)
+    """Return steps [..., T, I] that read what is known ahead of steps `start` to `stop` instead.
 
-
-def _copies(state: Any, n: int) -> Any:
-    """Return n copies of every state, batches side by side along the second axis."""
-    if isinstance(state, Tensor):
-        return state.repeat(1, n, *[1] * (state.dim() - 2))
-    return type(state)(_copies(part, n) for part in state)
+    With lags they read the values so long before these, too.
+    """
+    if sizes.futr:
+        x = torch.cat([x[..., : -sizes.futr], window.futr[..., start:stop].mT], dim=-1)
+    if window.earlier is not None:
+        x = torch.cat([x, lagged(window.earlier, window.z, window.back, start, stop)], dim=-1)
+    return x

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.decoders.decoder import (
+from throughtime.forecasting.architectures.architecture import (
     Ahead,
+    Architecture,
     Beside,
-    Decoder,
     HeadOf,
     Inputs,
     Window,
     resized,
 )
+from throughtime.forecasting.channels import Sizes
 from throughtime.forecasting.residuals import Base
 from throughtime.nn import Recurrence
 
 
-class Synced(Decoder):
+class Synced(Architecture):
     """From x [B, L, I] to parameters [B, L, M h, P], a forecast at every step; see the module."""
 
     def __init__(self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int) -> None:

@@ -18,7 +18,7 @@ from throughtime.forecasting.architectures import AT_ONCE, DRAWS
 from throughtime.forecasting.architectures.ar import season_lags
 from throughtime.forecasting.calendar import checked_calendar
 from throughtime.forecasting.design import Design
-from throughtime.forecasting.effort import Effort, effort_for, segment_of, trained
+from throughtime.forecasting.effort import Effort, effort_for, segment_of, segmented, trained
 from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.given import Given
 from throughtime.forecasting.panel import Panel
@@ -110,8 +110,7 @@ def _contexts(made: dict[str, Any], h: int, panel: Panel, segments: bool) -> lis
     if not segments:
         return [min(wanted, longest)]
     L = min(max(HORIZONS * h, wanted), longest)
-    whole = segment_of(L, season, dividing=False)
-    return sorted({min(wanted, longest), L // whole * whole})
+    return sorted({min(wanted, longest), segmented(L, season)})
 
 
 def _scaled(

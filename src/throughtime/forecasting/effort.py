@@ -12,6 +12,7 @@ weights that is long. There a long context is read by segments, at most 12 of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from throughtime.forecasting.panel import Panel
@@ -86,16 +87,29 @@ def trained(effort: Effort, training: TrainingSettings) -> TrainingSettings:
     return replace(effort.training, **own)
 
 
-def segment_of(context_length: int, season_length: int, dividing: bool = True) -> int:
-    """Return how many steps are read at a time: a part or a multiple of the season, 1 where short.
+def segmented(longest: int, season_length: int) -> int:
+    """Return the look-back, at most the `longest`, that goes into few segments and loses least.
 
-    One that is `dividing` goes into the context.
+    >>> segmented(104, 1), segmented(384, 24), segmented(101, 1)
+    (104, 384, 100)
+    """
+    least = -(-longest // MOST_SEGMENTS)
+    lengths = range(least, 3 * least // 2 + 1)
+    return max(longest // w * w for w in _within(season_length, lengths))
+
+
+def segment_of(context_length: int, season_length: int) -> int:
+    """Return how many steps are read at a time: a part or a multiple of the season, 1 where short.
 
     >>> segment_of(168, 24), segment_of(144, 48), segment_of(26, 1)
     (24, 12, 13)
     """
     least = -(-context_length // MOST_SEGMENTS)
     lengths = range(least, context_length + 1)
-    whole = [w for w in lengths if not (dividing and context_length % w)]
-    within = [w for w in whole if season_length % w == 0 or w % season_length == 0]
-    return (within or whole)[0]
+    return _within(season_length, [w for w in lengths if context_length % w == 0])[0]
+
+
+def _within(season_length: int, lengths: Sequence[int]) -> Sequence[int]:
+    """Return those that go into the season or that it goes into; all where none do."""
+    m = season_length
+    return [w for w in lengths if m % w == 0 or w % m == 0] or lengths

@@ -62,7 +62,7 @@ def test_settings_reach_the_forecaster_or_its_training(module):
     settings = runs.settings_of(["max_updates=7", "clip=0.5", "cell=gru", "hidden_size=5"])
     table = pa.table({"unique_id": ["a"] * 40, "ds": [*range(40)], "y": np.arange(40.0)})
     ours = runs.forecaster(2, 3, settings, table)
-    given = ours._given
+    given = ours._given.design
     assert (given["cell"], given["hidden_size"], given["training"].max_updates) == ("gru", 5, 7)
     assert (given["training"].seed, given["training"].clip.norm) == (3, 0.5)
     assert given["training"].average != TrainingSettings().average  # the effort's, not the class's

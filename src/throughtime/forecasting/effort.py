@@ -7,7 +7,7 @@ Few targets (a single series of a few cycles) want many small nets that stop ear
 updates is found on a validation part (`fitting.count_updates`), and an autoregression stands beside
 them (`companions.py`). Many want fewer and larger nets, the linear map inside them (`linear_skip`),
 and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an average of the
-weights that is long. There a long context is read by segments, at most 12 of them.
+weights that is long. There a long context is read by segments, at most 8 of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from throughtime.training import Clip, TrainingSettings
 
 LEAST_MANY = 500  # targets
 LEAST_STEPS = 20_000
-MOST_SEGMENTS = 12
+MOST_SEGMENTS = 8
 
 TRAINING = TrainingSettings(
     max_updates=200,
@@ -102,7 +102,7 @@ def segment_of(context_length: int, season_length: int) -> int:
     """Return how many steps are read at a time: a part or a multiple of the season, 1 where short.
 
     >>> segment_of(168, 24), segment_of(144, 48), segment_of(26, 1)
-    (24, 12, 13)
+    (24, 24, 13)
     """
     least = -(-context_length // MOST_SEGMENTS)
     lengths = range(least, context_length + 1)

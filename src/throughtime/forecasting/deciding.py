@@ -4,7 +4,7 @@ season         the cycle that the panel repeats                       `seasons.p
 effort         size, number and training of nets                      `effort.py`
 transforms     each that suits the data, by turns of the members      `transforms.py`
 look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season), and at
-               least 8 h where it is read by segments; at most 512 and half of what is known
+               least 8 h where there is most to learn from; at most 512 and half of what is known
 scale          of windows, and their naive base                       `scale_choice.py`
 """
 
@@ -56,9 +56,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         made["calendar"] = made["architecture"] == "ar"
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
     known = given.design["season_length"] is not None
-    made |= _scaled(
-        panel, h, made, _contexts(made, h, panel, _segments(made, effort)), known, effort.many
-    )
+    made |= _scaled(panel, h, made, _contexts(made, h, panel, effort), known)
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
         reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
@@ -100,17 +98,19 @@ def _refuse_misfits(given: Given, panel: Panel) -> None:
             )
 
 
-def _contexts(made: dict[str, Any], h: int, panel: Panel, segments: bool) -> list[int]:
+def _contexts(made: dict[str, Any], h: int, panel: Panel, effort: Effort) -> list[int]:
     """Return a look-back to look for a scale on, and where it is read by segments a longer one."""
     if made["context_length"] is not None:
         return [made["context_length"]]
     season = made["season_length"]
     wanted = max(2 * h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
     longest = max(1, longest_context(panel, h))
-    if not segments:
+    if not _segments(made, effort):
         return [min(wanted, longest)]
+    if not effort.most:
+        return sorted({min(k * wanted, longest) for k in (1, 2)})
     L = min(max(HORIZONS * h, wanted), longest)
-    return sorted({min(wanted, longest), segmented(L, season)})
+    return sorted({min(wanted, longest), segmented(L, season, effort.segments)})
 
 
 def _scaled(
@@ -119,14 +119,11 @@ def _scaled(
     made: dict[str, Any],
     contexts: Sequence[int],
     season_is_given: bool,
-    many: bool,
 ) -> dict[str, Any]:
     """Return what is open of scaling and naive base, with the last of the look-backs."""
     scaling, residual = made["scaling"], made["residual"]
     first, season = TRANSFORMS[made["transforms"][0]], made["season_length"]
-    if (
-        many or len(panel.ids) >= LEAST_SERIES
-    ) and scaling != "running":  # which windows do not have
+    if len(panel.ids) >= LEAST_SERIES and scaling != "running":  # which windows do not have
         choice = choose(
             panel,
             first,
@@ -138,7 +135,7 @@ def _scaled(
         )
         if choice is not None:
             return choice.settings
-    L = contexts[-1]
+    L = contexts[0]
     if residual is None:
         residual = choose_residual(panel, first, L, h, season, season_is_given)
     return {"scaling": scaling or "blend", "residual": residual, "context_length": L}
@@ -164,9 +161,10 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     segment, skip, weighting = made["segment"], made["linear_skip"], made["weighting"]
     if segment is None:
         by_segments = fits or made["architecture"] == "segment"
-        segment = segment_of(made["context_length"], made["season_length"]) if by_segments else 1
+        season = made["season_length"]
+        segment = segment_of(made["context_length"], season, effort.segments) if by_segments else 1
     if weighting is None:
         in_units = made["architecture"] in AT_ONCE and made["output"] in ("point", "quantiles")
-        weighting = "owa" if effort.many and in_units else "window"
+        weighting = "owa" if effort.most and in_units else "window"
     skip = fits if skip is None else skip
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

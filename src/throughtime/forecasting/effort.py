@@ -1,13 +1,14 @@
 """How large the nets are and how they are trained, by how much there is to learn from.
 
     N = sum of floor(n_i / h)      targets of the panel that do not overlap
-    n = sum of n_i                 its steps
 
-Few targets (a single series of a few cycles) want many small nets that stop early: the number of
-updates is found on a validation part (`fitting.count_updates`), and an autoregression stands beside
-them (`companions.py`). Many want fewer and larger nets, the linear map inside them (`linear_skip`),
-and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an average of the
-weights that is long. There a long context is read by segments, at most 8 of them.
+Few targets, below 500 (a single series of a few cycles), want many small nets that stop early: the
+number of updates is found on a validation part (`fitting.count_updates`), and an autoregression stands
+beside them (`companions.py`). Many want fewer and larger nets, the linear map inside them
+(`linear_skip`), and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an
+average of the weights that is long. There a long context is read by segments. Most, 5,000 and more,
+bear larger nets still, more updates and a context of eight horizons, in at most eight segments, and
+errors that count as they will be judged (`importance.py`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ from dataclasses import dataclass, replace
 from throughtime.forecasting.panel import Panel
 from throughtime.training import Clip, TrainingSettings
 
-LEAST_MANY = 500  # targets
-LEAST_STEPS = 20_000
-MOST_SEGMENTS = 8
+LEAST_MANY, LEAST_MOST = 500, 5_000  # targets
 
 TRAINING = TrainingSettings(
     max_updates=200,
@@ -35,42 +34,47 @@ TRAINING = TrainingSettings(
 )
 
 
+ONE_CYCLE = TrainingSettings(
+    max_updates=600,
+    batch_size=128,
+    learning_rate=5e-3,
+    schedule="one-cycle",
+    weight_decay=0.01,
+    clip=Clip(norm=1.0),
+    average=0.99,
+)
+
+
 @dataclass(frozen=True)
 class Effort:
-    """What is chosen together: the size of nets, their number, and their training."""
+    """What is chosen together: the size of nets, their number, their training and what they read.
+
+    `many` says that there is much to learn from, `most` that there is very much; a context has at
+    most `segments`.
+    """
 
     hidden_size: int
     members: int
     training: TrainingSettings
-    many: bool
+    many: bool = False
+    most: bool = False
+    segments: int = 28
 
 
-FEW = Effort(32, 6, TRAINING, many=False)
-MANY = Effort(
-    128,
-    3,
-    TrainingSettings(
-        max_updates=2000,
-        batch_size=128,
-        learning_rate=5e-3,
-        schedule="one-cycle",
-        weight_decay=0.01,
-        clip=Clip(norm=1.0),
-        average=0.99,
-    ),
-    many=True,
-)
+FEW = Effort(32, 6, TRAINING)
+MANY = Effort(64, 3, ONE_CYCLE, many=True)
+MOST = Effort(128, 3, replace(ONE_CYCLE, max_updates=2000), many=True, most=True, segments=8)
 
 
 def effort_for(panel: Panel, h: int) -> Effort:
-    """Return what suits a panel: many are `LEAST_MANY` targets, or `LEAST_STEPS` steps.
+    """Return what suits a panel.
 
     >>> from throughtime.forecasting import read_frame
-    >>> effort_for(read_frame([0.0, 1.0] * 600), h=2).many
+    >>> effort_for(read_frame([0.0, 1.0] * 600), h=2) == MANY
     True
     """
-    targets, steps = int((panel.lengths // h).sum()), int(panel.lengths.sum())
-    return MANY if targets >= LEAST_MANY or steps >= LEAST_STEPS else FEW
+    targets = int((panel.lengths // h).sum())
+    return MOST if targets >= LEAST_MOST else MANY if targets >= LEAST_MANY else FEW
 
 
 def is_usual(training: TrainingSettings) -> bool:
@@ -87,24 +91,24 @@ def trained(effort: Effort, training: TrainingSettings) -> TrainingSettings:
     return replace(effort.training, **own)
 
 
-def segmented(longest: int, season_length: int) -> int:
+def segmented(longest: int, season_length: int, segments: int) -> int:
     """Return the look-back, at most the `longest`, that goes into few segments and loses least.
 
-    >>> segmented(104, 1), segmented(384, 24), segmented(101, 1)
+    >>> segmented(104, 1, 8), segmented(384, 24, 8), segmented(101, 1, 8)
     (104, 384, 98)
     """
-    least = -(-longest // MOST_SEGMENTS)
+    least = -(-longest // segments)
     lengths = range(least, 3 * least // 2 + 1)
     return max(longest // w * w for w in _within(season_length, lengths))
 
 
-def segment_of(context_length: int, season_length: int) -> int:
+def segment_of(context_length: int, season_length: int, segments: int) -> int:
     """Return how many steps are read at a time: a part or a multiple of the season, 1 where short.
 
-    >>> segment_of(168, 24), segment_of(144, 48), segment_of(26, 1)
-    (24, 24, 13)
+    >>> segment_of(168, 24, 8), segment_of(144, 48, 28), segment_of(26, 1, 28)
+    (24, 6, 1)
     """
-    least = -(-context_length // MOST_SEGMENTS)
+    least = -(-context_length // segments)
     lengths = range(least, context_length + 1)
     return _within(season_length, [w for w in lengths if context_length % w == 0])[0]
 

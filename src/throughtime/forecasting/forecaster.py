@@ -77,8 +77,8 @@ class Forecaster:
     (`scale_choice.py`), a smaller one "blend"; `scaling_words` says what was taken.
 
     Where there is much to learn from (`effort.py`), long contexts are read by `segment`s beside a
-    `linear_skip`, and errors are weighed in the units that forecasts are judged in: `weighting` "owa",
-    else "window", that of each window's own scale (`importance.py`).
+    `linear_skip`; with very much, errors are weighed in the units that forecasts are judged in:
+    `weighting` "owa", else "window", that of each window's own scale (`importance.py`).
 
     What vanishing and exploding gradients are cured with is one argument each (`cures.py`):
 

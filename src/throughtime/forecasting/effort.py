@@ -58,12 +58,12 @@ class Effort:
     training: TrainingSettings
     many: bool = False
     most: bool = False
-    segments: int = 28
+    segments: int = 8
 
 
 FEW = Effort(32, 6, TRAINING)
-MANY = Effort(64, 3, ONE_CYCLE, many=True)
-MOST = Effort(128, 3, replace(ONE_CYCLE, max_updates=2000), many=True, most=True, segments=8)
+MANY = Effort(64, 3, ONE_CYCLE, many=True, segments=28)
+MOST = Effort(128, 3, replace(ONE_CYCLE, max_updates=2000), many=True, most=True)
 
 
 def effort_for(panel: Panel, h: int) -> Effort:

@@ -3,8 +3,9 @@
 season         the cycle that the panel repeats                       `seasons.py`
 effort         size, number and training of nets                      `effort.py`
 transforms     each that suits the data, by turns of the members      `transforms.py`
-look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season), and at
-               least 8 h where there is most to learn from; at most 512 and half of what is known
+look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season); of 20
+               series or more that are read by segments twice that, and where there is most to
+               learn from 8 h; at most 512 and half of what is known
 scale          of windows, and their naive base                       `scale_choice.py`
 """
 
@@ -29,7 +30,7 @@ from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
-HORIZONS = 8  # that a look-back has, where it is read by segments
+HORIZONS = 8  # that a look-back has, where there is most to learn from
 
 
 def decide(given: Given, panel: Panel, whole: Panel) -> Design:
@@ -120,7 +121,10 @@ def _scaled(
     contexts: Sequence[int],
     season_is_given: bool,
 ) -> dict[str, Any]:
-    """Return what is open of scaling and naive base, with the last of the look-backs."""
+    """Return what is open of scaling and naive base, with a look-back.
+
+    The last of them where a linear map has chosen the scale, else the first.
+    """
     scaling, residual = made["scaling"], made["residual"]
     first, season = TRANSFORMS[made["transforms"][0]], made["season_length"]
     if len(panel.ids) >= LEAST_SERIES and scaling != "running":  # which windows do not have

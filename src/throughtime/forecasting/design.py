@@ -71,6 +71,15 @@ class Design:
     lags: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_context()
+        self._check_output()
+        self._check_carried()
+        self._check_architecture()
+        self.recurrence  # noqa: B018  (checks its part)
+
+    def _check_choices(self) -> None:
+        """Refuse what is out of its range or none of its choices."""
         checked_preprogram(self.preprogram)
         for name in ("h", "members", "context_length", "season_length", "segment"):
             positive_int(name, getattr(self, name))
@@ -91,6 +100,9 @@ class Design:
             )
         for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
             one_of(name, getattr(self, name), [False, True])
+
+    def _check_context(self) -> None:
+        """Refuse a context that seasons or segments do not fit."""
         for name, value in (
             ("residual='season'", self.residual == "season"),
             ("preprogram='seasonal'", self.preprogram == "seasonal"),
@@ -127,6 +139,9 @@ class Design:
                 f"preprogram={self.preprogram!r}, difference={self.difference!r}",
                 "leave one of them out",
             )
+
+    def _check_output(self) -> None:
+        """Refuse lags, paths and counts where they are not read or said."""
         checked_lags(self.lags)
         if self.lags and (self.architecture != "ar" or self.difference is not None):
             raise SettingError(
@@ -146,6 +161,9 @@ class Design:
                 f"transform={', '.join(self.transforms)!r}, residual={self.residual!r}",
                 "leave both out, or pass another output",
             )
+
+    def _check_carried(self) -> None:
+        """Refuse scaling="running" for what is not carried from step to step."""
         if self.carries and self.architecture not in ("synced", "recursive"):
             raise SettingError(
                 "scaling='running' for architecture='synced' or 'recursive', which read step by step",
@@ -158,6 +176,9 @@ class Design:
                 f"output={self.output!r}, difference={self.difference!r}",
                 "leave scaling out, or those",
             )
+
+    def _check_architecture(self) -> None:
+        """Refuse what an architecture cannot do."""
         if self.bidirectional and self.architecture not in ("direct", "es"):
             raise SettingError(
                 "bidirectional for architecture='direct' or 'es', which read before they answer",
@@ -176,7 +197,6 @@ class Design:
                 f"residual={self.residual!r}, difference={self.difference!r}",
                 "leave them out",
             )
-        self.recurrence  # noqa: B018  (checks its part)
 
     @property
     def name(self) -> str:

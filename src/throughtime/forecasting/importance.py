@@ -26,10 +26,12 @@ import torch
 from torch import Tensor
 
 from throughtime.forecasting.architectures.architecture import Inputs, Window
+from throughtime.forecasting.backtest import series_sizes
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.ridge import spread
 from throughtime.forecasting.scaling import Scale
+from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.training.examples import Example, Examples
 
 WEIGHTINGS = ("window", "owa")
@@ -98,19 +100,17 @@ def seasonal_steps(panel: Panel, m: int) -> npt.NDArray[np.float64]:
     >>> seasonal_steps(read_frame([0.0, 1.0, 4.0]), 2)
     array([4.])
     """
-    total, count = np.zeros((2, len(panel))), np.zeros((2, len(panel)))
+    total, count = np.zeros(len(panel)), np.zeros(len(panel))
     for rows, y, offsets in panel.pieces():
         y = y.astype(np.float64, copy=False)
-        place = np.arange(len(y)) - np.repeat(offsets[:-1], np.diff(offsets))  # within the row
-        for i, lag in enumerate((m, 1)):
-            step = np.full(len(y), np.nan)
-            step[lag:] = np.abs(y[lag:] - y[:-lag])
-            step[place < lag] = np.nan
-            total[i, rows] += np.add.reduceat(np.nan_to_num(step), offsets[:-1])
-            count[i, rows] += np.add.reduceat(~np.isnan(step), offsets[:-1], dtype=np.int64)
-    by_season, by_step = total / np.maximum(count, 1)
-    steps = np.where(by_season > 0, by_season, by_step)
-    return np.where(steps > 0, steps, 1.0)
+        step = np.full(len(y), np.nan)
+        step[m:] = np.abs(y[m:] - y[:-m])
+        place = np.arange(len(y)) - np.repeat(offsets[:-1], np.diff(offsets))
+        step[place < m] = np.nan  # from one row into the next is no step
+        total[rows] += np.add.reduceat(np.nan_to_num(step), offsets[:-1])
+        count[rows] += np.add.reduceat(~np.isnan(step), offsets[:-1], dtype=np.int64)
+    means = total / np.maximum(count, 1)
+    return np.where(means > 0, means, series_sizes(panel, TRANSFORMS["identity"]))
 
 
 def _naive_errors(part: ScaledWindows, s: Tensor) -> tuple[float, float]:

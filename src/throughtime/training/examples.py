@@ -14,7 +14,7 @@ from throughtime._errors import DataError
 Inputs = Union[Tensor, tuple[Tensor, ...]]  # noqa: UP007  (evaluated, Python 3.10)
 """What a model is called with: one tensor, or a tuple of them."""
 
-Example = Union[tuple[Inputs, Tensor], tuple[Inputs, Tensor, Tensor]]  # noqa: UP007
+Example = Union[tuple[Inputs, Tensor], tuple[Inputs, Tensor, Tensor]]  # noqa: UP007  (evaluated, 3.10)
 """Inputs, targets and perhaps weights."""
 
 LARGEST_EPOCH = 2**16  # examples; of more, any one is drawn

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.backtest import Backtest as Backtest
     from throughtime.forecasting.evaluation import evaluate as evaluate
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
+    from throughtime.forecasting.members import Members as Members
     from throughtime.forecasting.storage import load as load
     from throughtime.forecasting.trials import Tuning as Tuning
     from throughtime.forecasting.tuning import tune as tune
@@ -47,6 +48,7 @@ __getattr__, __dir__, __all__ = lazy(
         "diagnose": "throughtime.diagnostics.diagnosis",
         "evaluate": "throughtime.forecasting.evaluation",
         "Forecaster": "throughtime.forecasting.forecaster",
+        "Members": "throughtime.forecasting.members",
         "SequenceClassifier": "throughtime.estimators.classifier",
         "SequenceLabeler": "throughtime.estimators.labeler",
         "Tuning": "throughtime.forecasting.trials",

@@ -242,12 +242,12 @@ class Backtest:
         for s in range(len(self.panel)):
             series = self.panel.row(s)
             for r in range(self.n_windows):
-                known = series[: max(0, len(series) - self._ahead(r))]
+                known = series[: max(0, len(series) - self.ahead(r))]
                 scales[r, s] = metrics.naive_scale(known, self.season_length)
         return np.where(scales > 0, scales, np.nan)
 
-    def _ahead(self, r: int) -> int:
-        """How many steps before the end of the series origin r lies."""
+    def ahead(self, r: int) -> int:
+        """Return how many steps before the end of the series origin r lies."""
         return self.h + (self.n_windows - 1 - r) * self.step_size
 
     @cached_property
@@ -259,7 +259,7 @@ class Backtest:
         """
         R, _, h = self.y.shape
         panel = self.panel
-        origin = panel.lengths[None, :] - np.array([self._ahead(r) for r in range(R)])[:, None]
+        origin = panel.lengths[None, :] - np.array([self.ahead(r) for r in range(R)])[:, None]
         k = (origin[..., None] + np.arange(h)).reshape(-1)
         starts = np.tile(np.repeat(panel.starts, h), R)
         at = panel.frequency.at

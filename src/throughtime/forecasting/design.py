@@ -69,6 +69,7 @@ class Design:
     difference: Difference | None = None
     weighting: str = "window"
     lags: tuple[int, ...] = ()
+    combine: str = "mean"
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -91,6 +92,7 @@ class Design:
         one_of("architecture", self.architecture, ARCHITECTURES)
         one_of("output", self.output, OUTPUTS)
         one_of("weighting", self.weighting, WEIGHTINGS)
+        one_of("combine", self.combine, ("mean", "median"))
         if self.weighting != "window" and not (self.architecture in AT_ONCE and self.in_units):
             raise SettingError(
                 "weighting='window' for all but architecture='direct', 'es' or 'segment' with "

@@ -9,7 +9,8 @@ from throughtime.forecasting import fitting
 from throughtime.forecasting.backtest import Backtest
 from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.planning import Call, Plan, plan, plan_anew
+from throughtime.forecasting.planning import Call, Plan
+from throughtime.forecasting.plans import Plans, plan_all, plan_all_anew
 from throughtime.forecasting.rolling import origins_for, roll_origins
 
 LOOKS = 30  # at the gradient over time in the final fit
@@ -17,8 +18,8 @@ LOOKS = 30  # at the gradient over time in the final fit
 
 def fit_whole(
     call: Call, panel: Panel, level: Sequence[float]
-) -> tuple[Fitted, Backtest | None, Plan]:
-    """Fit to a panel; also return the rolling origins, if any were asked for, and the plan.
+) -> tuple[Fitted, Backtest | None, Plans]:
+    """Fit to a panel; also return the rolling origins, if any were asked for, and the plans.
 
     The origins are by what the first of them could decide, the final fit by what all of it tells.
     """
@@ -26,26 +27,28 @@ def fit_whole(
     backtest = None
     if n_windows:
         backtest, planned = roll_origins(call, panel, n_windows, call.given.h, level)
-        final = plan_anew(call, planned, panel)  # a longer past may tell more
+        final = plan_all_anew(call, planned, panel)  # a longer past may tell more
     else:
-        final = plan(call, panel, panel)
-    return fit_everything(call, panel, final), backtest, final
+        final = plan_all(call, panel, panel)
+    alone = not call.given.groups  # a part of several groups is no forecaster
+    parts = [fit_everything(each, panel, planned, alone) for each, planned in final.of(call)]
+    if parts[-1].history.reason != "interrupted":
+        call.runs.finish()
+    return Fitted.together(parts, call.given.members.combine, final.weights), backtest, final
 
 
-def fit_everything(call: Call, panel: Panel, planned: Plan) -> Fitted:
-    """Fit the nets to all of a panel, or as far as they came where Ctrl-C breaks that off."""
+def fit_everything(call: Call, panel: Panel, planned: Plan, partial: bool) -> Fitted:
+    """Fit the nets to all of a panel; a `partial` fit goes as far as Ctrl-C let them come."""
     start, watch = call.start, Watch(every=max(1, planned.updates // LOOKS))
     model, history = fitting.fit(
         panel,
         planned.design,
         planned.updates,
         (*call.observers, watch),
-        "final fit",
+        f"final fit{call.of}",
         call.runs,
-        partial=True,
-        start=None if start is None else start.model,
+        partial=partial,
+        start=None if start is None else start.model.models[0],
     )
-    if history.reason != "interrupted":
-        call.runs.finish()
     log = None if call.runs.took_up else watch.log
     return Fitted(panel, model, history, planned.pilot, log)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from throughtime.diagnostics import GradientLog, LagProfile
-from throughtime.forecasting.model import Model
+from throughtime.forecasting.committee import Answers, Committee, committee
 from throughtime.forecasting.panel import Panel
 from throughtime.training import History
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,14 +23,31 @@ class Fitted:
     """What a fit leaves behind: what was read, the model, and how training went.
 
     `history` is of the final fit and `log` its gradients; `pilot` is of the run that found the
-    number of updates.
+    number of updates. Of several groups of members they are the first one's, and `groups` has what each
+    left.
     """
 
     panel: Panel
-    model: Model
+    model: Answers
     history: History
     pilot: History
     log: GradientLog | None = None
+    groups: tuple[Fitted, ...] = ()
+
+    @classmethod
+    def together(
+        cls, parts: Sequence[Fitted], combine: str, weights: Floats | None = None
+    ) -> Fitted:
+        """Return what the fits of all groups leave behind; one as it is."""
+        if len(parts) == 1:
+            return parts[0]
+        model = committee([each.model.models[0] for each in parts], combine, weights)
+        return replace(parts[0], model=model, groups=tuple(parts))
+
+    @property
+    def each(self) -> tuple[Fitted, ...]:
+        """What each group left; this alone where there is one."""
+        return self.groups or (self,)
 
     @cached_property
     def reach(self) -> LagProfile:
@@ -39,4 +62,8 @@ class Fitted:
         whole["training"]["penalties"] = design.training.penalties
         if design.preprogram is not None:
             whole["preprogram_explained"] = self.model.explained
-        return whole | {"updates": len(self.history.updates)}
+        whole["updates"] = len(self.history.updates)
+        if isinstance(self.model, Committee):
+            whole |= {"combine": self.model.combine, "weights": self.model.shares.tolist()}
+            whole["groups"] = [each.settings for each in self.groups]
+        return whole

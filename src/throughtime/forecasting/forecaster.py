@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from throughtime._checks import positive_int
 from throughtime._errors import NotFittedError
-from throughtime._types import CellName, model_name
+from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
 from throughtime.forecasting.answering import panel_to_forecast, path_columns
 from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.committee import Answers
 from throughtime.forecasting.cures import Cures
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.differences import Difference
@@ -34,7 +35,7 @@ from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.given import checked_arguments
 from throughtime.forecasting.intervals import checked_levels
-from throughtime.forecasting.model import Model
+from throughtime.forecasting.members import Members
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.planning import Call
@@ -118,7 +119,7 @@ class Forecaster:
         hidden_size: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
-        members: int | None = None,
+        members: int | Members | None = None,
         transform: str | None = None,
         scaling: str | None = None,
         difference: Difference | None = None,
@@ -149,8 +150,8 @@ class Forecaster:
 
     @property
     def name(self) -> str:
-        """The name of the model's column in tables, such as LSTM or MinGRU."""
-        return model_name(self._given.design["cell"])
+        """The name of the model's column in tables, such as LSTM, MinGRU or LSTM+GRU."""
+        return self._given.name
 
     @property
     def panel(self) -> Panel:
@@ -158,13 +159,13 @@ class Forecaster:
         return self._need_fit().panel
 
     @property
-    def model(self) -> Model:
-        """What `fit` made."""
+    def model(self) -> Answers:
+        """What `fit` made: a `Model`, or a `Committee` of one for each group of members."""
         return self._need_fit().model
 
     @property
     def design(self) -> Design:
-        """All settings of the fitted model, those chosen from the data among them."""
+        """All settings of the fitted model, those chosen from the data among them; of groups, the first's."""
         return self.model.design
 
     @property
@@ -184,7 +185,7 @@ class Forecaster:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the fitted model, by name."""
+        """The settings of the fitted model, by name; of several groups the first's, and each in `groups`."""
         return self._need_fit().settings
 
     @property
@@ -424,7 +425,7 @@ class Forecaster:
         from throughtime.forecasting.views import forecast_figure
 
         newest = self._stream.newest(self._need_fit())
-        return forecast_figure(newest, self.design, self.predict, level, series, last)
+        return forecast_figure(newest, self.name, self.design, self.predict, level, series, last)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from throughtime._checks import one_of, positive_int
+from throughtime._errors import SettingError
+from throughtime._types import model_name
 from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
 from throughtime.forecasting.architectures.ar import checked_lags
 from throughtime.forecasting.cures import (
@@ -21,6 +23,7 @@ from throughtime.forecasting.differences import DIFFERENCES
 from throughtime.forecasting.effort import FEW, TRAINING
 from throughtime.forecasting.frequency import Frequency
 from throughtime.forecasting.importance import WEIGHTINGS
+from throughtime.forecasting.members import ALONE, Members
 from throughtime.forecasting.residuals import RESIDUALS
 from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS
@@ -36,7 +39,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
 }
-NUMBERS = {"context_length": 1, "season_length": 1, "members": 1, "n_windows": 0}  # the least
+NUMBERS = {"context_length": 1, "season_length": 1, "n_windows": 0}  # the least
 COLUMNS = "target", "hist", "futr"
 AS_THEY_ARE = (
     *("members", "context_length", "season_length", "residual", "scaling", "difference"),
@@ -49,7 +52,9 @@ class Given:
     """The arguments of a forecaster.
 
     `columns` are the names of target, hist and futr, `design` settings of `Design` by name; what is
-    None is decided from the data.
+    None is decided from the data. Where `members` are of several `groups`, each of these has a `design`
+    of its own, and that beside them is the first one's but for context, architecture and cell, which
+    are as they were passed.
     """
 
     h: int
@@ -58,6 +63,14 @@ class Given:
     freq: Frequency | None
     columns: Mapping[str, str | Sequence[str]]
     design: Mapping[str, Any]
+    members: Members = field(default_factory=Members)
+    groups: tuple[Given, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the model's column in tables: the cell's, or the cells' of all groups."""
+        cells = [each.design["cell"] for each in self.groups or (self,)]
+        return "+".join(dict.fromkeys(map(model_name, cells)))
 
     @property
     def chosen(self) -> set[str]:
@@ -74,6 +87,37 @@ class Given:
 def checked_arguments(arguments: Mapping[str, Any], cures: Cures) -> Given:
     """Return the arguments of a forecaster, cures among them; `SettingError` for one out of range."""
     check_names(cures, arguments)
+    members = Members.of(arguments["members"])
+    groups = tuple(
+        _checked({**arguments, **choice, "members": members.seeds}, cures, members.within)
+        for choice in members.choices(arguments)
+    )
+    if len(groups) == 1:
+        return replace(groups[0], members=Members(members.seeds, combine=members.combine))
+    _check_groups(groups, members)
+    design = {**groups[0].design, **{name: arguments[name] for name in ALONE}}
+    return replace(groups[0], members=members, groups=groups, design=design)
+
+
+def _check_groups(groups: Sequence[Given], members: Members) -> None:
+    """Refuse what is for one group alone, and weights without origins that tell them."""
+    given = groups[0]
+    if given.design["scaling"] == "running":
+        raise SettingError(
+            "one context, architecture and cell for scaling='running', whose states are carried on",
+            f"{len(groups)} groups of members",
+            "leave scaling out, or pass a number of members",
+        )
+    if members.combine == "weighted" and given.n_windows == 0:
+        raise SettingError(
+            "rolling origins for combine='weighted', whose errors are the weights",
+            "n_windows=0",
+            "leave n_windows out, or pass combine='mean' or 'median'",
+        )
+
+
+def _checked(arguments: Mapping[str, Any], cures: Cures, combine: str) -> Given:
+    """Return the arguments of one group."""
     h = positive_int("h", arguments["h"])
     for name, choices in CHOICES.items():
         one_of(name, arguments[name], choices)
@@ -87,7 +131,7 @@ def checked_arguments(arguments: Mapping[str, Any], cures: Cures) -> Given:
         arguments["cure"],
         None if freq is None else Frequency.parse(freq),
         {name: arguments[name] for name in COLUMNS},
-        _of_design(arguments, cures),
+        {**_of_design(arguments, cures), "combine": combine},
     )
 
 

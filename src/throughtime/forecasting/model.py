@@ -55,6 +55,11 @@ class Model:
     explained: float | None = None
 
     @property
+    def models(self) -> tuple[Model, ...]:
+        """This one alone; a `Committee` has several."""
+        return (self,)
+
+    @property
     def nets(self) -> Nets:
         """The nets, to be asked for themselves."""
         return Nets(self.design, self.network, self.channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from throughtime.diagnostics import Finding
 from throughtime.forecasting.deciding import decide, longest_context
@@ -19,12 +19,28 @@ from throughtime.training import History, Observer
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A call of `fit` or `cross_validation`; a warm one goes on from `start`."""
+    """A call of `fit` or `cross_validation`; a warm one goes on from `start`.
+
+    `of` is what names of runs end with, where there are several groups of members.
+    """
 
     given: Given
     observers: Sequence[Observer] = ()
     runs: Runs = NOT_KEPT
     start: Fitted | None = None
+    of: str = ""
+
+    @property
+    def groups(self) -> tuple[Call, ...]:
+        """The call as it is for each group of members."""
+        groups = self.given.groups
+        if not groups:
+            return (self,)
+        starts = (None,) * len(groups) if self.start is None else self.start.each
+        return tuple(
+            replace(self, given=given, start=start, of=f", group {g}/{len(groups)}")
+            for g, (given, start) in enumerate(zip(groups, starts, strict=True), 1)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +63,7 @@ def plan(call: Call, known: Panel, whole: Panel) -> Plan:
     if given.cure == "auto":
         longest = longest_context(known, given.h)
         design, treatment = treat(known, design, given.chosen, longest, call.observers)
-    updates, pilot = count_updates(known, design, call.observers, "pilot", call.runs)
+    updates, pilot = count_updates(known, design, call.observers, f"pilot{call.of}", call.runs)
     return Plan(design, updates, pilot, treatment)
 
 
@@ -58,5 +74,5 @@ def plan_anew(call: Call, plan: Plan, panel: Panel) -> Plan:
     design = decide(call.given, panel, panel)
     if design == plan.design:
         return plan
-    name = "pilot on everything"
+    name = f"pilot on everything{call.of}"
     return Plan(design, *count_updates(panel, design, call.observers, name, call.runs))

@@ -7,6 +7,7 @@ is decided from the data is decided by what was known at the first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,15 @@ import numpy.typing as npt
 from throughtime.forecasting import fitting
 from throughtime.forecasting.backtest import Backtest, judged, roll
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.committee import Answers, Committee, committee
 from throughtime.forecasting.conformity import GRID
 from throughtime.forecasting.demands import windows_that_fit
 from throughtime.forecasting.given import Given
 from throughtime.forecasting.intervals import checked_levels
-from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.planning import Call, Plan, plan
+from throughtime.forecasting.planning import Call
+from throughtime.forecasting.plans import Plans, plan_all
+from throughtime.forecasting.weighing import weighed
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,7 +51,7 @@ def roll_origins(
     step_size: int,
     level: Sequence[float],
     refit: bool | int | None = None,
-) -> tuple[Backtest, Plan]:
+) -> tuple[Backtest, Plans]:
     """Make as many rolling origins as fit; also return what was planned at the first.
 
     With `refit` None one model serves them all where they span little of the history.
@@ -58,23 +61,33 @@ def roll_origins(
     span = h + (R - 1) * step_size
     if refit is None:
         refit = SPAN * span > int(panel.lengths.max())
-    planned = plan(call, panel.cut(span), panel)
-    design, season = planned.design, planned.design.season_length
-    models: list[Model] = []
+    planned = plan_all(call, panel.cut(span), panel)
+    design, combine = planned.groups[0].design, call.given.members.combine
+    season, levels_said = design.season_length, () if design.output == "point" else GRID
+    models: list[Answers] = []
+    said: list[tuple[Floats, Floats]] = []  # of all groups, where they are to be weighed
 
     def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
         """Forecast what is `known` of the judged series; all of them are learned from."""
         if not models or (refit and r % refit == 0):
             every = panel.cut(h + (R - 1 - r) * step_size)
-            how = (planned.updates, call.observers, f"back-test {r + 1}/{R}", call.runs)
-            models[:] = [fitting.fit(every, design, *how)[0]]
-        if design.output == "point":
-            return models[0].forecast(known), None
-        return models[0].distribution(known, GRID)
+            name = f"back-test {r + 1}/{R}"
+            groups = [
+                fitting.fit(every, p.design, p.updates, c.observers, f"{name}{c.of}", c.runs)[0]
+                for c, p in planned.of(call)
+            ]
+            models[:] = [committee(groups, combine)]
+        model = models[0]
+        if isinstance(model, Committee):
+            said.append(model.said(known, levels_said))
+            point, quantiles = model.together(*said[-1])
+        else:
+            point, quantiles = model.distribution(known, levels_said)
+        return point, quantiles if levels_said else None
 
     backtest = roll(
         judged(panel, span),
-        design.name,
+        call.given.name,
         forecast,
         (Naive(), SeasonalNaive(season), LinearAutoregression(season=season)),
         h=h,
@@ -85,4 +98,7 @@ def roll_origins(
         levels=levels,
         counts=design.counts,
     )
+    if combine == "weighted":
+        backtest, weights = weighed(backtest, said)
+        planned = replace(planned, weights=weights)
     return backtest, planned

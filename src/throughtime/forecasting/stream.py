@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from throughtime._errors import SettingError
 from throughtime.forecasting import streaming
+from throughtime.forecasting.committee import widest
 from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.learning import MOST_LOSSES, Learner
 from throughtime.forecasting.online import Coverage
@@ -37,7 +39,7 @@ class Stream:
     def state_after(self, fitted: Fitted) -> State:
         """Return what is carried of every series."""
         if self.state is None:
-            model = fitted.model
+            model = widest(fitted.model)
             self.state = State.read(fitted.panel, model.design, model.channels, model.network)
         return self.state
 
@@ -60,8 +62,15 @@ class Stream:
 
     def update(self, fitted: Fitted, data: Any, ahead: Any, learn: bool) -> None:
         """Move on by new rows, learning from them or not."""
+        first, *others = fitted.model.models
+        if learn and others:
+            raise SettingError(
+                "one context, architecture and cell to learn on with",
+                f"{1 + len(others)} groups of members",
+                "leave learn out, or fit again with warm_start=True",
+            )
         if learn and self.learner is None:
-            self.learner = Learner(fitted.model, self.losses)
+            self.learner = Learner(first, self.losses)
         learner = self.learner if learn else None
         streaming.update(self.state_after(fitted), self.coverage, data, learner)
         self.ahead = ahead

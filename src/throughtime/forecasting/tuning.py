@@ -23,6 +23,7 @@ from throughtime.forecasting.deciding import LONGEST_CONTEXT
 from throughtime.forecasting.demands import checked_counts, checked_panel
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.frame import read_frame
+from throughtime.forecasting.members import Members
 from throughtime.forecasting.origins import Origin, baseline_scores, rolling_origins
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.search import Among, Search
@@ -83,6 +84,7 @@ def tune(
     if timeout is not None:
         real("timeout", timeout, above=0)
     require_optuna()
+    _one_group(fixed.get("members"))
     Forecaster(h, seed=seed, **fixed)  # refuses what it does not take, before anything is read
     panel = checked_panel(_read(data, static_df, fixed), h)
     wanted = positive_int("n_windows", n_windows)
@@ -105,6 +107,15 @@ def tune(
             "narrow learning_rate in space to smaller ones",
         )
     return Tuning(h, len(origins), fixed, tried, baseline_scores(origins), reason)
+
+
+def _one_group(members: Any) -> None:
+    if isinstance(members, Members) and members.n_groups > 1:
+        raise SettingError(
+            "one context, architecture and cell at a time, as a search is among them",
+            f"members={members}",
+            "name what is to be tried in space, or pass members=tt.Members(seeds=3)",
+        )
 
 
 def _read(data: Any, static_df: Any, fixed: Mapping[str, Any]) -> Panel:

@@ -26,6 +26,7 @@ import torch
 from throughtime._errors import NotFittedError
 from throughtime.forecasting import copula
 from throughtime.forecasting.backtest import Backtest, prefixes, series_sizes
+from throughtime.forecasting.committee import Answers
 from throughtime.forecasting.conformity import (
     GRID,
     AroundPoint,
@@ -34,7 +35,6 @@ from throughtime.forecasting.conformity import (
     mean_width,
 )
 from throughtime.forecasting.intervals import Calibration
-from throughtime.forecasting.model import Model
 from throughtime.forecasting.nets import PATHS
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
@@ -59,7 +59,7 @@ class Forecast:
     @classmethod
     def of(
         cls,
-        model: Model,
+        model: Answers,
         panel: Panel,
         h: int,
         backtest: Backtest | None,
@@ -146,7 +146,7 @@ def normal_scores(calibration: Calibration, scores: Floats) -> Floats:
 
 
 def paths(
-    model: Model, panel: Panel, h: int, backtest: Backtest | None, n: int, seed: int
+    model: Answers, panel: Panel, h: int, backtest: Backtest | None, n: int, seed: int
 ) -> Floats:
     """Draw n sample paths [n, rows, h] of the h steps after every series.
 

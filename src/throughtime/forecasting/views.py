@@ -27,6 +27,7 @@ COLUMNS = 2
 
 def forecast_figure(
     panel: Panel,
+    name: str,
     design: Design,
     predict: Callable[..., Any],
     level: Sequence[float],
@@ -35,7 +36,6 @@ def forecast_figure(
 ) -> Any:
     """Draw the newest values of one or a few series, and what `predict(level=...)` says of them."""
     require_plotly()
-    name = design.name
     if last is None:
         last = drawing.close_up(design.h, design.season_length)
     positive_int("last", last)

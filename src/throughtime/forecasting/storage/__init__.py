@@ -7,7 +7,7 @@
     backtest          values and forecasts at the rolling origins; its panel where that is another
     state             what `update` has carried on, if it has, with the coverage of intervals
     learner           the optimiser of an `update` that learns
-    history, pilot    updates and evaluations
+    history, pilot    updates and evaluations; of further groups of members history-1, pilot-1 ...
 
 Scores, intervals, tables and reach follow from these, and are computed again. Everything that is
 read is checked before anything is built from it, so that a file edited by hand is refused here
@@ -22,6 +22,7 @@ from typing import Any
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._files import check_writable
+from throughtime.forecasting.committee import Committee
 from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.learning import Learner
@@ -35,6 +36,8 @@ from throughtime.forecasting.storage.state import pack_state, unpack_state
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.training import History
 from throughtime.training.checkpoint import pack_history, unpack_history
+
+_HISTORIES = "history", "pilot"
 
 FORMAT = Format(
     "throughtime forecaster",
@@ -64,11 +67,17 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
         whole.include("learner", stream.learner.snapshot())
     if backtest is not None:
         whole.include("backtest", pack_backtest(backtest, panel))
-    for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
-        part = pack_history(history)
-        part.facts["reason"] = history.reason
-        whole.include(name, part)
+    for g, each in enumerate(forecaster._need_fit().each):
+        for name, history in zip(_HISTORIES, (each.history, each.pilot), strict=True):
+            part = pack_history(history)
+            part.facts["reason"] = history.reason
+            whole.include(_of_group(name, g), part)
     _archive.write(path, FORMAT, whole)
+
+
+def _of_group(name: str, g: int) -> str:
+    """Return the name of a part; that of the first group is as it is without any."""
+    return f"{name}-{g}" if g else name
 
 
 def load(path: str | os.PathLike[str]) -> Forecaster:
@@ -101,14 +110,17 @@ def unpack_given(facts: dict[str, Any]) -> Forecaster:
 def _unpack(snapshot: Snapshot) -> Forecaster:
     panel = unpack_panel(snapshot.part("panel"))
     model = unpack_model(snapshot.part("model"))
-    model.channels.check(panel)
-    need(model.design.season_length <= panel.lengths.max(), "season_length")
+    for each in model.models:
+        each.channels.check(panel)
+        need(each.design.season_length <= panel.lengths.max(), "season_length")
     for name in model.design.transforms:
         for _, y, _ in panel.pieces():
             TRANSFORMS[name].forward(y)  # refuses what it is not for
     forecaster = unpack_given(snapshot.facts["given"])
-    given = (forecaster.h, forecaster.name)
-    need(given == (model.design.h, model.design.name), "the horizon or the cell")
+    given = forecaster._given
+    cells = [each.design["cell"] for each in given.groups or (given,)]
+    found = [each.design.cell for each in model.models]
+    need((given.h, cells) == (model.design.h, found), "the horizon or the cell")
     backtest = None
     if "backtest" in snapshot.facts:
         backtest = unpack_backtest(snapshot.part("backtest"), panel)
@@ -118,15 +130,22 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         need(not says or model.design.output != "point", "quantiles of points")
         need(backtest.counts == (says and model.design.counts), "counts")
         backtest.calibration(forecaster.name)  # refuses one without errors
-    history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
-    forecaster._take(Fitted(panel, model, history, pilot), backtest)
+    parts = []
+    for g, each in enumerate(model.models):
+        history, pilot = (_unpack_history(snapshot.part(_of_group(n, g))) for n in _HISTORIES)
+        parts.append(Fitted(panel, each, history, pilot))
+    weights = None
+    if isinstance(model, Committee):
+        need(model.combine == given.members.combine, "combine")
+        weights = model.weights
+    forecaster._take(Fitted.together(parts, given.members.combine, weights), backtest)
     stream = forecaster._stream
     if "state" in snapshot.facts:
         stream.state = unpack_state(snapshot.part("state"), panel, model)
     if "coverage" in snapshot.facts:
         stream.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
     if "learner" in snapshot.facts:
-        stream.learner = Learner(model, stream.losses)
+        stream.learner = Learner(model.models[0], stream.losses)
         stream.learner.restore(snapshot.part("learner"))
     return forecaster
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from throughtime.forecasting.given import Given
+from throughtime.forecasting.members import Members
 from throughtime.forecasting.storage.checking import all_of, need
 from throughtime.nn import read_inits
 from throughtime.training import TrainingSettings
@@ -14,7 +16,7 @@ from throughtime.training import TrainingSettings
 def pack_given(given: Given) -> dict[str, Any]:
     """Return every argument of a forecaster's constructor, as plain values."""
     design = plain(given.design)
-    transforms = design.pop("transforms")
+    transforms, _ = design.pop("transforms"), design.pop("combine")
     return {
         "h": given.h,
         **design,
@@ -22,8 +24,16 @@ def pack_given(given: Given) -> dict[str, Any]:
         "transform": None if transforms is None else transforms[0],
         "n_windows": given.n_windows,
         "cure": given.cure,
+        "members": _packed(given),
         "freq": None if given.freq is None else given.freq.alias,
     }
+
+
+def _packed(given: Given) -> int | dict[str, Any] | None:
+    """Return the argument `members`: a number as older releases had it, where it says all."""
+    members = given.members
+    usual = not given.groups and members.combine == "mean"
+    return members.seeds if usual else asdict(members)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,6 +50,11 @@ def made(facts: dict[str, Any]) -> dict[str, Any]:
     if "init" in facts:
         need(all_of(facts["init"], str), "init")
         made["init"] = read_inits(facts["init"])
+    if isinstance(made.get("members"), dict):
+        members = facts["members"]
+        for name in ("contexts", "architectures", "cells"):
+            need(isinstance(members[name], list), name)
+        made["members"] = Members(**members)
     for name in {"zoneout", "dilations", "lags"} & facts.keys():
         made[name] = _nested(facts[name])
     for name in {"target", "hist", "futr", "calendar"} & facts.keys():

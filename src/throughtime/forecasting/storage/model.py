@@ -1,4 +1,7 @@
-"""A model in a file: the design, the maps A_k, the weights of the nets, and what they read."""
+"""A model in a file: the design, the maps A_k, the weights of the nets, and what they read.
+
+Of several groups of members it is each of their models, and how these are combined.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ import numpy as np
 import torch
 
 from throughtime._archive import Snapshot
+from throughtime._checks import one_of
 from throughtime.forecasting.channels import Channels
+from throughtime.forecasting.committee import Answers, Committee
 from throughtime.forecasting.design import Design
+from throughtime.forecasting.members import COMBINE
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.storage.checking import all_of, array, need
 from throughtime.forecasting.storage.given import made, plain
@@ -19,8 +25,10 @@ _SCALES = ("location", "size", "static_location", "static_size")
 _READ = (*CHANNELS, "calendar", *NAMES, "mask")
 
 
-def pack_model(model: Model) -> Snapshot:
+def pack_model(model: Answers) -> Snapshot:
     """Take a model apart."""
+    if isinstance(model, Committee):
+        return _pack_committee(model)
     design = plain({each.name: getattr(model.design, each.name) for each in fields(Design)})
     part = Snapshot({"linear": torch.tensor(model.linear)}, {"design": design})
     part.facts["explained"] = model.explained
@@ -29,8 +37,31 @@ def pack_model(model: Model) -> Snapshot:
     return part
 
 
-def unpack_model(part: Snapshot) -> Model:
+def _pack_committee(model: Committee) -> Snapshot:
+    facts = {"combine": model.combine, "weights": model.shares.tolist()}
+    whole = Snapshot(facts=facts)
+    for g, each in enumerate(model.models):
+        whole.include(str(g), pack_model(each))
+    return whole
+
+
+def unpack_model(part: Snapshot) -> Answers:
     """Put together what `pack_model` took apart; `ValueError` for what does not fit."""
+    return _unpack_committee(part) if "weights" in part.facts else _unpack_one(part)
+
+
+def _unpack_committee(part: Snapshot) -> Committee:
+    combine, weights = part.facts["combine"], np.array(part.facts["weights"], dtype=np.float64)
+    one_of("combine", combine, COMBINE)
+    need(weights.ndim == 1 and len(weights) > 1, "the number of groups")
+    need(bool((weights >= 0).all()) and bool(np.isclose(weights.sum(), 1.0)), "weights of groups")
+    models = tuple(_unpack_one(part.part(str(g))) for g in range(len(weights)))
+    for name in ("h", "output", "transforms", "draws", "carries"):
+        need(len({getattr(each.design, name) for each in models}) == 1, f"{name} of the groups")
+    return Committee(models, combine, weights)
+
+
+def _unpack_one(part: Snapshot) -> Model:
     facts = part.facts["design"]
     names = facts["transforms"]
     need(isinstance(facts["calendar"], list), "calendar")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from throughtime._archive import Snapshot
-from throughtime.forecasting.model import Model
+from throughtime.forecasting.committee import Answers, widest
 from throughtime.forecasting.panel import Panel, Static
 from throughtime.forecasting.state import State
 from throughtime.forecasting.storage.checking import need
@@ -25,9 +25,10 @@ def pack_state(state: State) -> Snapshot:
     return part
 
 
-def unpack_state(part: Snapshot, panel: Panel, model: Model) -> State:
+def unpack_state(part: Snapshot, panel: Panel, model: Answers) -> State:
     """Return the state that was packed; `ValueError` for what does not fit the model."""
-    state = State(panel, model.design, model.channels, model.network)
+    read = widest(model)
+    state = State(panel, read.design, read.channels, read.network)
     ids, dtype = part.facts["ids"], panel.starts.dtype
     kinds = {type(each) for each in ids}
     need(len(set(ids)) == len(ids) > 0 and kinds in ({str}, {int}), "ids")

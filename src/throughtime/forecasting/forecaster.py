@@ -62,9 +62,11 @@ class Forecaster:
     `lags` steps before the one it forecasts, chosen by the season where None.
 
     `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
-    `num_layers`, `dropout` make each of the `members` nets. `context_length` (the look-back),
-    `season_length`, `freq` and `residual` ("level", "last", "season") are chosen from the data where
-    None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of
+    `num_layers`, `dropout` make each of the `members` nets: a number of them, or `tt.Members` for
+    several contexts, architectures and cells, and a median or weights in place of the mean
+    (`members.py`); design, history, log and reach are then those of the first group. `context_length`
+    (the look-back), `season_length`, `freq` and `residual` ("level", "last", "season") are chosen from the
+    data where None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of
     the members.
     `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
@@ -258,10 +260,11 @@ class Forecaster:
         weights may know what comes after them.
 
         Ctrl-C in the final fit ends it with the weights so far (`history.reason` is "interrupted"),
-        before that it raises KeyboardInterrupt. With `checkpoint`, a path or a `Checkpoint`, a file
-        keeps what is done: after a kill or Ctrl-C the same call, in another process, goes on there
-        and ends with the same bits as if it had never stopped. It is removed in the end. Observers
-        hear what is done anew; `log` is None where that is not the whole of the final fit.
+        before that, and with several groups of members, it raises KeyboardInterrupt. With
+        `checkpoint`, a path or a `Checkpoint`, a file keeps what is done: after a kill or Ctrl-C the
+        same call, in another process, goes on there and ends with the same bits as if it had never
+        stopped. It is removed in the end. Observers hear what is done anew; `log` is None where that is
+        not the whole of the final fit.
 
         Raises `DataError` naming what does not fit, `DivergedError` where training breaks down,
         `ModelFileError` for a checkpoint of another fit; all leave the forecaster as it was.
@@ -364,7 +367,7 @@ class Forecaster:
 
         With `learn` the nets learn on, once for every 8 steps or fewer (`learning.py`); `losses` has
         the loss before each of these updates. A `DivergedError` there leaves the weights before it,
-        and the rows up to there read.
+        and the rows up to there read. Several groups of members do not learn on: `SettingError`.
 
         `panel` stays what was fitted; what came after is in `state` (`state.py`), which forgets all
         but the last steps. Raises `DataError` naming series and date of a row that is late, comes

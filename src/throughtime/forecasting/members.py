@@ -3,11 +3,12 @@
     groups g = 1 ... G      every context with every architecture with every cell, E nets of each,
                             which differ by their seeds and are trained as one (`nn.Ensemble`)
 
-    mean        y = 1/E sum_e y_e  in a group, on each scale      y = 1/G sum_g y_g  of the groups
-    median      y = med_e y_e                                     y = med_g y_g
-    weighted    y = 1/E sum_e y_e                                 y = sum_g w_g y_g
+                in a group                               of the groups
+    mean        the mean over scales of means over e     y = 1/G sum_g y_g
+    median      med_e y_e, whatever their scales         y = med_g y_g
+    weighted    as the mean                              y = sum_g w_g y_g
 
-w_g is larger where a group has erred less at the rolling origins (`weighing.py`). Quantiles are
+What stands beside the nets of a group (`model.py`) is in equal parts with what these say together. w_g is larger where a group has erred less at the rolling origins (`weighing.py`). Quantiles are
 combined as points are, level by level, which keeps them in order.
 
 Means and medians of nets: Kourentzes, Barrow and Crone (2014), "Neural network ensemble operators for

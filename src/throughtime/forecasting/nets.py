@@ -4,8 +4,8 @@ Member e on scale k reads the newest window and says parameters of z (`architect
 which are rescaled to u = location + size z and go back through the scale, y = f_k^-1(u). A scale is
 monotone, so that a quantile of u becomes that of y. Quantiles of several members are averaged, level
 by level (Vincent 1912; Ratcliff 1979): the average of forecasts that are alike is like them, where
-their mixture would be wider than each. So are points; with `combine` "median" it is the median of the
-members on a scale in both cases (`members.py`). Paths are pooled: each member draws its share of them.
+their mixture would be wider than each. So are points. With `combine` "median" both are the median of
+all members, whatever their scales. Paths are pooled: each member draws its share of them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Nets:
         return self.design.examples(self.channels.check(panel), self.channels)
 
     def points(self, parts: Sequence[ScaledWindows], h: int) -> Floats:
-        """Return a point forecast [scales, rows, h]."""
+        """Return a point forecast [scales, rows, h]; a median is one over all scales."""
         return self.distribution(parts, h, ())[0]
 
     def quantiles(self, parts: Sequence[ScaledWindows], h: int, levels: Sequence[float]) -> Floats:
@@ -71,18 +71,32 @@ class Nets:
             return np.median(paths, axis=0)[None], np.moveaxis(quantiles, 0, -1)
         q = torch.tensor(tuple(levels), dtype=torch.float64)
 
-        middle = _MIDDLES[self.design.combine]
+        if self.design.combine == "median":
+            said = self._medians(parts, h, q)
+            return said[:1], np.moveaxis(said[1:], 0, -1)
 
         def say(head: ValueHead, params: Tensor) -> Tensor:
-            z = middle(head.point(params))[None]
+            z = head.point(params).mean(dim=0, keepdim=True)
             if not levels:
                 return z
-            return torch.cat([z, middle(head.quantile(params, q).movedim(-1, 1))])
+            return torch.cat([z, head.quantile(params, q).movedim(-1, 1).mean(dim=0)])
 
         made = [_y(part, scale.invert(z)) for part, scale, z in self._say(parts, say)]
         quantiles = np.mean([each[1:] for each in made], axis=0)
         points = np.stack([each[0] for each in made])
         return points[..., :h], np.moveaxis(quantiles, 0, -1)[:, :h]
+
+    def _medians(self, parts: Sequence[ScaledWindows], h: int, q: Tensor) -> Floats:
+        """Return the medians [1 + Q, rows, h] of the points and quantiles of all members."""
+
+        def say(head: ValueHead, params: Tensor) -> Tensor:
+            point = head.point(params).unsqueeze(1)
+            if not len(q):
+                return point
+            return torch.cat([point, head.quantile(params, q).movedim(-1, 1)], dim=1)
+
+        said = [_y(part, scale.invert(z)) for part, scale, z in self._say(parts, say)]
+        return np.asarray(np.median(np.concatenate(said), axis=0)[..., :h])
 
     def paths(
         self, parts: Sequence[ScaledWindows], h: int, n: int = PATHS, seed: int | None = None
@@ -182,19 +196,6 @@ class Nets:
         newest = params_E[:, :, -1] if self.design.architecture == "synced" else params_E
         E, S, _, P = newest.shape
         return newest.reshape(E, S, -1, self.design.h, P)
-
-
-def _mean(z: Tensor) -> Tensor:
-    return z.mean(dim=0)
-
-
-def _median(z: Tensor) -> Tensor:
-    """Return the median over the members [E, ...]: of an even number, the mean of the middle two."""
-    rising, E = z.sort(dim=0).values, len(z)
-    return (rising[(E - 1) // 2] + rising[E // 2]) / 2
-
-
-_MIDDLES = {"mean": _mean, "median": _median}
 
 
 @np.errstate(over="ignore")  # the limits of a forecast hold what overflows, too

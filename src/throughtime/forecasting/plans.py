@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime.diagnostics import Finding
+from throughtime.forecasting import fitting
+from throughtime.forecasting.committee import Answers, committee
+from throughtime.forecasting.design import Design
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.planning import Call, Plan, plan, plan_anew
 
@@ -21,6 +24,11 @@ class Plans:
 
     groups: tuple[Plan, ...]
     weights: Floats | None = None
+
+    @property
+    def design(self) -> Design:
+        """The design of the first group; what forecasts are made of, all have in common."""
+        return self.groups[0].design
 
     @property
     def treatment(self) -> tuple[Finding, ...]:
@@ -41,3 +49,12 @@ def plan_all_anew(call: Call, plans: Plans, panel: Panel) -> Plans:
     """Return the plans by all of a panel; the weights stay."""
     groups = tuple(plan_anew(each, planned, panel) for each, planned in plans.of(call))
     return Plans(groups, plans.weights)
+
+
+def fit_all(call: Call, plans: Plans, panel: Panel, name: str) -> Answers:
+    """Fit every group to a panel as planned; `name` is that of the runs."""
+    models = [
+        fitting.fit(panel, p.design, p.updates, c.observers, f"{name}{c.of}", c.runs)[0]
+        for c, p in plans.of(call)
+    ]
+    return committee(models, call.given.members.combine)

@@ -12,17 +12,16 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from throughtime.forecasting import fitting
 from throughtime.forecasting.backtest import Backtest, judged, roll
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
-from throughtime.forecasting.committee import Answers, Committee, committee
+from throughtime.forecasting.committee import Answers, Committee
 from throughtime.forecasting.conformity import GRID
 from throughtime.forecasting.demands import windows_that_fit
 from throughtime.forecasting.given import Given
 from throughtime.forecasting.intervals import checked_levels
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.planning import Call
-from throughtime.forecasting.plans import Plans, plan_all
+from throughtime.forecasting.plans import Plans, fit_all, plan_all
 from throughtime.forecasting.weighing import weighed
 
 Floats = npt.NDArray[np.float64]
@@ -62,28 +61,22 @@ def roll_origins(
     if refit is None:
         refit = SPAN * span > int(panel.lengths.max())
     planned = plan_all(call, panel.cut(span), panel)
-    design, combine = planned.groups[0].design, call.given.members.combine
-    season, levels_said = design.season_length, () if design.output == "point" else GRID
+    design, asked = planned.design, () if planned.design.output == "point" else GRID
+    season = design.season_length
     models: list[Answers] = []
-    said: list[tuple[Floats, Floats]] = []  # of all groups, where they are to be weighed
+    said: list[tuple[Floats, Floats]] = []  # by each of several groups
 
     def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
         """Forecast what is `known` of the judged series; all of them are learned from."""
         if not models or (refit and r % refit == 0):
             every = panel.cut(h + (R - 1 - r) * step_size)
-            name = f"back-test {r + 1}/{R}"
-            groups = [
-                fitting.fit(every, p.design, p.updates, c.observers, f"{name}{c.of}", c.runs)[0]
-                for c, p in planned.of(call)
-            ]
-            models[:] = [committee(groups, combine)]
-        model = models[0]
-        if isinstance(model, Committee):
-            said.append(model.said(known, levels_said))
-            point, quantiles = model.together(*said[-1])
+            models[:] = [fit_all(call, planned, every, f"back-test {r + 1}/{R}")]
+        if isinstance(models[0], Committee):
+            said.append(models[0].said(known, asked))
+            point, quantiles = models[0].together(*said[-1])
         else:
-            point, quantiles = model.distribution(known, levels_said)
-        return point, quantiles if levels_said else None
+            point, quantiles = models[0].distribution(known, asked)
+        return point, quantiles if asked else None
 
     backtest = roll(
         judged(panel, span),
@@ -98,7 +91,7 @@ def roll_origins(
         levels=levels,
         counts=design.counts,
     )
-    if combine == "weighted":
+    if call.given.members.combine == "weighted":
         backtest, weights = weighed(backtest, said)
         planned = replace(planned, weights=weights)
     return backtest, planned

@@ -75,7 +75,7 @@ def test_learning_on_and_tuning_are_for_one_group() -> None:
     with pytest.raises(tt.SettingError, match="found 2 groups of members"):
         forecaster.update(5.0, learn=True)
     with pytest.raises(tt.SettingError, match="one context, architecture and cell at a time"):
-        tt.tune(Y, 3, members=TWO)
+        tt.tune(Y, 3, members=TWO, n_trials=1, n_windows=1)
 
 
 def test_groups_are_every_combination_in_order() -> None:
@@ -107,6 +107,7 @@ def test_one_group_is_the_model_that_it_was(name: str) -> None:
     usual: dict[str, Any] = {"members": 2, "context_length": 12}
     expected, found = quick(**usual).fit(Y), quick(**{**usual, **ONE[name]}).fit(Y)
     assert isinstance(found.model, Model)
+    assert found._given == expected._given
     assert found.predict() == expected.predict()
     assert found.backtest.table == expected.backtest.table
     assert str(found.settings) == str(expected.settings)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from throughtime._checks import one_of, positive_int
@@ -94,8 +95,7 @@ class Members:
     @property
     def n_groups(self) -> int:
         """How many groups there are."""
-        several = self.contexts, self.architectures, self.cells
-        return len(list(product(*(each or (None,) for each in several))))
+        return prod(len(each) or 1 for each in (self.contexts, self.architectures, self.cells))
 
     @property
     def within(self) -> str:

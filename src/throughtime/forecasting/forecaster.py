@@ -65,9 +65,9 @@ class Forecaster:
     `num_layers`, `dropout` make each of the `members` nets: a number of them, or `tt.Members` for
     several contexts, architectures and cells, and a median or weights in place of the mean
     (`members.py`); design, history, log and reach are then those of the first group. `context_length`
-    (the look-back), `season_length`, `freq` and `residual` ("level", "last", "season") are chosen from the
-    data where None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of
-    the members.
+    (the look-back), `season_length`, `freq` and `residual` ("level", "last", "season") are chosen
+    from the data where None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the
+    data, by turns of the members.
     `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.

@@ -8,8 +8,9 @@
     median      med_e y_e, whatever their scales         y = med_g y_g
     weighted    as the mean                              y = sum_g w_g y_g
 
-What stands beside the nets of a group (`model.py`) is in equal parts with what these say together. w_g is larger where a group has erred less at the rolling origins (`weighing.py`). Quantiles are
-combined as points are, level by level, which keeps them in order.
+What stands beside the nets of a group (`model.py`) has equal parts with what these say together. w_g is
+larger where a group has erred less at the rolling origins (`weighing.py`). Quantiles are combined as
+points are, level by level, which keeps them in order.
 
 Means and medians of nets: Kourentzes, Barrow and Crone (2014), "Neural network ensemble operators for
 time series forecasting", whose medians are not moved by a few nets that were trained badly. Weights:

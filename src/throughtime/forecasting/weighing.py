@@ -5,7 +5,7 @@
     w_g     = m_g^-1 / sum_j m_j^-1
 
 These are the weights of least variance of unbiased forecasts whose errors know nothing of each other
-(Bates and Granger 1969, equation 3 with a correlation of 0). What correlations would add has to be
+(Bates and Granger 1969, with a correlation of 0). What correlations would add has to be
 estimated, and mostly loses what it gains (their own finding, and that of many since). None is negative, and
 forecasts that err alike have equal parts.
 

@@ -5,9 +5,8 @@
     w_g     = m_g^-1 / sum_j m_j^-1
 
 These are the weights of least variance of unbiased forecasts whose errors know nothing of each other
-(Bates and Granger 1969, with a correlation of 0). What correlations would add has to be
-estimated, and mostly loses what it gains (their own finding, and that of many since). None is negative, and
-forecasts that err alike have equal parts.
+(Bates and Granger 1969, with a correlation of 0). What correlations would add has to be estimated, which
+often costs more than it gains. None is negative, and forecasts that err alike have equal parts.
 
 The forecast that is judged at an origin is combined by the errors at the *other* origins, so that the
 scores and intervals stay honest; where there is one origin alone, by equal parts. What forecasts in the end is

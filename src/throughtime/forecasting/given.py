@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "residual": (None, *RESIDUALS),
     "scaling": (None, *SCALINGS),
     "difference": tuple(DIFFERENCES),
-    "architecture": tuple(ARCHITECTURES),
+    "architecture": (None, *ARCHITECTURES),
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
 }
@@ -98,7 +98,7 @@ def _of_design(arguments: Mapping[str, Any], cures: Cures) -> dict[str, Any]:
     shape = arguments["cell"], size, arguments["num_layers"]
     of_the_net: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
     architecture, dropout = arguments["architecture"], arguments["dropout"]
-    net = recurrence_of(architecture, dropout, *shape, **of_the_net)
+    net = recurrence_of(architecture, dropout or 0.0, *shape, **of_the_net)
     parts = ("cell", "num_layers", *OF_THE_NET)
     seed = positive_int("seed", arguments["seed"], at_least=0)
     usual_output = "student-t" if architecture in DRAWS else "point"

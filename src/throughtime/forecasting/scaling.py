@@ -9,6 +9,7 @@ deviation sigma of all its series:
     robust          median(u)             (q75(u) - q25(u)) / 1.349
     mean-absolute   0                     mean |u_t|
     last            u_L                   mean |u_t - u_{t-1}|
+    shift           u_L                   sigma
     series          mu                    sigma
     revin           as standard; the nets then read gamma z + beta (`architectures/reversible.py`)
     running         of all values up to each step, and so another at every step (`running.py`)
@@ -95,11 +96,14 @@ def mean_absolute(u: Tensor, series: Scale) -> Scale:
 
 def last(u: Tensor, series: Scale) -> Scale:
     """Return last value and mean |u_t - u_{t-1}| of each window."""
-    position = torch.arange(u.shape[-1], device=u.device)
-    newest = torch.where(u.isnan(), -1, position).amax(dim=-1, keepdim=True)
-    location = u.gather(-1, newest.clamp(min=0))
+    location = _newest(u)
     step = u.diff(dim=-1).abs().nanmean(dim=-1, keepdim=True)
     return _safe(location, torch.where(step > 0, step, _deviation(u, location)), series)
+
+
+def shift(u: Tensor, series: Scale) -> Scale:
+    """Return last value of each window and deviation of its series."""
+    return _safe(_newest(u), series.size, series)
 
 
 def of_series(u: Tensor, series: Scale) -> Scale:
@@ -113,6 +117,7 @@ OF_WINDOWS: dict[str, Scaling] = {
     "robust": robust,
     "mean-absolute": mean_absolute,
     "last": last,
+    "shift": shift,
     "series": of_series,
     "revin": standard,
 }
@@ -124,6 +129,7 @@ SCALING_WORDS = {
     "robust": "median and quartiles of the window",
     "mean-absolute": "mean absolute value of the window",
     "last": "last value and mean step of the window",
+    "shift": "last value of the window and deviation of its series",
     "series": "mean and deviation of the series",
     "revin": "mean and deviation of the window, then an affine map that is learned",
     "running": "mean and deviation of all values up to each step",
@@ -153,6 +159,13 @@ def begun(u: Tensor, L: int) -> Tensor:
     first = observed.float().argmax(dim=-1, keepdim=True)  # 0 where nothing is
     position = torch.arange(u.shape[-1], device=u.device)
     return torch.where(position < first, u.gather(-1, first), u)
+
+
+def _newest(u: Tensor) -> Tensor:
+    """Return the last value that was observed, NaN where none was."""
+    position = torch.arange(u.shape[-1], device=u.device)
+    newest = torch.where(u.isnan(), -1, position).amax(dim=-1, keepdim=True)
+    return u.gather(-1, newest.clamp(min=0))
 
 
 def _deviation(u: Tensor, location: Tensor) -> Tensor:

@@ -266,9 +266,10 @@ def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
     """Say what was chosen for the model."""
     step, settings = step_word(panel), forecaster.settings
     season, calendar = forecaster.season_length, settings["calendar"]
+    choice = forecaster.choice
     return {
         "model": forecaster.name,
-        "architecture": settings["architecture"],
+        "architecture": settings["architecture"] if choice is None else choice.words,
         "output": settings["output"],
         **({"calendar": ", ".join(calendar).replace("_", " ")} if calendar else {}),
         "season": count(season, step) if season > 1 else "none",
@@ -292,6 +293,7 @@ def _forecast_summary(
         "context_length": forecaster.context_length,
         **{name: forecaster.settings[name] for name in ("architecture", "output", "calendar")},
         "scale": forecaster.scaling_words,
+        "choice": None if forecaster.choice is None else forecaster.choice.to_dict(),
         "reach": {
             "half_life": reach.half_life,
             "memory": reach.memory,

@@ -109,15 +109,20 @@ def in_time(
     if budget.seconds is None:
         return most
     paces = [measure(panel, design, budget.clock, observers)] * fits
-    n, least = affordable(paces, budget.seconds - budget.spent), min(LEAST, most)
+    left, least = budget.seconds - budget.spent, min(LEAST, most)
+    n = affordable(paces, left)
     if n >= least or begun:
         return max(least, min(n, most))
-    wanted = duration(budget.spent + needed(paces, least))
+    wanted = needed(paces, least)
+    if left > 0:  # of a longer one as large a part is spent by now
+        wanted *= budget.seconds / left
+    else:
+        wanted += budget.spent
     raise SettingError(
-        f"a budget of at least {wanted} on this machine, for {count(fits, 'run')} of "
+        f"a budget of at least {duration(wanted)} on this machine, for {count(fits, 'run')} of "
         f"{count(least, 'update')} each",
         duration(budget.seconds),
-        f"pass budget={wanted!r} or more, fewer n_windows or smaller nets",
+        f"pass budget={duration(wanted)!r} or more, fewer n_windows or smaller nets",
     )
 
 

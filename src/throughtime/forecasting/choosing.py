@@ -228,7 +228,7 @@ class _Race:
         if len(running) == 1:
             return Choice(running[0], "stands first where there is too little time")
         tried: list[Tried] = []
-        made: list[Tried] = []
+        made, ranks = list[Tried](), running
         J, started = _rounds(len(running)), len(running)
         for j in range(J):
             n = self._updates(running, started, [paces[name] for name in running], J - j)
@@ -236,11 +236,12 @@ class _Race:
                 break
             made = [self._try(name, n) for name in running]
             tried += made
-            running = ranked({each.architecture: each.error for each in made})
-            running = running[: -(-len(running) // 2)]
+            ranks = ranked({each.architecture: each.error for each in made})
+            better = ranks[: -(-len(running) // 2)]
+            running = [name for name in running if name in better]
         least = min(made, key=lambda each: each.error)
-        reason = "errs least" if running[0] == least.architecture else "errs 2 % more or less"
-        return Choice(running[0], reason, len(self.judges.origins), tuple(tried))
+        reason = "errs least" if ranks[0] == least.architecture else "errs at most 2 % more"
+        return Choice(ranks[0], reason, len(self.judges.origins), tuple(tried))
 
     @property
     def _left(self) -> float:

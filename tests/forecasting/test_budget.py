@@ -70,7 +70,9 @@ def test_times_in_words_are_no_shorter_and_can_be_passed(s: float) -> None:
     assert s <= _checks.duration("budget", _words.duration(s)) < s + 1
 
 
-@pytest.mark.parametrize("wrong", ["", "2", "m", "2 m 3", "1s2m", "-3s", 0, -1.0, True, math.nan, []])
+@pytest.mark.parametrize(
+    "wrong", ["", "2", "m", "2 m 3", "1s2m", "-3s", 0, -1.0, True, math.nan, []]
+)
 def test_what_is_no_time_is_refused_with_an_example(wrong: Any) -> None:
     with pytest.raises(SettingError, match=r"budget to be a time above 0.*'1m30s'"):
         quick(budget=wrong)

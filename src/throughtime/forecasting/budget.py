@@ -80,9 +80,7 @@ def needed(paces: Sequence[Pace], updates: int) -> float:
     return total / (1 - RESERVE)
 
 
-def measure(
-    panel: Panel, design: Design, clock: Clock, observers: Sequence[Observer] = ()
-) -> Pace:
+def measure(panel: Panel, design: Design, clock: Clock, observers: Sequence[Observer] = ()) -> Pace:
     """Return what a fit to a panel costs, of a short one and the forecast of those who are judged."""
     n = min(WARM_UP + MEASURED, design.training.max_updates)
     stamps, began = _Stamps(clock), clock()
@@ -142,6 +140,12 @@ class _Stamps(Observer):
 
     def on_update(self, update: Any) -> None:
         self.times.append(self.clock())
+
+    def on_evaluation(self, evaluation: Any) -> None:
+        """There is none."""
+
+    def on_end(self, reason: str) -> None:
+        """Keep the times."""
 
     @property
     def update(self) -> float:

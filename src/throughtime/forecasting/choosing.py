@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime._errors import DivergedError, SettingError
-from throughtime._words import aligned, count, joined
+from throughtime._words import aligned, count
 from throughtime.forecasting import fitting
 from throughtime.forecasting.backtest import judged
 from throughtime.forecasting.budget import Budget, Pace, affordable, measure
@@ -132,8 +132,10 @@ def choose(
     known = panel.cut(int(ahead.max())) if len(ahead) else panel
     designs = candidates(given, known, whole) if len(ahead) else {}
     if len(designs) < 2:
-        why = "is the only one that fits" if designs else "stands first where there are too few rows"
-        return Choice(next(iter(designs or candidates(given, panel, whole, first=True))), why)
+        if designs:
+            return Choice(next(iter(designs)), "is the only one that fits")
+        first = candidates(given, panel, whole, first=True)
+        return Choice(next(iter(first)), "stands first where there are too few rows")
     judges = Judges.of(panel, ahead, given.h, next(iter(designs.values())).season_length)
     return _Race(known, judges, designs, budget, observers).run()
 
@@ -193,9 +195,7 @@ class Judges:
     s: Floats
 
     @classmethod
-    def of(
-        cls, panel: Panel, ahead: npt.NDArray[np.int64], h: int, season_length: int
-    ) -> Judges:
+    def of(cls, panel: Panel, ahead: npt.NDArray[np.int64], h: int, season_length: int) -> Judges:
         """Return the origins that lie so many steps before the end of a panel."""
         longest = int(ahead.max())
         some = judged(panel, longest)
@@ -224,14 +224,14 @@ class _Race:
     def run(self) -> Choice:
         """Return the winner."""
         paces = self._paces()
-        running = list(paces)
+        running = list(paces or self.designs)
         if len(running) == 1:
             return Choice(running[0], "stands first where there is too little time")
         tried: list[Tried] = []
         made, ranks = list[Tried](), running
         J, started = _rounds(len(running)), len(running)
         for j in range(J):
-            n = self._updates(running, started, [paces[name] for name in running], J - j)
+            n = self._updates(running, started, [paces.get(name) for name in running], J - j)
             if made and n <= made[0].updates:
                 break
             made = [self._try(name, n) for name in running]
@@ -257,8 +257,9 @@ class _Race:
         for name, design in self.designs.items():
             if paces and self._left <= 0:
                 break
-            pace = measure(self.known, design, self.budget.clock, self.observers)
-            paces[name] = pace.after(len(self.judges.origins))
+            with suppress(DivergedError):
+                pace = measure(self.known, design, self.budget.clock, self.observers)
+                paces[name] = pace.after(len(self.judges.origins))
         while len(paces) > 1 and self._affordable([*paces.values()], _rounds(len(paces))) < LEAST:
             paces.popitem()
         return paces

@@ -21,7 +21,6 @@ from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.resuming import NOT_KEPT, Runs
 from throughtime.training import History, Observer
 
-
 PILOT = 2  # fits that one with a validation part takes the time of
 
 

@@ -20,7 +20,7 @@ from throughtime._files import check_writable
 from throughtime._types import CELLS
 
 WITH_U = ("rnn", "lstm", "gru")
-ARCHITECTURES = ("auto", "ar", "direct", "es", "recursive", "segment", "seq2seq", "synced")
+ARCHITECTURES = ("ar", "direct", "es", "recursive", "segment", "seq2seq", "synced")
 DRAWS = ("ar", "recursive")
 OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
@@ -169,7 +169,7 @@ class Options:
             if value is not None:
                 positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
-        one_of("--architecture", self.architecture, ARCHITECTURES)
+        one_of("--architecture", self.architecture, ("auto", *ARCHITECTURES))
         one_of("--output", self.output, [None, *OUTPUTS])
         if self.budget is not None:
             duration("--budget", self.budget)

@@ -74,7 +74,7 @@ class Choice:
 
     >>> tried = (Tried("direct", 100, 0.95, 2.0), Tried("segment", 100, 0.9, 1.0))
     >>> print(Choice("segment", "errs least", 7, tried).words)
-    segment, which errs least at 7 origins: direct 0.95, segment 0.90 after 100 updates
+    segment, which errs least at 7 origins: direct 0.950, segment 0.900 after 100 updates
     """
 
     architecture: str

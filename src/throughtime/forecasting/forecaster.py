@@ -5,6 +5,7 @@ This is the door. What lies behind it, in the order in which a fit goes through:
     given          the arguments, checked                          `given.py`
     panel          the table, or a Parquet file, on its grid       `reading.py`
     plan           what was left open, decided; a short pilot      `deciding.py`, `planning.py`
+                   an architecture, in time                        `choosing.py`, `budget.py`
     backtest       rolling origins                                 `rolling.py`
     fitted         the nets on everything                          `final.py`
     forecasts      and paths                                       `answering.py`, `uncertainty.py`
@@ -24,6 +25,8 @@ from throughtime._types import CellName, model_name
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
 from throughtime.forecasting.answering import panel_to_forecast, path_columns
 from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.budget import Budget
+from throughtime.forecasting.choosing import Choice
 from throughtime.forecasting.cures import Cures
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.differences import Difference
@@ -65,6 +68,10 @@ class Forecaster:
     `season_length`, `freq` and `residual` ("level", "last", "season") are chosen from the data where
     None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the data, by turns of
     the members.
+    `architecture="auto"` is the one that errs least on rolling origins inside the training data
+    (`choosing.py`), which takes as long as a fit or two, or 0.3 of a `budget`. That is the time all of
+    `fit` may take, as "90s", "2m", "1h", "1m30s" or seconds: it makes fewer updates where the machine
+    is slow, so that another run may differ; `settings` tells their number (`budget.py`).
     `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.
@@ -90,9 +97,9 @@ class Forecaster:
         preprogram="linear"      start from a linear autoregression, or "seasonal"
         cure="auto"              let the doctor look at a short pilot and choose (`treatment` says what)
 
-    After `fit`: `panel` (what was read), `model`, `backtest`, `history`, `pilot`, `reach`, `log`, and
-    `treatment` (the findings that were acted on); what `update` moves on: `state`, `coverage`,
-    `losses`. Raises `SettingError` for a setting out of its range.
+    After `fit`: `panel` (what was read), `model`, `backtest`, `history`, `pilot`, `reach`, `log`,
+    `treatment` (the findings that were acted on) and `choice` (the architectures that were tried);
+    what `update` moves on: `state`, `coverage`, `losses`. Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -132,6 +139,7 @@ class Forecaster:
         training: TrainingSettings = TRAINING,
         seed: int = 0,
         cure: Literal["auto"] | None = None,
+        budget: str | float | None = None,
         **cures: Unpack[Cures],
     ) -> None:
         arguments = dict(locals())  # all of them, by name
@@ -141,6 +149,7 @@ class Forecaster:
         self._backtest: Backtest | None = None
         self._stream = Stream(Coverage(self.h))
         self.treatment: tuple[Finding, ...] = ()
+        self.choice: Choice | None = None
 
     @property
     def h(self) -> int:
@@ -266,12 +275,14 @@ class Forecaster:
         `ModelFileError` for a checkpoint of another fit; all leave the forecaster as it was.
         """
         given, start = self._given, self._need_fit() if warm_start else None
+        budget = Budget(given.budget)
         panel = read(data, given, static_df, None if start is None else start.panel)
         runs = runs_of("fit", checkpoint, given, panel, start)
-        fitted, backtest, plan = fit_whole(Call(given, observers, runs, start), panel, level)
+        call = Call(given, observers, runs, start, budget)
+        fitted, backtest, plan = fit_whole(call, panel, level)
         self._take(fitted, backtest)
         if not warm_start:
-            self.treatment = plan.treatment
+            self.treatment, self.choice = plan.treatment, plan.choice
         return self
 
     def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:
@@ -399,7 +410,7 @@ class Forecaster:
         is decided on what was known at the first origin. Covariates known ahead are those of the
         table; `static_df` and `checkpoint` are as in `fit`.
         """
-        given = self._given
+        given, budget = self._given, Budget(self._given.budget)
         panel = read(data, given, static_df)
         step_size = self.h if step_size is None else positive_int("step_size", step_size)
         positive_int("n_windows", n_windows)
@@ -407,9 +418,9 @@ class Forecaster:
             positive_int("refit", refit)
         rolling: dict[str, Any] = {"n_windows": n_windows, "step_size": step_size, "refit": refit}
         runs = runs_of("cross_validation", checkpoint, given, panel, **rolling)
-        call = Call(given, observers, runs)
+        call = Call(given, observers, runs, budget=budget)
         self._backtest, plan = roll_origins(call, panel, n_windows, step_size, level, refit)
-        self.treatment = plan.treatment
+        self.treatment, self.choice = plan.treatment, plan.choice
         runs.finish()
         return panel.like(self._backtest.columns)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from throughtime._checks import one_of, positive_int
+from throughtime._checks import duration, one_of, positive_int
 from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
 from throughtime.forecasting.architectures.ar import checked_lags
 from throughtime.forecasting.cures import (
@@ -26,13 +26,15 @@ from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.training.outputs import OUTPUTS
 
+AUTO = "auto"  # of architecture: the one that forecasts best (`choosing.py`)
+
 CHOICES: dict[str, tuple[Any, ...]] = {
     "cure": (None, "auto"),
     "transform": (None, *TRANSFORMS),
     "residual": (None, *RESIDUALS),
     "scaling": (None, *SCALINGS),
     "difference": tuple(DIFFERENCES),
-    "architecture": (None, *ARCHITECTURES),
+    "architecture": (None, AUTO, *ARCHITECTURES),
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
 }
@@ -48,7 +50,7 @@ AS_THEY_ARE = (
 class Given:
     """The arguments of a forecaster.
 
-    `columns` are the names of target, hist and futr, `design` settings of `Design` by name; what is
+    `budget` are the seconds that a fit may take, `columns` the names of target, hist and futr, `design` settings of `Design` by name; what is
     None is decided from the data.
     """
 
@@ -58,6 +60,11 @@ class Given:
     freq: Frequency | None
     columns: Mapping[str, str | Sequence[str]]
     design: Mapping[str, Any]
+    budget: float | None = None
+
+    def answering_by(self, architecture: str) -> Given:
+        """Return what would be given if the user had asked for this architecture."""
+        return replace(self, design={**self.design, "architecture": architecture})
 
     @property
     def chosen(self) -> set[str]:
@@ -88,6 +95,7 @@ def checked_arguments(arguments: Mapping[str, Any], cures: Cures) -> Given:
         None if freq is None else Frequency.parse(freq),
         {name: arguments[name] for name in COLUMNS},
         _of_design(arguments, cures),
+        None if arguments["budget"] is None else duration("budget", arguments["budget"]),
     )
 
 

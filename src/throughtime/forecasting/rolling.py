@@ -48,17 +48,20 @@ def roll_origins(
     step_size: int,
     level: Sequence[float],
     refit: bool | int | None = None,
+    after: int = 0,
 ) -> tuple[Backtest, Plan]:
     """Make as many rolling origins as fit; also return what was planned at the first.
 
-    With `refit` None one model serves them all where they span little of the history.
+    With `refit` None one model serves them all where they span little of the history. `after` counts
+    the fits that come after them, for which a budget is to last, too.
     """
     h, levels = call.given.h, checked_levels(level)
     R = windows_that_fit(panel, h, n_windows, step_size)
     span = h + (R - 1) * step_size
     if refit is None:
         refit = SPAN * span > int(panel.lengths.max())
-    planned = plan(call, panel.cut(span), panel)
+    fits = -(-R // int(refit)) if refit else 1
+    planned = plan(call, panel.cut(span), panel, fits + after)
     design, season = planned.design, planned.design.season_length
     models: list[Model] = []
 

@@ -8,6 +8,7 @@
     state             what `update` has carried on, if it has, with the coverage of intervals
     learner           the optimiser of an `update` that learns
     history, pilot    updates and evaluations
+    choice            the architectures that were tried, where one was chosen
 
 Scores, intervals, tables and reach follow from these, and are computed again. Everything that is
 read is checked before anything is built from it, so that a file edited by hand is refused here
@@ -22,6 +23,7 @@ from typing import Any
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._files import check_writable
+from throughtime.forecasting.choosing import Choice
 from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.learning import Learner
@@ -54,6 +56,8 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
     stream = forecaster._stream
     whole = Snapshot(facts={"given": pack_given(forecaster._given)})
+    if forecaster.choice is not None:
+        whole.facts["choice"] = forecaster.choice.to_dict()
     whole.include("panel", pack_panel(panel))
     whole.include("model", pack_model(model))
     if stream.state is not None:
@@ -120,6 +124,8 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         backtest.calibration(forecaster.name)  # refuses one without errors
     history, pilot = (_unpack_history(snapshot.part(name)) for name in ("history", "pilot"))
     forecaster._take(Fitted(panel, model, history, pilot), backtest)
+    if "choice" in snapshot.facts:
+        forecaster.choice = Choice.of(snapshot.facts["choice"])
     stream = forecaster._stream
     if "state" in snapshot.facts:
         stream.state = unpack_state(snapshot.part("state"), panel, model)

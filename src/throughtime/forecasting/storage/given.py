@@ -22,6 +22,7 @@ def pack_given(given: Given) -> dict[str, Any]:
         "transform": None if transforms is None else transforms[0],
         "n_windows": given.n_windows,
         "cure": given.cure,
+        "budget": given.budget,
         "freq": None if given.freq is None else given.freq.alias,
     }
 

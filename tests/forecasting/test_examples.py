@@ -202,6 +202,18 @@ def test_a_season_that_the_user_knows_may_be_the_naive_forecast() -> None:
     assert choose_residual(panel(y), Identity(), 3, H, 4, known=True) != "season"  # too short
 
 
+@pytest.mark.parametrize(("noise", "repeated"), [(0.2, True), (0.6, False)])
+def test_a_known_season_has_to_err_a_third_less_than_the_level(
+    noise: float, repeated: bool
+) -> None:
+    """Its repetition errs by the noise of two seasons: a third of the level's error, or nearly all."""
+    known = panel(np.tile([0.0, 1.0, 0.0, -1.0], 100) + noise * STEPS)
+    found = choose_residual(known, Identity(), 8, H, 4, known=True)
+    assert found == ("season" if repeated else "level")
+    calendar = replace(known, frequency=Frequency("QS"))
+    assert choose_residual(calendar, Identity(), 8, H, 4, known=True) == "season"
+
+
 @pytest.mark.parametrize("piece", [2**18, 7])
 def test_moments_are_those_of_numpy(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panel_module, "PIECE", piece)

@@ -40,6 +40,7 @@ from throughtime.forecasting.transforms import Transform
 from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[Any]
+WORTH = 2 / 3  # of the error of the level: what repeats less exactly turns about that level
 _BLOCK = 2**9  # windows that are looked at together, where many are
 
 
@@ -241,12 +242,12 @@ def choose_residual(
 
     The season of m steps is among them where it is the calendar's, or `known` to the user, and within
     the context: a cycle that was found in the data keeps no calendar, and last time's is soon out of
-    step.
+    step. So may be one that is known: it has to err a third less than the level.
     """
     examples = ScaledWindows.of(panel, transform, L, h)
     index = torch.from_numpy(np.unique(np.linspace(0, len(examples) - 1, 10_000).astype(np.int64)))
-    repeats = (known or panel.frequency.season_length == m) and 1 < m <= L
-    candidates = RESIDUALS if repeats else RESIDUALS[:2]
+    of_calendar = panel.frequency.season_length == m
+    candidates = RESIDUALS if (known or of_calendar) and 1 < m <= L else RESIDUALS[:2]
     errors: dict[Residual, list[Tensor]] = {residual: [] for residual in candidates}
     for some in torch.split(index, _BLOCK):
         window, _ = examples.window(*examples.windows.places(some), h)
@@ -254,4 +255,6 @@ def choose_residual(
             error = window.truth[..., L:] - Base(residual, m).ahead(window.z[..., :L], h)
             each.append(error.abs())
     means = {residual: torch.cat(each).nanmean().item() for residual, each in errors.items()}
+    if not of_calendar and means.get("season", 0.0) > WORTH * means["level"]:
+        del means["season"]
     return min(means, key=means.__getitem__)

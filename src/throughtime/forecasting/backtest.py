@@ -32,7 +32,7 @@ from throughtime.forecasting.intervals import Calibration, leave_one_out
 from throughtime.forecasting.transforms import Transform
 
 if TYPE_CHECKING:
-    from throughtime.forecasting.spread import Spread
+    from throughtime.forecasting.spread import Common, Spread
 
 Floats = npt.NDArray[np.float64]
 MOST_JUDGED = 1000  # series; their errors tell the width of intervals and the scores well enough
@@ -131,7 +131,17 @@ class Backtest:
         """What errors are pooled in units of: sigma [R, S] (`spread.py`), or the mean steps [S]."""
         if self.spread is None:
             return series_sizes(self.panel, self.transform)
-        return self.spread.sizes(self.spread)
+        assert self.common is not None
+        return self.spread.sizes(self.common)
+
+    @cached_property
+    def common(self) -> Common | None:
+        """What the rows have in common of their `spread`, as our model's errors tell."""
+        if self.spread is None:
+            return None
+        f = self.transform
+        errors = f.forward(self.y) - f.forward(f.nearest(self.forecasts[self.models[0]]))
+        return self.spread.common(errors)
 
     def around(self, model: str) -> Conformity:
         """Return what the errors of `model` are measured by, over all origins."""

@@ -6,18 +6,23 @@ Of row i on the transformed scale u = f(y), by what is known at an origin alone:
     e_i       root mean square of n_i errors       of the model that is asked, over the K = 4 horizons
                                                    before the origin, as far as they are there
     q_i       log(e_i / b_i)
-    sigma_i   b_i exp(w_i (q_i - q)),              w_i = n_i / (n_i + 24)
+    sigma_i   b_i exp(w_i (q_i - q)),              w_i = n_i / (n_i + nu)
 
 Where series are alike a step is a fair unit of error. It is a poor one where some cycles can be
 forecast and others cannot; there e_i says more, as far as it rests on errors enough, and is drawn
-to what the panel has in common, q, the mean of the q_i weighted by w_i. A row that never moved
-has the geometric mean b of the b_i, and one of which no error is known q. Both b and q are those of
-the rolling origins, for every forecast that these calibrate.
+to what all rows have in common, q, the mean of the q_i weighted by w_i. How many errors that weighs as
+much as, the rolling origins tell: nu is the one of 3/16, 3/8 ... 384 or infinity (sigma_i = b_i) that makes
+the errors r there likeliest, as those of Laplace distributions of widths in proportion to sigma:
 
-sigma_i knows nothing of what comes after its origin, so that errors in units of it are conformal scores
-like others: normalized conformal prediction (Papadopoulos, Proedrou, Vovk and Gammerman 2002; Lei,
-G'Sell, Rinaldo, Tibshirani and Wasserman 2018, section 5.2). A model errs less in what it has
-learned from than after it, which cancels in q_i - q as far as all rows have that in common.
+    nu = argmin  log mean(|r_i| / sigma_i) + mean log sigma_i          |r_i| the mean over the steps
+
+A row that never moved has the geometric mean b of the b_i, one of which no error is known has q.
+b, q and nu are those of the rolling origins, for every forecast that these calibrate.
+
+sigma_i knows nothing of what comes after its origin but these three numbers, so that errors in units of it
+are conformal scores like others: normalized conformal prediction (Papadopoulos, Proedrou, Vovk and
+Gammerman 2002; Lei, G'Sell, Rinaldo, Tibshirani and Wasserman 2018, section 5.2). A model errs less in
+what it has learned from than after it, which cancels in q_i - q as far as all rows have that in common.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ from throughtime.forecasting.transforms import Transform
 Floats = npt.NDArray[np.float64]
 
 K = 4  # horizons before an origin
-PRIOR = 24  # errors, that the panel counts for beside those of a row
+PRIORS = (np.inf, *(3 * 2.0**j for j in range(-4, 8)))
 
 
 class Asked(Protocol):
@@ -51,12 +56,21 @@ class Asked(Protocol):
         """Return the next h values [rows, h]."""
 
 
+@dataclass(frozen=True)
+class Common:
+    """What rows have in common: the step b, the log ratio q, and how many errors nu that counts for."""
+
+    step: float
+    ratio: float
+    prior: float
+
+
 @dataclass(frozen=True, eq=False)
 class Spread:
     """Steps b, ratios e / b and counts n of errors, [..., rows] each; NaN and 0 where there is none.
 
     >>> spread = Spread(np.ones(3), np.array([1.0, 4.0, np.nan]), np.array([24, 24, 0]))
-    >>> spread.sizes(spread).round(4)  # q = log 2, w = 1/2
+    >>> spread.sizes(Common(1.0, np.log(2), prior=24)).round(4)
     array([0.7071, 1.4142, 1.    ])
     """
 
@@ -98,24 +112,34 @@ class Spread:
         ratios = np.append(self.ratios, np.full(new, np.nan))
         return Spread(steps, ratios, np.append(self.counts, np.zeros(new)))
 
-    def sizes(self, calibrated: Spread) -> Floats:
-        """Return sigma [..., rows], with the b and q of what was `calibrated`."""
-        b, q = calibrated.common
-        excess = np.nan_to_num(np.log(self.ratios) - q)
-        return np.where(np.isnan(self.steps), b, self.steps) * np.exp(self.weights * excess)
+    def sizes(self, common: Common) -> Floats:
+        """Return sigma [..., rows], given what the rows of a calibration have in common."""
+        q = np.where(np.isnan(self.ratios), common.ratio, np.log(self.ratios))
+        steps = np.where(np.isnan(self.steps), common.step, self.steps)
+        return steps * np.exp(self.weights(common.prior) * (q - common.ratio))
 
-    @property
-    def weights(self) -> Floats:
-        """The weights w [..., rows] of the rows' own errors, 0 where no ratio is known."""
-        return np.where(np.isnan(self.ratios), 0.0, self.counts / (self.counts + PRIOR))
+    def weights(self, prior: float) -> Floats:
+        """Return the weights w [..., rows] of the rows' own errors; 0 where no ratio is known."""
+        return np.where(np.isnan(self.ratios), 0.0, self.counts / (self.counts + prior))
 
-    @property
-    def common(self) -> tuple[float, float]:
-        """The step b and the log ratio q that all rows have in common."""
-        seen, w = ~np.isnan(self.steps), self.weights
-        b = float(np.exp(np.log(self.steps[seen]).mean())) if seen.any() else 1.0
+    def common(self, errors: Floats) -> Common:
+        """Return what rows have in common, with the prior that makes errors [..., rows, h] likeliest."""
+        seen = ~np.isnan(self.steps)
+        step = float(np.exp(np.log(self.steps[seen]).mean())) if seen.any() else 1.0
+        made = [Common(step, self._ratio(prior), prior) for prior in PRIORS]
+        r, n = np.nansum(np.abs(errors), axis=-1), (~np.isnan(errors)).sum(axis=-1)
+        judged = n > 0
+        r = r[judged] / n[judged]
+        if not r.any():  # that never err say nothing
+            return made[0]
+        sizes = [self.sizes(each)[judged] for each in made]
+        losses = [np.log((r / sigma).mean()) + np.log(sigma).mean() for sigma in sizes]
+        return made[int(np.argmin(losses))]
+
+    def _ratio(self, prior: float) -> float:
+        w = self.weights(prior)
         own = w > 0
-        return b, float(np.average(np.log(self.ratios[own]), weights=w[own])) if own.any() else 0.0
+        return float(np.average(np.log(self.ratios[own]), weights=w[own])) if own.any() else 0.0
 
 
 def _positive(each: Floats) -> Floats:

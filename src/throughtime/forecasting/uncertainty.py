@@ -126,10 +126,10 @@ class Forecast:
 
 def _sizes(model: Model, panel: Panel, backtest: Backtest, spread: Spread | None) -> Floats:
     """Return what scores [rows, h] are in units of, as they were when they were calibrated."""
-    if backtest.spread is None:
+    if backtest.common is None:
         return series_sizes(panel, backtest.transform)
     spread = Spread.of(model, panel, backtest.transform) if spread is None else spread
-    return spread.sizes(backtest.spread)
+    return spread.sizes(backtest.common)
 
 
 def stretched(calibration: Calibration, g: Floats) -> Floats:

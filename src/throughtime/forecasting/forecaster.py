@@ -44,6 +44,7 @@ from throughtime.forecasting.planning import Call
 from throughtime.forecasting.reading import read
 from throughtime.forecasting.resuming import runs_of
 from throughtime.forecasting.rolling import roll_origins
+from throughtime.forecasting.spread import Spread
 from throughtime.forecasting.state import State
 from throughtime.forecasting.stream import Stream
 from throughtime.forecasting.uncertainty import Forecast, paths
@@ -322,7 +323,10 @@ class Forecaster:
         levels = checked_levels(level)
         h = self.h if h is None else positive_int("h", h)
         panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
-        made = Forecast.of(self.model, panel, h, self._backtest, bool(levels), self.coverage)
+        spread = self._spread(panel) if levels and data is None else None
+        made = Forecast.of(
+            self.model, panel, h, self._backtest, bool(levels), self.coverage, spread
+        )
         ends = {each: made.interval(each) for each in levels}
         if ends and data is None:
             self._stream.issue(self.panel, ends)
@@ -357,7 +361,8 @@ class Forecaster:
         h = self.h if h is None else positive_int("h", h)
         panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
         seed = positive_int("seed", seed, at_least=0)
-        drawn = paths(self.model, panel, h, self._backtest, n, seed)
+        spread = self._spread(panel) if data is None else None
+        drawn = paths(self.model, panel, h, self._backtest, n, seed, spread)
         return panel.like(path_columns(panel, self.name, drawn))
 
     def update(self, data: Any, *, futr_df: Any = None, learn: bool = False) -> Forecaster:
@@ -386,7 +391,10 @@ class Forecaster:
         >>> forecaster.update(0.0).update([1.0, 2.0]).predict(level=[])["ds"].to_pylist()
         [35, 36]
         """
-        self._stream.update(self._need_fit(), data, futr_df, learn)
+        fitted = self._need_fit()
+        if learn:
+            self._spread(fitted.panel)  # by the weights that were fitted
+        self._stream.update(fitted, data, futr_df, learn)
         return self
 
     def cross_validation(
@@ -420,6 +428,7 @@ class Forecaster:
         runs = runs_of("cross_validation", checkpoint, given, panel, **rolling)
         call = Call(given, observers, runs, budget=budget)
         self._backtest, plan = roll_origins(call, panel, n_windows, step_size, level, refit)
+        self._stream.spread = None
         self.treatment, self.choice = plan.treatment, plan.choice
         runs.finish()
         return panel.like(self._backtest.columns)
@@ -442,6 +451,9 @@ class Forecaster:
         from throughtime.forecasting.storage import save
 
         save(self, path)
+
+    def _spread(self, panel: Panel) -> Spread | None:
+        return self._stream.spread_of(self._need_fit(), panel, self._backtest)
 
     def _take(self, fitted: Fitted, backtest: Backtest | None) -> None:
         self._fitted, self._backtest = fitted, backtest

@@ -2,11 +2,16 @@
 
 Origin r = 1 ... R lies (R - r) s + h steps before the end of every series, s being the step size. What
 is decided from the data is decided by what was known at the first.
+
+Errors of several rows are pooled by how far each usually lies from its forecasts (`spread.py`). With one
+row alone that is left out, as a unit common to all cancels, and where states are carried: these
+would be read anew from the beginning, at every origin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +26,7 @@ from throughtime.forecasting.intervals import checked_levels
 from throughtime.forecasting.model import Model
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.planning import Call, Plan, plan
+from throughtime.forecasting.spread import Spread
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,7 +69,10 @@ def roll_origins(
     fits = -(-R // int(refit)) if refit else 1
     planned = plan(call, panel.cut(span), panel, fits + after)
     design, season = planned.design, planned.design.season_length
+    judging = judged(panel, span)
+    own_errors = design.output == "point" and not design.carries and len(judging) > 1
     models: list[Model] = []
+    spreads: list[Spread] = []
 
     def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
         """Forecast what is `known` of the judged series; all of them are learned from."""
@@ -71,12 +80,14 @@ def roll_origins(
             every = panel.cut(h + (R - 1 - r) * step_size)
             how = (planned.updates, call.observers, f"back-test {r + 1}/{R}", call.runs)
             models[:] = [fitting.fit(every, design, *how)[0]]
+        if own_errors:
+            spreads.append(Spread.of(models[0], known, design.scale))
         if design.output == "point":
             return models[0].forecast(known), None
         return models[0].distribution(known, GRID)
 
     backtest = roll(
-        judged(panel, span),
+        judging,
         design.name,
         forecast,
         (Naive(), SeasonalNaive(season), LinearAutoregression(season=season)),
@@ -88,4 +99,9 @@ def roll_origins(
         levels=levels,
         counts=design.counts,
     )
+    if own_errors:
+        ahead = h + step_size * np.arange(R - 1, -1, -1)
+        backtest = replace(
+            backtest, spread=Spread.at_origins(spreads, judging.row_lengths > ahead[:, None])
+        )
     return backtest, planned

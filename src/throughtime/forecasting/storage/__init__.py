@@ -7,6 +7,7 @@
     backtest          values and forecasts at the rolling origins; its panel where that is another
     state             what `update` has carried on, if it has, with the coverage of intervals
     learner           the optimiser of an `update` that learns
+    spread            how far series lie from their forecasts, if it was measured
     history, pilot    updates and evaluations
     choice            the architectures that were tried, where one was chosen
 
@@ -33,6 +34,7 @@ from throughtime.forecasting.storage.checking import need, text
 from throughtime.forecasting.storage.given import made, pack_given
 from throughtime.forecasting.storage.model import pack_model, unpack_model
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
+from throughtime.forecasting.storage.spread import pack_spread, unpack_spread
 from throughtime.forecasting.storage.state import pack_state, unpack_state
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.training import History
@@ -66,6 +68,8 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
         whole.include("coverage", stream.coverage.pack())
     if stream.learner is not None:
         whole.include("learner", stream.learner.snapshot())
+    if stream.spread is not None:
+        whole.include("spread", pack_spread(stream.spread))
     if backtest is not None:
         whole.include("backtest", pack_backtest(backtest, panel))
     for name, history in (("history", forecaster.history), ("pilot", forecaster.pilot)):
@@ -131,6 +135,8 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         stream.state = unpack_state(snapshot.part("state"), panel, model)
     if "coverage" in snapshot.facts:
         stream.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
+    if "spread" in snapshot.facts:
+        stream.spread = unpack_spread(snapshot.part("spread"), len(panel))
     if "learner" in snapshot.facts:
         stream.learner = Learner(model, stream.losses)
         stream.learner.restore(snapshot.part("learner"))

@@ -83,6 +83,8 @@ def at_once(
     pairs = [(t, None) if t is None else _functorch._unwrap_batched(t, level) for t in tensors]
     plain, dims = zip(*pairs, strict=True)
     with interpreter.lower():
+        if all(dim is None for dim in dims):
+            return recur(*plain)
         results, axes = recur_mapped(recur, states, size, dims, plain)
     return tuple(
         _functorch._add_batch_dim(result, axis, level)

@@ -28,7 +28,6 @@ from throughtime.nn.base import on_our_ground
 from throughtime.nn.dilated import Layer
 from throughtime.nn.records import is_recorded_in_turn
 
-
 _functorch: Any = torch._C._functorch
 
 

@@ -221,3 +221,20 @@ def test_moments_are_those_of_numpy(piece: int, monkeypatch: pytest.MonkeyPatch)
     means, deviations = moments(panel(*series), Identity())
     np.testing.assert_allclose(means, [np.nanmean(y) for y in series])
     np.testing.assert_allclose(deviations, [np.nanstd(y) for y in series])
+
+
+@pytest.mark.parametrize("K", [1, 2, 3])
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_members_learn_what_each_would_on_its_own_scale(K: int, members: int) -> None:
+    table = panel(gappy(40, 0) ** 2, gappy(30, 1) ** 2)
+    parts = tuple(
+        ScaledWindows.of(table, TRANSFORMS[name], L, H, Base("last")) for name in BY_TURNS[:K]
+    )
+    spread = SpreadExamples(parts)
+    index = torch.randint(len(spread), (members, 4), generator=torch.Generator().manual_seed(0))
+    x, r = spread[index]
+    assert isinstance(x, torch.Tensor)
+    for e, row in enumerate(index):
+        alone_x, alone_r = parts[e % K][row]
+        torch.testing.assert_close(x[e], alone_x, rtol=0, atol=0)
+        torch.testing.assert_close(r[e], alone_r, rtol=0, atol=0, equal_nan=True)

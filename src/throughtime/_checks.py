@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from numbers import Integral, Real
 
@@ -58,6 +60,36 @@ def real(
         wanted = f"{name} to be a number {' and '.join(bounds)}".rstrip()
         raise SettingError(wanted, repr(value), "pass one in that range")
     return float(value)  # type: ignore[arg-type]
+
+
+def duration(name: str, value: object) -> float:
+    """Return a time in seconds, of a number of them or a text of hours, minutes and seconds.
+
+    >>> [duration("budget", value) for value in ("1m30s", "2m", "1.5h", 45)]
+    [90.0, 120.0, 5400.0, 45.0]
+    >>> duration("budget", "2 weeks")
+    Traceback (most recent call last):
+    throughtime._errors.SettingError: Expected budget to be a time above 0, found '2 weeks': pass such as '90s', '2m', '1h' or '1m30s', or a number of seconds.
+    """
+    seconds = math.nan
+    if isinstance(value, str):
+        parts = re.fullmatch(_DURATION, value.strip())
+        if parts is not None:
+            units = zip(parts.groups(), (3600, 60, 1), strict=True)
+            seconds = sum(float(n or 0) * unit for n, unit in units)
+    elif isinstance(value, Real) and not isinstance(value, bool):
+        seconds = float(value)
+    if not 0 < seconds < math.inf:
+        raise SettingError(
+            f"{name} to be a time above 0",
+            repr(value),
+            "pass such as '90s', '2m', '1h' or '1m30s', or a number of seconds",
+        )
+    return seconds
+
+
+_NUMBER = r"(\d+(?:\.\d*)?)"
+_DURATION = rf"(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s)?"
 
 
 def one_of(name: str, value: object, choices: Iterable[object]) -> None:

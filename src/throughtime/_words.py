@@ -69,6 +69,17 @@ def count(n: int, thing: str) -> str:
     return f"{n:,} {thing}" if n == 1 or thing.endswith("s") else f"{n:,} {thing}s"
 
 
+def duration(seconds: float) -> str:
+    """Write a time in whole seconds, no shorter than it is, as a `budget` is passed.
+
+    >>> [duration(s) for s in (0.2, 90, 119.5, 3600, 7384)]
+    ['1s', '1m30s', '2m', '1h', '2h3m4s']
+    """
+    minutes, s = divmod(max(1, math.ceil(seconds)), 60)
+    h, m = divmod(minutes, 60)
+    return "".join(f"{n}{unit}" for n, unit in ((h, "h"), (m, "m"), (s, "s")) if n)
+
+
 def joined(parts: Iterable[str]) -> str:
     """Join words as a sentence does.
 

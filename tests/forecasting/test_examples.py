@@ -202,6 +202,18 @@ def test_a_season_that_the_user_knows_may_be_the_naive_forecast() -> None:
     assert choose_residual(panel(y), Identity(), 3, H, 4, known=True) != "season"  # too short
 
 
+@pytest.mark.parametrize(("noise", "repeated"), [(0.2, True), (0.6, False)])
+def test_a_known_season_has_to_err_a_third_less_than_the_level(
+    noise: float, repeated: bool
+) -> None:
+    """Its repetition errs by the noise of two seasons: a third of the level's error, or nearly all."""
+    known = panel(np.tile([0.0, 1.0, 0.0, -1.0], 100) + noise * STEPS)
+    found = choose_residual(known, Identity(), 8, H, 4, known=True)
+    assert found == ("season" if repeated else "level")
+    calendar = replace(known, frequency=Frequency("QS"))
+    assert choose_residual(calendar, Identity(), 8, H, 4, known=True) == "season"
+
+
 @pytest.mark.parametrize("piece", [2**18, 7])
 def test_moments_are_those_of_numpy(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panel_module, "PIECE", piece)
@@ -209,3 +221,20 @@ def test_moments_are_those_of_numpy(piece: int, monkeypatch: pytest.MonkeyPatch)
     means, deviations = moments(panel(*series), Identity())
     np.testing.assert_allclose(means, [np.nanmean(y) for y in series])
     np.testing.assert_allclose(deviations, [np.nanstd(y) for y in series])
+
+
+@pytest.mark.parametrize("K", [1, 2, 3])
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_members_learn_what_each_would_on_its_own_scale(K: int, members: int) -> None:
+    table = panel(gappy(40, 0) ** 2, gappy(30, 1) ** 2)
+    parts = tuple(
+        ScaledWindows.of(table, TRANSFORMS[name], L, H, Base("last")) for name in BY_TURNS[:K]
+    )
+    spread = SpreadExamples(parts)
+    index = torch.randint(len(spread), (members, 4), generator=torch.Generator().manual_seed(0))
+    x, r = spread[index]
+    assert isinstance(x, torch.Tensor)
+    for e, row in enumerate(index):
+        alone_x, alone_r = parts[e % K][row]
+        torch.testing.assert_close(x[e], alone_x, rtol=0, atol=0)
+        torch.testing.assert_close(r[e], alone_r, rtol=0, atol=0, equal_nan=True)

@@ -20,7 +20,7 @@ from throughtime.forecasting.forecaster import TRAINING, Forecaster
 from throughtime.forecasting.residuals import Base
 from throughtime.forecasting.ridge import fit_ridge, say, scaled
 from throughtime.forecasting.scale_choice import choose
-from throughtime.forecasting.scaling import OF_WINDOWS, Scale
+from throughtime.forecasting.scaling import OF_WINDOWS, Scale, begun, carry_on
 from throughtime.forecasting.transforms import Identity
 from throughtime.training.outputs import OUTPUTS, output
 
@@ -241,3 +241,41 @@ def test_the_words_say_what_was_chosen() -> None:
 def test_a_scaling_that_is_none_is_refused() -> None:
     with pytest.raises(tt.SettingError, match="scaling"):
         Forecaster(2, scaling="mean")
+
+
+gappy_rows = st.integers(1, 6).flatmap(
+    lambda n: st.lists(
+        st.lists(st.sampled_from([NAN, 1.0, 2.0, 5.0]), min_size=n, max_size=n), min_size=1
+    )
+)
+
+
+@given(gappy_rows, st.integers(1, 6))
+def test_gaps_are_filled_in_each_row_as_in_it_alone(rows: list[list[float]], L: int) -> None:
+    u = torch.tensor(rows).reshape(len(rows), -1)
+    whole = u.clone()
+    for made, fill in ((carry_on(u), _carried), (begun(u, L), lambda row: _begun(row, L))):
+        assert made.shape == u.shape
+        for each, row in zip(made.tolist(), rows, strict=True):
+            np.testing.assert_array_equal(each, fill(row))
+    torch.testing.assert_close(u, whole, equal_nan=True)  # left as it was
+
+
+def _carried(row: list[float]) -> list[float]:
+    made: list[float] = []
+    for value in row:
+        made.append(made[-1] if made and np.isnan(value) else value)
+    return made
+
+
+def _begun(row: list[float], L: int) -> list[float]:
+    seen = [t for t, value in enumerate(row[:L]) if not np.isnan(value)]
+    return row if not seen else [row[seen[0]]] * seen[0] + row[seen[0] :]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_window_without_gaps_has_the_scale_it_has_beside_one_with_gaps(name: str) -> None:
+    u = torch.tensor([[CONTEXT], [[1.0, 2.0, 4.0, 8.0, 16.0, 31.0]]])
+    both, alone = scale_of(name, u), scale_of(name, u[1:])
+    torch.testing.assert_close(both.location[1:], alone.location, rtol=0, atol=0)
+    torch.testing.assert_close(both.size[1:], alone.size, rtol=0, atol=0)

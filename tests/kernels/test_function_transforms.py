@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vmap
 
 from throughtime.kernels import AdjointTap, gru
-from throughtime.kernels.recurrence import Adjoint, Recurrence
+from throughtime.kernels.recurrence import Adjoint, EagerRecurrence, Recurrence
 
 E = 3
 
@@ -27,6 +27,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         return forward(kernel, tap, mask, *inputs)
 
     monkeypatch.setattr(Recurrence, "forward", staticmethod(counted))
+    eager = EagerRecurrence.forward
+
+    def counted_eagerly(ctx: Any, kernel: Any, tap: Any, mask: Any, *inputs: Any) -> Any:
+        seen.append(tuple(inputs[0].shape))
+        return eager(ctx, kernel, tap, mask, *inputs)
+
+    monkeypatch.setattr(EagerRecurrence, "forward", staticmethod(counted_eagerly))
     return seen
 
 

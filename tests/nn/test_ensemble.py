@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from throughtime._errors import SettingError
-from throughtime.nn.ensemble import Ensemble
+from throughtime.nn.ensemble import Ensemble, mapped
 from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
 from throughtime.nn.records import recording
 from throughtime.nn.sequences import (
@@ -309,3 +310,29 @@ def test_members_read_rows_that_end_early(cell):
         torch.testing.assert_close(said[e], ensemble.member(e)(x[e], lengths[e]))
     real = torch.arange(6)[:, None, None] < lengths  # [T, E, B]
     assert all(torch.equal(record.mask, real) for record in records)
+
+
+def test_what_is_mapped_equals_each_members_own() -> None:
+    a, b = torch.randn(3, 4, 2), {"w": torch.randn(3, 2)}
+    leaves = [a.requires_grad_(), b["w"].requires_grad_()]
+
+    def function(a: Tensor, b: dict[str, Tensor], k: int, none: None) -> Any:
+        return a @ b["w"] * k, (none, a.sum())
+
+    made, (none, sums) = mapped(function, 3, a, b, 2, None)
+    assert none is None
+    alone = [function(a[e], {"w": b["w"][e]}, 2, None) for e in range(3)]
+    torch.testing.assert_close(made, torch.stack([each[0] for each in alone]))
+    torch.testing.assert_close(sums, torch.stack([each[1][1] for each in alone]))
+    ours = torch.autograd.grad(made.square().sum() + sums.sum(), leaves)
+    theirs = sum(each[0].square().sum() + each[1][1] for each in alone)
+    torch.testing.assert_close(ours, torch.autograd.grad(theirs, leaves))
+
+
+def test_an_error_within_leaves_no_mapping_behind() -> None:
+    def broken(x: Tensor) -> Tensor:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        mapped(broken, 2, torch.zeros(2))
+    assert not torch._C._are_functorch_transforms_active()

@@ -14,6 +14,7 @@ from throughtime.training import (
     TrainingSettings,
     Truncation,
     losses,
+    sources,
 )
 
 QUICK = TrainingSettings(max_updates=12, batch_size=7, learning_rate=0.01, evaluate_every=3)
@@ -497,3 +498,29 @@ def test_frozen_parameters_stay_and_unused_ones_do_no_harm():
     assert torch.equal(model.head.weight, before["head.weight"])
     assert torch.equal(model.unused, before["unused"])
     assert not torch.equal(model.layer.weight_hh_l0, before["layer.weight_hh_l0"])
+
+
+@pytest.mark.parametrize("stop", [5, 9])
+def test_batches_that_are_read_together_teach_what_they_do_alone(monkeypatch, stop):
+    asked = []
+
+    class Asked(TensorExamples):
+        def __getitem__(self, index):
+            asked.append(index.shape[-1])
+            return super().__getitem__(index)
+
+    def trained():
+        asked.clear()
+        torch.manual_seed(0)
+        lines, data = Lines(), line_data()
+        settings = TrainingSettings(max_updates=stop, batch_size=6)
+        Trainer(lines, losses.mse, settings).fit(Asked(data.inputs, data.targets))
+        return torch.cat([p.flatten() for p in lines.parameters()])
+
+    together = trained()
+    assert max(asked) > 6
+    assert sum(asked) == 6 * stop
+    monkeypatch.setattr(sources, "MOST_NUMBERS", 1)
+    alone = trained()
+    assert asked == [6] * stop
+    assert torch.equal(together, alone)

@@ -83,3 +83,14 @@ def test_some_are_spread_evenly_and_all_are_all(count, most):
         steps = x.diff()
         assert steps.min() >= 1
         assert steps.max() - steps.min() <= 1
+
+
+@pytest.mark.parametrize("members", [None, 3])
+def test_what_follows_is_what_is_drawn_next(members):
+    batches = shuffle(20, 4, members)
+    batches.draw()
+    assert batches.following(9).shape[-1] == 16  # what is left of the epoch
+    following = batches.following(3)
+    drawn = torch.cat([batches.draw() for _ in range(3)], dim=-1)
+    assert torch.equal(following, drawn)
+    assert shuffle(4, None).following(2).shape == (0,)

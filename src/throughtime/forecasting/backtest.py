@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from throughtime.forecasting.conformity import (
 from throughtime.forecasting.frame import Panel
 from throughtime.forecasting.intervals import Calibration, leave_one_out
 from throughtime.forecasting.transforms import Transform
+
+if TYPE_CHECKING:
+    from throughtime.forecasting.spread import Common, Spread
 
 Floats = npt.NDArray[np.float64]
 MOST_JUDGED = 1000  # series; their errors tell the width of intervals and the scores well enough
@@ -101,7 +104,8 @@ class Backtest:
     `y` [R, S, h] holds the values, `forecasts` the same shape for each model, NaN where there is
     none. `transform` is the scale on which errors are even, and intervals are made. `quantiles`
     [R, S, h, Q] are those of our model, the first, at the levels of `conformity.GRID`, where it
-    says any; `counts` says that they are of whole numbers.
+    says any; `counts` says that they are of whole numbers. `spread` [R, S] is what was known at each
+    origin of how far each series lies from its forecasts, where errors are pooled by that.
     """
 
     panel: Panel
@@ -115,6 +119,7 @@ class Backtest:
     forecasts: Mapping[str, Floats]
     quantiles: Floats | None = None
     counts: bool = False
+    spread: Spread | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -123,8 +128,20 @@ class Backtest:
 
     @cached_property
     def sizes(self) -> Floats:
-        """The size [S] of each series' steps on the transformed scale, to pool errors by."""
-        return series_sizes(self.panel, self.transform)
+        """What errors are pooled in units of: sigma [R, S] (`spread.py`), or the mean steps [S]."""
+        if self.spread is None:
+            return series_sizes(self.panel, self.transform)
+        assert self.common is not None
+        return self.spread.sizes(self.common)
+
+    @cached_property
+    def common(self) -> Common | None:
+        """What the rows have in common of their `spread`, as our model's errors tell."""
+        if self.spread is None:
+            return None
+        f = self.transform
+        errors = f.forward(self.y) - f.forward(f.nearest(self.forecasts[self.models[0]]))
+        return self.spread.common(errors)
 
     def around(self, model: str) -> Conformity:
         """Return what the errors of `model` are measured by, over all origins."""
@@ -345,9 +362,14 @@ def prefixes(panel: Panel) -> tuple[str, ...]:
 
 def series_sizes(panel: Panel, transform: Transform) -> Floats:
     """Return the mean absolute step [rows] of each row on the transformed scale; 1 where it is 0."""
+    sizes = mean_steps(panel, transform)
+    return np.where(sizes > 0, sizes, 1.0)
+
+
+def mean_steps(panel: Panel, transform: Transform) -> Floats:
+    """Return the mean absolute step [rows] of each row on the transformed scale; 0 where none is."""
     if panel.memory is not None and panel.memory.knows(transform.name):
-        sizes = panel.memory.sizes(transform.name)
-        return np.where(sizes > 0, sizes, 1.0)
+        return panel.memory.sizes(transform.name)
     total, count = np.zeros(len(panel)), np.zeros(len(panel))
     for rows, y, offsets in panel.pieces():
         steps = np.abs(np.diff(transform.forward(y.astype(np.float64, copy=False)), append=np.nan))
@@ -355,5 +377,4 @@ def series_sizes(panel: Panel, transform: Transform) -> Floats:
         observed = ~np.isnan(steps)
         total[rows] += np.add.reduceat(np.where(observed, steps, 0.0), offsets[:-1])
         count[rows] += np.add.reduceat(observed, offsets[:-1], dtype=np.int64)
-    sizes = total / np.maximum(count, 1)
-    return np.where(sizes > 0, sizes, 1.0)
+    return np.asarray(total / np.maximum(count, 1))

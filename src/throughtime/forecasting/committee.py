@@ -13,7 +13,7 @@ Paths are pooled: group g draws the share w_g of them (the median as the mean, 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +126,11 @@ def committee(models: Sequence[Model], combine: str, weights: Floats | None = No
     if len(models) == 1:
         return models[0]
     return Committee(tuple(models), combine, weights)
+
+
+def even(model: Answers) -> Answers:
+    """Return a model as it was asked at the rolling origins, before these weighed its groups."""
+    return replace(model, weights=None) if isinstance(model, Committee) else model
 
 
 def widest(model: Answers) -> Model:

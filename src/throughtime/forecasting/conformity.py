@@ -58,7 +58,7 @@ class Conformity(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AroundPoint:
-    """Errors about points [..., rows, h] on a transformed scale, in units of `sizes` [rows].
+    """Errors about points [..., rows, h] on a transformed scale, in units of `sizes` [..., rows].
 
     >>> from throughtime.forecasting.transforms import Identity
     >>> around = AroundPoint(np.array([[10.0]]), np.array([2.0]), Identity())
@@ -74,11 +74,11 @@ class AroundPoint:
 
     def score(self, y: Floats) -> Floats:
         """Return (f(y) - f(point)) / size."""
-        return np.asarray((self.transform.forward(y) - self._middle) / self.sizes[:, None])
+        return np.asarray((self.transform.forward(y) - self._middle) / self.sizes[..., None])
 
     def value(self, score: Floats) -> Floats:
         """Return f^-1(f(point) + size score)."""
-        size = self.sizes[:, None]
+        size = self.sizes[..., None]
         return self.transform.inverse((self._middle / size + score) * size)
 
     @property

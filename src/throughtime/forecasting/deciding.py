@@ -30,7 +30,6 @@ from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
-HORIZONS = 8  # that a look-back has, where there is most to learn from
 
 
 def decide(given: Given, panel: Panel, whole: Panel) -> Design:
@@ -40,12 +39,15 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     Raises `SettingError` for what is given and does not go with the panel.
     """
     _refuse_misfits(given, panel)
-    h, effort, made = given.h, effort_for(panel, given.h), dict(given.design)
+    h, made = given.h, dict(given.design)
+    known = made["season_length"] is not None
+    if not known:
+        made["season_length"] = panel_season_length(panel, h)
+    effort = effort_for(panel, h, made["season_length"])
+    made |= _architecture(made, effort)
     made["training"] = trained(effort, made["training"])
     for name in ("hidden_size", "members"):
         made[name] = getattr(effort, name) if made[name] is None else made[name]
-    if made["season_length"] is None:
-        made["season_length"] = panel_season_length(panel, h)
     if made["output"] in COUNTS:  # which cannot be shifted
         made["transforms"] = made["transforms"] or ("identity",)
         made["residual"] = made["residual"] or "level"
@@ -56,8 +58,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     if made["calendar"] is None:
         made["calendar"] = made["architecture"] == "ar"
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
-    known = given.design["season_length"] is not None
-    made |= _scaled(panel, h, made, _contexts(made, h, panel, effort), known)
+    made |= _scaled(panel, h, made, _contexts(made, h, panel, effort), known, effort)
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
         reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
@@ -108,9 +109,9 @@ def _contexts(made: dict[str, Any], h: int, panel: Panel, effort: Effort) -> lis
     longest = max(1, longest_context(panel, h))
     if not _segments(made, effort):
         return [min(wanted, longest)]
-    if not effort.most:
+    if effort.horizons is None:
         return sorted({min(k * wanted, longest) for k in (1, 2)})
-    L = min(max(HORIZONS * h, wanted), longest)
+    L = min(max(effort.horizons * h, wanted), longest)
     return sorted({min(wanted, longest), segmented(L, season, effort.segments)})
 
 
@@ -120,6 +121,7 @@ def _scaled(
     made: dict[str, Any],
     contexts: Sequence[int],
     season_is_given: bool,
+    effort: Effort,
 ) -> dict[str, Any]:
     """Return what is open of scaling and naive base, with a look-back.
 
@@ -127,7 +129,8 @@ def _scaled(
     """
     scaling, residual = made["scaling"], made["residual"]
     first, season = TRANSFORMS[made["transforms"][0]], made["season_length"]
-    if len(panel.ids) >= LEAST_SERIES and scaling != "running":  # which windows do not have
+    enough = effort.many or len(panel.ids) >= LEAST_SERIES
+    if enough and scaling != "running":  # which windows do not have
         choice = choose(
             panel,
             first,
@@ -151,6 +154,17 @@ def _segments(made: dict[str, Any], effort: Effort) -> bool:
     return effort.many and at_once and made["output"] not in COUNTS
 
 
+def _architecture(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
+    """Return what is open of architecture and dropout; one that was asked for has no dropout."""
+    architecture, dropout = made["architecture"], made["dropout"]
+    if architecture is None:
+        plain = made["preprogram"] or made["bidirectional"] or made["output"] in COUNTS
+        architecture = "direct" if plain else effort.architecture
+    if dropout is None:
+        dropout = effort.dropout if architecture == effort.architecture == "segment" else 0.0
+    return {"architecture": architecture, "dropout": dropout}
+
+
 def _lags(made: dict[str, Any], longest: int) -> tuple[int, ...]:
     """Return the lags that are read beside values, none where differences are read in their place."""
     if made["lags"] is not None:
@@ -169,6 +183,6 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
         segment = segment_of(made["context_length"], season, effort.segments) if by_segments else 1
     if weighting is None:
         in_units = made["architecture"] in AT_ONCE and made["output"] in ("point", "quantiles")
-        weighting = "owa" if effort.most and in_units else "window"
-    skip = fits if skip is None else skip
+        weighting = effort.weighting if in_units else "window"
+    skip = fits and effort.linear_skip if skip is None else skip
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

@@ -341,7 +341,7 @@ class Design:
 
 
 def recurrence_of(
-    architecture: str,
+    architecture: str | None,
     dropout: float,
     cell: CellName,
     hidden_size: int,

@@ -1,14 +1,18 @@
 """How large the nets are and how they are trained, by how much there is to learn from.
 
-    N = sum of floor(n_i / h)      targets of the panel that do not overlap
+    N = sum of floor(n_i / min(h, m))      horizons or seasons (of m steps) that the panel has
 
-Few targets, below 500 (a single series of a few cycles), want many small nets that stop early: the
+Few, below 500 (a single series of a few cycles), want many small nets that stop early: the
 number of updates is found on a validation part (`fitting.count_updates`), and an autoregression stands
 beside them (`companions.py`). Many want fewer and larger nets, the linear map inside them
 (`linear_skip`), and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an
 average of the weights that is long. There a long context is read by segments. Most, 5,000 and more,
 bear larger nets still, more updates and a context of eight horizons, in at most eight segments, and
 errors that count as they will be judged (`importance.py`).
+
+Long series, many of these of at most 64 series, tell so little of each lag that a linear map of the
+context learns noise: nets that tell the series apart and ask for every segment ahead by itself
+(`architectures/segment.py`) do better there, with dropout.
 """
 
 from __future__ import annotations
@@ -16,10 +20,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from throughtime.forecasting.architectures.segment import MOST_SERIES
 from throughtime.forecasting.panel import Panel
 from throughtime.training import Clip, TrainingSettings
 
-LEAST_MANY, LEAST_MOST = 500, 5_000  # targets
+LEAST_MANY, LEAST_MOST = 500, 5_000  # horizons or seasons
 
 TRAINING = TrainingSettings(
     max_updates=200,
@@ -47,34 +52,62 @@ ONE_CYCLE = TrainingSettings(
 
 @dataclass(frozen=True)
 class Effort:
-    """What is chosen together: the size of nets, their number, their training and what they read.
+    """What is chosen together: the nets, their number, their training and what they read.
 
-    `many` says that there is much to learn from, `most` that there is very much; a context has at
-    most `segments`.
+    `many` says that there is much to learn from. A chosen look-back has at most `segments`, and
+    `horizons` of them where that is not None.
     """
 
     hidden_size: int
     members: int
     training: TrainingSettings
     many: bool = False
-    most: bool = False
+    architecture: str = "direct"
+    dropout: float = 0.0
+    linear_skip: bool = False
+    weighting: str = "window"
+    horizons: int | None = None
     segments: int = 8
 
 
 FEW = Effort(32, 6, TRAINING)
-MANY = Effort(64, 3, ONE_CYCLE, many=True, segments=28)
-MOST = Effort(128, 3, replace(ONE_CYCLE, max_updates=2000), many=True, most=True)
+MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=True, segments=28)
+MOST = Effort(
+    128,
+    3,
+    replace(ONE_CYCLE, max_updates=2000),
+    many=True,
+    linear_skip=True,
+    weighting="owa",
+    horizons=8,
+)
+LONG = Effort(
+    128,
+    3,
+    replace(ONE_CYCLE, max_updates=1000),
+    many=True,
+    architecture="segment",
+    dropout=0.5,
+    weighting="owa",
+    horizons=8,
+    segments=28,
+)
 
 
-def effort_for(panel: Panel, h: int) -> Effort:
+def effort_for(panel: Panel, h: int, season_length: int = 1) -> Effort:
     """Return what suits a panel.
 
     >>> from throughtime.forecasting import read_frame
-    >>> effort_for(read_frame([0.0, 1.0] * 600), h=2) == MANY
+    >>> effort_for(read_frame([0.0, 1.0] * 600), h=8, season_length=2) == LONG
     True
     """
-    targets = int((panel.lengths // h).sum())
-    return MOST if targets >= LEAST_MOST else MANY if targets >= LEAST_MANY else FEW
+    turn = min(h, season_length) if season_length > 1 else h
+    N = int((panel.lengths // turn).sum())
+    if N < LEAST_MANY:
+        return FEW
+    if len(panel.ids) <= MOST_SERIES:
+        return LONG
+    return MOST if N >= LEAST_MOST else MANY
 
 
 def is_usual(training: TrainingSettings) -> bool:

@@ -19,7 +19,7 @@ Gaps in a target are left out of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,11 +35,12 @@ from throughtime.forecasting.channels import Channels
 from throughtime.forecasting.differences import differenced
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS, Base, Residual
-from throughtime.forecasting.scaling import OF_WINDOWS, Scale, begun, carry_on
-from throughtime.forecasting.transforms import Transform
+from throughtime.forecasting.scaling import OF_WINDOWS, Scale, begun, carry_on, has_gaps
+from throughtime.forecasting.transforms import Transform, in_single
 from throughtime.forecasting.windows import Windows
 
 Floats = npt.NDArray[Any]
+WORTH = 2 / 3  # of the error of the level: what repeats less exactly turns about that level
 _BLOCK = 2**9  # windows that are looked at together, where many are
 
 
@@ -57,9 +58,12 @@ class SpreadExamples:
         return len(self.parts[0])
 
     def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
+        return of_members([part[each] for part, each in self.on_scales(index)])
+
+    def on_scales(self, index: Tensor) -> Iterator[tuple[ScaledWindows, Tensor]]:
+        """Yield the parts that members learn from, with the rows of index [E, B] of those members."""
         K = len(self.parts)
-        inputs, r = zip(*(self.parts[e % K][row] for e, row in enumerate(index)), strict=True)
-        return stacked(inputs), torch.stack(r)
+        return ((part, index[k::K].contiguous()) for k, part in enumerate(self.parts[: len(index)]))
 
     def split(self, n_validation: int) -> tuple[SpreadExamples, SpreadExamples]:
         """Return a training and a later validation part (`Windows.split`)."""
@@ -158,25 +162,28 @@ class ScaledWindows:
         L, M = self.windows.context_length, len(self.windows.panel.targets)
         before = max(sum(self.lags), max(self.back, default=1) - 1)
         y = self.windows.gather(range(M), series, origin, ahead, before)
-        u = self.transform.forward(y.double()).float()
-        known, u = carry_on(u), u[..., before:]
+        u = in_single(self.transform, y)
+        gaps, known, u = has_gaps(u), carry_on(u), u[..., before:]
         scale = self._scale(u[..., :L], series)
-        z = scale.apply(known[..., before:])
+        scaled = scale.apply(known)
+        z = truth = scaled[..., before:]
+        if gaps:
+            z, truth = begun(z, L).nan_to_num(0.0), scale.apply(u)
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         numbers = None if self.places is None else self.places[:, 0]
         static = self.channels.static(self.windows.panel.static, series, numbers)
-        truth, size = (u, scale.size) if self.counts else (scale.apply(u), None)
-        window = Window(L, begun(z, L).nan_to_num(0.0), truth, hist, futr, *static, size=size)
+        truth, size = (u, scale.size) if self.counts else (truth, None)
+        window = Window(L, z, truth, hist, futr, *static, size=size)
         if self.places is not None:
             number, start = self.places[series].unbind(-1)
             place = Place(number, start + origin - L, self.whole.size[series] / scale.size)
             window = replace(window, place=place)
         if self.back:
-            earlier = begun(scale.apply(known), before + L)[..., :before].nan_to_num(0.0)
+            earlier = begun(scaled, before + L)[..., :before].nan_to_num(0.0)
             window = replace(window, back=self.back, earlier=earlier)
         if not self.lags:
             return window, scale
-        read = differenced(scale.apply(known), self.lags)[..., before:].nan_to_num(0.0)
+        read = differenced(scaled, self.lags)[..., before:].nan_to_num(0.0)
         return replace(window, lags=self.lags, differences=read), scale
 
     def newest(self, series: Tensor | None = None, ahead: int = 0) -> tuple[Window, Scale]:
@@ -204,6 +211,20 @@ def stacked(inputs: Sequence[Inputs]) -> Inputs:
     if isinstance(inputs[0], Tensor):
         return torch.stack([x for x in inputs if isinstance(x, Tensor)])
     return tuple(torch.stack(each) for each in zip(*inputs, strict=True))
+
+
+def of_members(made: Sequence[Any]) -> Any:
+    """Return what is made on each of K scales, for members k, k + K, ..., in the members' order.
+
+    >>> of_members([torch.tensor([0, 2]), torch.tensor([1])])
+    tensor([0, 1, 2])
+    """
+    if len(made) == 1:
+        return made[0]
+    if isinstance(made[0], tuple):
+        return tuple(map(of_members, zip(*made, strict=True)))
+    K, E = len(made), sum(map(len, made))
+    return torch.stack([made[e % K][e // K] for e in range(E)])
 
 
 def moments(panel: Panel, transform: Transform) -> tuple[Floats, Floats]:
@@ -241,12 +262,12 @@ def choose_residual(
 
     The season of m steps is among them where it is the calendar's, or `known` to the user, and within
     the context: a cycle that was found in the data keeps no calendar, and last time's is soon out of
-    step.
+    step. So may be one that is known: it has to err a third less than the level.
     """
     examples = ScaledWindows.of(panel, transform, L, h)
     index = torch.from_numpy(np.unique(np.linspace(0, len(examples) - 1, 10_000).astype(np.int64)))
-    repeats = (known or panel.frequency.season_length == m) and 1 < m <= L
-    candidates = RESIDUALS if repeats else RESIDUALS[:2]
+    of_calendar = panel.frequency.season_length == m
+    candidates = RESIDUALS if (known or of_calendar) and 1 < m <= L else RESIDUALS[:2]
     errors: dict[Residual, list[Tensor]] = {residual: [] for residual in candidates}
     for some in torch.split(index, _BLOCK):
         window, _ = examples.window(*examples.windows.places(some), h)
@@ -254,4 +275,6 @@ def choose_residual(
             error = window.truth[..., L:] - Base(residual, m).ahead(window.z[..., :L], h)
             each.append(error.abs())
     means = {residual: torch.cat(each).nanmean().item() for residual, each in errors.items()}
+    if not of_calendar and means.get("season", 0.0) > WORTH * means["level"]:
+        del means["season"]
     return min(means, key=means.__getitem__)

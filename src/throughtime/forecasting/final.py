@@ -26,7 +26,7 @@ def fit_whole(
     n_windows = origins_for(call.given, panel)
     backtest = None
     if n_windows:
-        backtest, planned = roll_origins(call, panel, n_windows, call.given.h, level)
+        backtest, planned = roll_origins(call, panel, n_windows, call.given.h, level, after=1)
         final = plan_all_anew(call, planned, panel)  # a longer past may tell more
     else:
         final = plan_all(call, panel, panel)

@@ -5,6 +5,7 @@ This is the door. What lies behind it, in the order in which a fit goes through:
     given          the arguments, checked                          `given.py`
     panel          the table, or a Parquet file, on its grid       `reading.py`
     plan           what was left open, decided; a short pilot      `deciding.py`, `planning.py`
+                   an architecture, in time                        `choosing.py`, `budget.py`
     backtest       rolling origins                                 `rolling.py`
     fitted         the nets on everything                          `final.py`
     forecasts      and paths                                       `answering.py`, `uncertainty.py`
@@ -24,6 +25,8 @@ from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
 from throughtime.forecasting.answering import panel_to_forecast, path_columns
 from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.budget import Budget
+from throughtime.forecasting.choosing import Choice
 from throughtime.forecasting.committee import Answers
 from throughtime.forecasting.cures import Cures
 from throughtime.forecasting.design import Design
@@ -42,6 +45,7 @@ from throughtime.forecasting.planning import Call
 from throughtime.forecasting.reading import read
 from throughtime.forecasting.resuming import runs_of
 from throughtime.forecasting.rolling import roll_origins
+from throughtime.forecasting.spread import Spread
 from throughtime.forecasting.state import State
 from throughtime.forecasting.stream import Stream
 from throughtime.forecasting.uncertainty import Forecast, paths
@@ -68,6 +72,10 @@ class Forecaster:
     (the look-back), `season_length`, `freq` and `residual` ("level", "last", "season") are chosen
     from the data where None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the
     data, by turns of the members.
+    `architecture="auto"` is the one that errs least on rolling origins inside the training data
+    (`choosing.py`), which takes as long as a fit or two, or 0.3 of a `budget`. That is the time all of
+    `fit` may take, as "90s", "2m", "1h", "1m30s" or seconds: it makes fewer updates where the machine
+    is slow, so that another run may differ; `settings` tells their number (`budget.py`).
     `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
     model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
     most; `seed` makes a run repeatable.
@@ -93,9 +101,9 @@ class Forecaster:
         preprogram="linear"      start from a linear autoregression, or "seasonal"
         cure="auto"              let the doctor look at a short pilot and choose (`treatment` says what)
 
-    After `fit`: `panel` (what was read), `model`, `backtest`, `history`, `pilot`, `reach`, `log`, and
-    `treatment` (the findings that were acted on); what `update` moves on: `state`, `coverage`,
-    `losses`. Raises `SettingError` for a setting out of its range.
+    After `fit`: `panel` (what was read), `model`, `backtest`, `history`, `pilot`, `reach`, `log`,
+    `treatment` (the findings that were acted on) and `choice` (the architectures that were tried);
+    what `update` moves on: `state`, `coverage`, `losses`. Raises `SettingError` for a setting out of its range.
 
     >>> import throughtime as tt
     >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -109,7 +117,7 @@ class Forecaster:
         h: int,
         *,
         cell: CellName = "lstm",
-        architecture: str = "direct",
+        architecture: str | None = None,
         output: str | None = None,
         target: str | Sequence[str] = "y",
         hist: str | Sequence[str] = (),
@@ -120,7 +128,7 @@ class Forecaster:
         freq: str | int | Frequency | None = None,
         hidden_size: int | None = None,
         num_layers: int = 1,
-        dropout: float = 0.0,
+        dropout: float | None = None,
         members: int | Members | None = None,
         transform: str | None = None,
         scaling: str | None = None,
@@ -135,6 +143,7 @@ class Forecaster:
         training: TrainingSettings = TRAINING,
         seed: int = 0,
         cure: Literal["auto"] | None = None,
+        budget: str | float | None = None,
         **cures: Unpack[Cures],
     ) -> None:
         arguments = dict(locals())  # all of them, by name
@@ -144,6 +153,7 @@ class Forecaster:
         self._backtest: Backtest | None = None
         self._stream = Stream(Coverage(self.h))
         self.treatment: tuple[Finding, ...] = ()
+        self.choice: Choice | None = None
 
     @property
     def h(self) -> int:
@@ -270,12 +280,14 @@ class Forecaster:
         `ModelFileError` for a checkpoint of another fit; all leave the forecaster as it was.
         """
         given, start = self._given, self._need_fit() if warm_start else None
+        budget = Budget(given.budget)
         panel = read(data, given, static_df, None if start is None else start.panel)
         runs = runs_of("fit", checkpoint, given, panel, start)
-        fitted, backtest, plan = fit_whole(Call(given, observers, runs, start), panel, level)
+        call = Call(given, observers, runs, start, budget)
+        fitted, backtest, plan = fit_whole(call, panel, level)
         self._take(fitted, backtest)
         if not warm_start:
-            self.treatment = plan.treatment
+            self.treatment, self.choice = plan.treatment, plan.choice
         return self
 
     def diagnose(self, data: Any = None, *, step: str = "step") -> Diagnosis:
@@ -315,7 +327,10 @@ class Forecaster:
         levels = checked_levels(level)
         h = self.h if h is None else positive_int("h", h)
         panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
-        made = Forecast.of(self.model, panel, h, self._backtest, bool(levels), self.coverage)
+        spread = self._spread(panel) if levels and data is None else None
+        made = Forecast.of(
+            self.model, panel, h, self._backtest, bool(levels), self.coverage, spread
+        )
         ends = {each: made.interval(each) for each in levels}
         if ends and data is None:
             self._stream.issue(self.panel, ends)
@@ -350,7 +365,8 @@ class Forecaster:
         h = self.h if h is None else positive_int("h", h)
         panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
         seed = positive_int("seed", seed, at_least=0)
-        drawn = paths(self.model, panel, h, self._backtest, n, seed)
+        spread = self._spread(panel) if data is None else None
+        drawn = paths(self.model, panel, h, self._backtest, n, seed, spread)
         return panel.like(path_columns(panel, self.name, drawn))
 
     def update(self, data: Any, *, futr_df: Any = None, learn: bool = False) -> Forecaster:
@@ -379,7 +395,10 @@ class Forecaster:
         >>> forecaster.update(0.0).update([1.0, 2.0]).predict(level=[])["ds"].to_pylist()
         [35, 36]
         """
-        self._stream.update(self._need_fit(), data, futr_df, learn)
+        fitted = self._need_fit()
+        if learn:
+            self._spread(fitted.panel)  # by the weights that were fitted
+        self._stream.update(fitted, data, futr_df, learn)
         return self
 
     def cross_validation(
@@ -403,7 +422,7 @@ class Forecaster:
         is decided on what was known at the first origin. Covariates known ahead are those of the
         table; `static_df` and `checkpoint` are as in `fit`.
         """
-        given = self._given
+        given, budget = self._given, Budget(self._given.budget)
         panel = read(data, given, static_df)
         step_size = self.h if step_size is None else positive_int("step_size", step_size)
         positive_int("n_windows", n_windows)
@@ -411,9 +430,10 @@ class Forecaster:
             positive_int("refit", refit)
         rolling: dict[str, Any] = {"n_windows": n_windows, "step_size": step_size, "refit": refit}
         runs = runs_of("cross_validation", checkpoint, given, panel, **rolling)
-        call = Call(given, observers, runs)
+        call = Call(given, observers, runs, budget=budget)
         self._backtest, plan = roll_origins(call, panel, n_windows, step_size, level, refit)
-        self.treatment = plan.treatment
+        self._stream.spread = None
+        self.treatment, self.choice = plan.treatment, plan.choice
         runs.finish()
         return panel.like(self._backtest.columns)
 
@@ -435,6 +455,9 @@ class Forecaster:
         from throughtime.forecasting.storage import save
 
         save(self, path)
+
+    def _spread(self, panel: Panel) -> Spread | None:
+        return self._stream.spread_of(self._need_fit(), panel, self._backtest)
 
     def _take(self, fitted: Fitted, backtest: Backtest | None) -> None:
         self._fitted, self._backtest = fitted, backtest

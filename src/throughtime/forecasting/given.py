@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from throughtime._checks import one_of, positive_int
+from throughtime._checks import duration, one_of, positive_int
 from throughtime._errors import SettingError
 from throughtime._types import model_name
 from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
@@ -29,13 +29,15 @@ from throughtime.forecasting.scaling import SCALINGS
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.training.outputs import OUTPUTS
 
+AUTO = "auto"  # of architecture: the one that forecasts best (`choosing.py`)
+
 CHOICES: dict[str, tuple[Any, ...]] = {
     "cure": (None, "auto"),
     "transform": (None, *TRANSFORMS),
     "residual": (None, *RESIDUALS),
     "scaling": (None, *SCALINGS),
     "difference": tuple(DIFFERENCES),
-    "architecture": tuple(ARCHITECTURES),
+    "architecture": (None, AUTO, *ARCHITECTURES),
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
 }
@@ -51,10 +53,10 @@ AS_THEY_ARE = (
 class Given:
     """The arguments of a forecaster.
 
-    `columns` are the names of target, hist and futr, `design` settings of `Design` by name; what is
-    None is decided from the data. Where `members` are of several `groups`, each of these has a `design`
-    of its own, and that beside them is the first one's but for context, architecture and cell, which
-    are as they were passed.
+    `budget` are the seconds that a fit may take, `columns` the names of target, hist and futr, `design`
+    settings of `Design` by name; what is None is decided from the data. Where `members` are of several
+    `groups`, each of these has a `design` of its own, and that beside them is the first one's but for
+    context, architecture and cell, which are as they were passed.
     """
 
     h: int
@@ -63,6 +65,7 @@ class Given:
     freq: Frequency | None
     columns: Mapping[str, str | Sequence[str]]
     design: Mapping[str, Any]
+    budget: float | None = None
     members: Members = field(default_factory=Members)
     groups: tuple[Given, ...] = ()
 
@@ -71,6 +74,10 @@ class Given:
         """The name of the model's column in tables: the cell's, or the cells' of all groups."""
         cells = [each.design["cell"] for each in self.groups or (self,)]
         return "+".join(dict.fromkeys(map(model_name, cells)))
+
+    def answering_by(self, architecture: str) -> Given:
+        """Return what would be given if the user had asked for this architecture."""
+        return replace(self, design={**self.design, "architecture": architecture})
 
     @property
     def chosen(self) -> set[str]:
@@ -132,6 +139,7 @@ def _checked(arguments: Mapping[str, Any], cures: Cures, combine: str) -> Given:
         None if freq is None else Frequency.parse(freq),
         {name: arguments[name] for name in COLUMNS},
         {**_of_design(arguments, cures), "combine": combine},
+        None if arguments["budget"] is None else duration("budget", arguments["budget"]),
     )
 
 
@@ -142,7 +150,7 @@ def _of_design(arguments: Mapping[str, Any], cures: Cures) -> dict[str, Any]:
     shape = arguments["cell"], size, arguments["num_layers"]
     of_the_net: dict[str, Any] = {n: value for n, value in cures.items() if n in OF_THE_NET}
     architecture, dropout = arguments["architecture"], arguments["dropout"]
-    net = recurrence_of(architecture, dropout, *shape, **of_the_net)
+    net = recurrence_of(architecture, dropout or 0.0, *shape, **of_the_net)
     parts = ("cell", "num_layers", *OF_THE_NET)
     seed = positive_int("seed", arguments["seed"], at_least=0)
     usual_output = "student-t" if architecture in DRAWS else "point"

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from throughtime.forecasting.architectures.architecture import Inputs, Window
 from throughtime.forecasting.backtest import series_sizes
-from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, stacked
+from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, of_members
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.ridge import spread
 from throughtime.forecasting.scaling import Scale
@@ -56,12 +56,14 @@ class Weighed:
         return len(self.examples)
 
     def __getitem__(self, index: Tensor) -> Example:
-        K = len(self.errors)
-        inputs, r, w = zip(*(self._of(e % K, row) for e, row in enumerate(index)), strict=True)
-        return stacked(inputs), torch.stack(r), torch.stack(w)
+        parts = zip(self.examples.on_scales(index), self.errors, strict=False)
+        made = [self._of(part, each, *errors) for (part, each), errors in parts]
+        inputs, r, w = of_members(made)
+        return inputs, r, w
 
-    def _of(self, k: int, index: Tensor) -> tuple[Inputs, Tensor, Tensor]:
-        part, (e_1, e_2) = self.examples.parts[k], self.errors[k]
+    def _of(
+        self, part: ScaledWindows, index: Tensor, e_1: float, e_2: float
+    ) -> tuple[Inputs, Tensor, Tensor]:
         series, origin = part.windows.places(index)
         window, scale = part.window(series, origin, part.windows.h)
         y, naive, slope = _of_series(part, window, scale)

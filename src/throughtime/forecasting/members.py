@@ -31,7 +31,7 @@ from throughtime._types import CELLS, CellName
 from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
 
 COMBINE = ("mean", "median", "weighted")
-ALONE = {"context_length": None, "architecture": "direct", "cell": "lstm"}  # what is not given
+ALONE = {"context_length": None, "architecture": None, "cell": "lstm"}  # what is not given
 
 
 @dataclass(frozen=True)

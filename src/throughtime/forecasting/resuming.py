@@ -6,7 +6,8 @@ the weights, and is made again; a run is not. Its file holds
 
     of          whose fit it is: settings, a hash of the data, what was called
     on          what the same bits need beside the seed: releases, threads, kernels
-    runs        those that are done: weights, history, and what else they told
+    runs        those that are done: weights, history, and what else they told; between them what a
+                clock has decided (`choosing.py`, `budget.py`), which is not decided again
     running     the checkpoint of the one that is not, as `training.checkpoint` has it
 
 and is replaced as a whole at every checkpoint. The doctor's pilot is so short that it is made again.
@@ -58,6 +59,10 @@ class Runs:
     def prepare(self, network: torch.nn.Module, teach: Callable[[], float | None]) -> float | None:
         """Let `teach` change the weights of `network`, and return what it returns."""
         return teach()
+
+    def decided(self, decide: Callable[[], Any]) -> Any:
+        """Return what `decide` returns, plain values that another time could be others."""
+        return decide()
 
     def finish(self) -> None:
         """Follow the end of the fit."""
@@ -117,6 +122,14 @@ class KeptRuns(Runs):
         told: float | None = run.facts["told"]
         return told
 
+    def decided(self, decide: Callable[[], Any]) -> Any:
+        """Return what `decide` returns, or returned before."""
+        run = self._done()
+        if run is None:
+            run = Snapshot(facts={"decided": decide()})
+            self._keep(run)
+        return run.facts["decided"]
+
     def finish(self) -> None:
         """Remove the file."""
         if os.path.exists(self.path):
@@ -138,9 +151,10 @@ class KeptRuns(Runs):
         self._index += 1
         return self._runs[self._index - 1]
 
-    def _keep(self, run: Snapshot, network: torch.nn.Module) -> None:
-        weights = network.state_dict()
-        run.include("network", Snapshot({name: w.clone() for name, w in weights.items()}))
+    def _keep(self, run: Snapshot, network: torch.nn.Module | None = None) -> None:
+        if network is not None:
+            weights = network.state_dict()
+            run.include("network", Snapshot({name: w.clone() for name, w in weights.items()}))
         self._runs.append(run)
         self._index, self._running = len(self._runs), None
         self.write(None)

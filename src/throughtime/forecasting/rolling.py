@@ -2,6 +2,10 @@
 
 Origin r = 1 ... R lies (R - r) s + h steps before the end of every series, s being the step size. What
 is decided from the data is decided by what was known at the first.
+
+Errors of several rows are pooled by how far each usually lies from its forecasts (`spread.py`). With one
+row alone that is left out, as a unit common to all cancels, and where states are carried: these
+would be read anew from the beginning, at every origin.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from throughtime.forecasting.intervals import checked_levels
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.planning import Call
 from throughtime.forecasting.plans import Plans, fit_all, plan_all
+from throughtime.forecasting.spread import Spread
 from throughtime.forecasting.weighing import weighed
 
 Floats = npt.NDArray[np.float64]
@@ -50,27 +55,34 @@ def roll_origins(
     step_size: int,
     level: Sequence[float],
     refit: bool | int | None = None,
+    after: int = 0,
 ) -> tuple[Backtest, Plans]:
     """Make as many rolling origins as fit; also return what was planned at the first.
 
-    With `refit` None one model serves them all where they span little of the history.
+    With `refit` None one model serves them all where they span little of the history. `after` counts
+    the fits that come after them, for which a budget is to last, too.
     """
     h, levels = call.given.h, checked_levels(level)
     R = windows_that_fit(panel, h, n_windows, step_size)
     span = h + (R - 1) * step_size
     if refit is None:
         refit = SPAN * span > int(panel.lengths.max())
-    planned = plan_all(call, panel.cut(span), panel)
-    design, asked = planned.design, () if planned.design.output == "point" else GRID
-    season = design.season_length
+    fits = -(-R // int(refit)) if refit else 1
+    planned = plan_all(call, panel.cut(span), panel, fits + after)
+    design, season = planned.design, planned.design.season_length
+    judging, asked = judged(panel, span), () if design.output == "point" else GRID
+    own_errors = not asked and not design.carries and len(judging) > 1
     models: list[Answers] = []
     said: list[tuple[Floats, Floats]] = []  # by each of several groups
+    spreads: list[Spread] = []
 
     def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
         """Forecast what is `known` of the judged series; all of them are learned from."""
         if not models or (refit and r % refit == 0):
             every = panel.cut(h + (R - 1 - r) * step_size)
             models[:] = [fit_all(call, planned, every, f"back-test {r + 1}/{R}")]
+        if own_errors:  # of groups by equal parts (or medians): weights are not known yet
+            spreads.append(Spread.of(models[0], known, design.scale))
         if isinstance(models[0], Committee):
             said.append(models[0].said(known, asked))
             point, quantiles = models[0].together(*said[-1])
@@ -79,7 +91,7 @@ def roll_origins(
         return point, quantiles if asked else None
 
     backtest = roll(
-        judged(panel, span),
+        judging,
         call.given.name,
         forecast,
         (Naive(), SeasonalNaive(season), LinearAutoregression(season=season)),
@@ -94,4 +106,9 @@ def roll_origins(
     if call.given.members.combine == "weighted":
         backtest, weights = weighed(backtest, said)
         planned = replace(planned, weights=weights)
+    if own_errors:
+        ahead = h + step_size * np.arange(R - 1, -1, -1)
+        backtest = replace(
+            backtest, spread=Spread.at_origins(spreads, judging.row_lengths > ahead[:, None])
+        )
     return backtest, planned

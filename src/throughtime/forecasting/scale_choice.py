@@ -29,7 +29,7 @@ from throughtime.forecasting.residuals import Base, Residual
 from throughtime.forecasting.ridge import fit_ridge, say, scaled, spread
 from throughtime.forecasting.transforms import Transform
 
-CANDIDATES = ("last", "standard", "robust", "mean-absolute", "series", "blend")
+CANDIDATES = ("last", "shift", "standard", "robust", "mean-absolute", "series", "blend")
 LEAST_SERIES = 20
 WORTH = 0.95  # of the error: what is less than 5 % better for a linear map is not for a net
 NEAR = 1.05  # of the least error: what goes on to be tried at a longer look-back
@@ -84,8 +84,7 @@ def choose(
         ]
         tried = [choice for choice in each if choice] or tried
     least = min(choice.error for choice in tried)
-    alike = next(choice.scaling for choice in tried if WORTH * choice.error <= least)
-    return min((c for c in tried if c.scaling == alike), key=lambda choice: choice.error)
+    return next(choice for choice in tried if WORTH * choice.error <= least)
 
 
 def _tried(

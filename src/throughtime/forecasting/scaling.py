@@ -9,6 +9,7 @@ deviation sigma of all its series:
     robust          median(u)             (q75(u) - q25(u)) / 1.349
     mean-absolute   0                     mean |u_t|
     last            u_L                   mean |u_t - u_{t-1}|
+    shift           u_L                   sigma
     series          mu                    sigma
     revin           as standard; the nets then read gamma z + beta (`architectures/reversible.py`)
     running         of all values up to each step, and so another at every step (`running.py`)
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -75,7 +77,7 @@ def standard(u: Tensor, series: Scale) -> Scale:
     >>> standard(torch.tensor([1.0, 3.0, float("nan")]), series).apply(torch.tensor([5.0]))
     tensor([3.])
     """
-    location = u.nanmean(dim=-1, keepdim=True)
+    location = _mean(u)
     return _safe(location, _deviation(u, location), series)
 
 
@@ -89,17 +91,20 @@ def robust(u: Tensor, series: Scale) -> Scale:
 
 def mean_absolute(u: Tensor, series: Scale) -> Scale:
     """Return 0 and the mean |u| of each window."""
-    size = u.abs().nanmean(dim=-1, keepdim=True)
+    size = _mean(u.abs())
     return _safe(torch.where(size.isnan(), size, 0.0), size, series)
 
 
 def last(u: Tensor, series: Scale) -> Scale:
     """Return last value and mean |u_t - u_{t-1}| of each window."""
-    position = torch.arange(u.shape[-1], device=u.device)
-    newest = torch.where(u.isnan(), -1, position).amax(dim=-1, keepdim=True)
-    location = u.gather(-1, newest.clamp(min=0))
-    step = u.diff(dim=-1).abs().nanmean(dim=-1, keepdim=True)
+    location = carry_on(u)[..., -1:]
+    step = _mean(u.diff(dim=-1).abs())
     return _safe(location, torch.where(step > 0, step, _deviation(u, location)), series)
+
+
+def shift(u: Tensor, series: Scale) -> Scale:
+    """Return last value of each window and deviation of its series."""
+    return _safe(carry_on(u)[..., -1:], series.size, series)
 
 
 def of_series(u: Tensor, series: Scale) -> Scale:
@@ -113,6 +118,7 @@ OF_WINDOWS: dict[str, Scaling] = {
     "robust": robust,
     "mean-absolute": mean_absolute,
     "last": last,
+    "shift": shift,
     "series": of_series,
     "revin": standard,
 }
@@ -124,10 +130,20 @@ SCALING_WORDS = {
     "robust": "median and quartiles of the window",
     "mean-absolute": "mean absolute value of the window",
     "last": "last value and mean step of the window",
+    "shift": "last value of the window and deviation of its series",
     "series": "mean and deviation of the series",
     "revin": "mean and deviation of the window, then an affine map that is learned",
     "running": "mean and deviation of all values up to each step",
 }
+
+
+def has_gaps(u: Tensor) -> bool:
+    """Say whether any value is NaN (or so large that the sum of all is no number).
+
+    >>> has_gaps(torch.tensor([1.0, float("nan")]))
+    True
+    """
+    return not u.sum().isfinite()  # many times as fast as to ask each
 
 
 def carry_on(u: Tensor) -> Tensor:
@@ -136,9 +152,7 @@ def carry_on(u: Tensor) -> Tensor:
     >>> carry_on(torch.tensor([float("nan"), 1.0, float("nan"), 3.0]))
     tensor([nan, 1., 1., 3.])
     """
-    position = torch.arange(u.shape[-1])
-    latest = torch.where(u.isnan(), 0, position).cummax(dim=-1).values
-    return u.gather(-1, latest)
+    return _of_gaps(u, u, _carried_on)
 
 
 def begun(u: Tensor, L: int) -> Tensor:
@@ -149,14 +163,39 @@ def begun(u: Tensor, L: int) -> Tensor:
     >>> begun(torch.tensor([float("nan"), 1.0, 3.0]), 2), begun(torch.tensor([float("nan"), 3.0]), 1)
     (tensor([1., 1., 3.]), tensor([nan, 3.]))
     """
+    return _of_gaps(u, u, partial(_begun, L=L))
+
+
+def _of_gaps(u: Tensor, plain: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `plain` [..., n], with `of(u)` in its place where windows u [..., L] have gaps."""
+    rows = u.reshape(-1, u.shape[-1])
+    gaps = (~rows.sum(dim=-1).isfinite()).nonzero()[:, 0]
+    if len(gaps) == 0:
+        return plain
+    made = plain.reshape(len(rows), -1).index_copy(0, gaps, of(rows.index_select(0, gaps)))
+    return made.reshape(plain.shape)
+
+
+def _carried_on(u: Tensor) -> Tensor:
+    position = torch.arange(u.shape[-1], dtype=torch.int32)
+    latest = torch.where(u.isnan(), 0, position).cummax(dim=-1).values
+    return u.gather(-1, latest.long())
+
+
+def _begun(u: Tensor, L: int) -> Tensor:
     observed = ~u[..., :L].isnan()
     first = observed.float().argmax(dim=-1, keepdim=True)  # 0 where nothing is
-    position = torch.arange(u.shape[-1], device=u.device)
+    position = torch.arange(u.shape[-1])
     return torch.where(position < first, u.gather(-1, first), u)
 
 
 def _deviation(u: Tensor, location: Tensor) -> Tensor:
-    return (u - location).square().nanmean(dim=-1, keepdim=True).sqrt()
+    return _mean((u - location).square_()).sqrt()
+
+
+def _mean(u: Tensor) -> Tensor:
+    """Return the mean of what was observed, [..., 1]: u.mean, but for gaps."""
+    return _of_gaps(u, u.mean(dim=-1, keepdim=True), partial(torch.nanmean, dim=-1, keepdim=True))
 
 
 def _safe(location: Tensor, size: Tensor, series: Scale) -> Scale:

@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from throughtime._errors import SettingError
 from throughtime.forecasting import streaming
-from throughtime.forecasting.committee import widest
+from throughtime.forecasting.backtest import Backtest
+from throughtime.forecasting.committee import even, widest
 from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.learning import MOST_LOSSES, Learner
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.spread import Spread
 from throughtime.forecasting.state import State
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +29,8 @@ class Stream:
     """Where a fitted forecaster stands in its stream; a new one stands where the fit ended.
 
     `state` is None until it is asked for; `ahead` is the table of covariates known ahead that came
-    with the newest rows, `losses` those before each update of the weights.
+    with the newest rows, `losses` those before each update of the weights. `spread` is that of what
+    was fitted, measured when first asked for and before the weights change.
     """
 
     coverage: Coverage
@@ -35,6 +38,7 @@ class Stream:
     learner: Learner | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_LOSSES))
     ahead: Any = None
+    spread: Spread | None = None
 
     def state_after(self, fitted: Fitted) -> State:
         """Return what is carried of every series."""
@@ -52,6 +56,17 @@ class Stream:
         if len(state) > len(panel.ids) or (state.arrays["lengths"] > panel.lengths).any():
             return state.panel
         return replace(panel, memory=state) if carries else panel
+
+    def spread_of(self, fitted: Fitted, panel: Panel, backtest: Backtest | None) -> Spread | None:
+        """Return how far the series of what was fitted, and went on to a panel, lie from forecasts.
+
+        None where errors were not pooled by that.
+        """
+        if backtest is None or backtest.spread is None:
+            return None
+        if self.spread is None:
+            self.spread = Spread.of(even(fitted.model), fitted.panel, backtest.transform)
+        return self.spread.moved_to(panel, backtest.transform)
 
     def issue(self, panel: Panel, ends: Mapping[float, tuple[Floats, Floats]]) -> None:
         """Remember intervals by level, to be scored by the values that `update` will bring."""

@@ -206,6 +206,15 @@ TRANSFORMS: dict[str, Transform] = {
 BY_TURNS = ("identity", "sqrt", "log1p")
 
 
+def in_single(f: Transform, y: Tensor) -> Tensor:
+    """Return f(y) in single precision, computed in double where that makes a difference.
+
+    >>> in_single(Sqrt(), torch.tensor([4.0], dtype=torch.float64))
+    tensor([2.])
+    """
+    return y.float() if f.name == "identity" else f.forward(y.double()).float()
+
+
 def _at_least_0(y: npt.NDArray[np.float64] | Tensor) -> None:
     if (y < 0).any():
         raise DataError(

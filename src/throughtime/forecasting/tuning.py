@@ -37,7 +37,7 @@ from throughtime.training.outputs import COUNTS
 Space = Mapping[str, Among]
 
 CELLS = ["lstm", "gru", "rnn"]
-_OF_THE_SEARCH = {"h", "seed", "n_windows", "freq", "cures", "target", "hist", "futr"}
+_OF_THE_SEARCH = {"h", "seed", "n_windows", "freq", "cures", "target", "hist", "futr", "budget"}
 
 
 def tune(

@@ -26,7 +26,7 @@ import torch
 from throughtime._errors import NotFittedError
 from throughtime.forecasting import copula
 from throughtime.forecasting.backtest import Backtest, prefixes, series_sizes
-from throughtime.forecasting.committee import Answers
+from throughtime.forecasting.committee import Answers, even
 from throughtime.forecasting.conformity import (
     GRID,
     AroundPoint,
@@ -38,6 +38,7 @@ from throughtime.forecasting.intervals import Calibration
 from throughtime.forecasting.nets import PATHS
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.spread import Spread
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,9 +66,11 @@ class Forecast:
         backtest: Backtest | None,
         interval: bool = True,
         coverage: Coverage | None = None,
+        spread: Spread | None = None,
     ) -> Forecast:
         """Ask a model for the h steps after a panel; without `interval`, for points alone.
 
+        `spread` is that of the panel, where it is known already.
         Raises `NotFittedError` where points are all it says, and there are no rolling origins.
         """
         design = model.design
@@ -87,7 +90,7 @@ class Forecast:
                 raise NotFittedError(
                     "a back-test", "none", "call fit with n_windows above 0, or cross_validation"
                 )
-            around = AroundPoint(point, series_sizes(panel, scale), scale)
+            around = AroundPoint(point, _sizes(model, panel, backtest, spread), scale)
         calibration = None if backtest is None else backtest.calibration(backtest.models[0])
         return cls(point, around, calibration, coverage)
 
@@ -121,6 +124,15 @@ class Forecast:
         return self.around.value(g if self.calibration is None else stretched(self.calibration, g))
 
 
+def _sizes(model: Answers, panel: Panel, backtest: Backtest, spread: Spread | None) -> Floats:
+    """Return what scores [rows, h] are in units of, as they were when they were calibrated."""
+    if backtest.common is None:
+        return series_sizes(panel, backtest.transform)
+    if spread is None:
+        spread = Spread.of(even(model), panel, backtest.transform)
+    return spread.sizes(backtest.common)
+
+
 def stretched(calibration: Calibration, g: Floats) -> Floats:
     """Return scores [..., h] that are distributed as calibrated, from standard normal ones."""
     h = g.shape[-1]
@@ -146,13 +158,20 @@ def normal_scores(calibration: Calibration, scores: Floats) -> Floats:
 
 
 def paths(
-    model: Answers, panel: Panel, h: int, backtest: Backtest | None, n: int, seed: int
+    model: Answers,
+    panel: Panel,
+    h: int,
+    backtest: Backtest | None,
+    n: int,
+    seed: int,
+    spread: Spread | None = None,
 ) -> Floats:
     """Draw n sample paths [n, rows, h] of the h steps after every series.
 
     Raises `NotFittedError` where nothing is known of what ties the steps together.
     """
-    forecast, rng = Forecast.of(model, panel, h, backtest), np.random.default_rng(seed)
+    forecast = Forecast.of(model, panel, h, backtest, spread=spread)
+    rng = np.random.default_rng(seed)
     if model.design.draws:
         own = model.paths(panel, max(n, PATHS), h, seed)
         u = copula.ranks(own, rng)[rng.permutation(len(own))[:n]]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -109,15 +110,13 @@ class Windows:
         """
         ahead = self.h if ahead is None else ahead
         known_ahead = len(self.panel.targets) + len(self.panel.hist)
-        position = origin[..., None] + torch.arange(-self.context_length - before, ahead)
-        begun = position >= 0
-        place = (self._begins[series][..., None] + position).clamp_(0, len(self._values[0]) - 1)
+        back = self.context_length + before
         made = []
         for c in channels:
             ends = self._lengths if c < known_ahead else self._ends
-            inside = begun & (position < ends[series][..., None])
-            made.append(torch.where(inside, self._values[c][place], torch.nan))
-        return torch.stack(made, dim=-2)
+            span = _Span(self._begins[series], ends[series], origin - back, back + ahead)
+            made.append(span.of(self._values[c]))
+        return made[0].unsqueeze(-2) if len(made) == 1 else torch.stack(made, dim=-2)
 
     def newest(self) -> Tensor:
         """Return the last L values of every target of every series, [S, M, L]."""
@@ -155,3 +154,32 @@ class Windows:
         counts = np.maximum(last - first + 1, 0)
         self._first = torch.from_numpy(first)
         self._before = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))
+
+
+class _Span(NamedTuple):
+    """The `width` steps from `first` [...] on of series that lie in a buffer from `begin` on.
+
+    They may reach to before its first step, and beyond its `end`.
+    """
+
+    begin: Tensor
+    end: Tensor
+    first: Tensor
+    width: int
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return the values [..., width] there, NaN where the series has none."""
+        begin, end, first = (each.flatten() for each in self[:3])
+        apart = (first < 0) | (first + self.width > end)
+        if len(values) < self.width:  # all of them are
+            rows = values.new_empty(len(first), self.width)
+        else:  # whole rows are copied many times as fast as single values
+            start = (begin + first).clamp_(0, len(values) - self.width)
+            rows = values.unfold(0, self.width, 1).index_select(0, start)
+        part = apart.nonzero()[:, 0]
+        if len(part):
+            position = first[part, None] + torch.arange(self.width)
+            place = (begin[part, None] + position).clamp_(0, len(values) - 1)
+            inside = (position >= 0) & (position < end[part, None])
+            rows[part] = torch.where(inside, values[place], torch.nan)
+        return rows.reshape(*self.first.shape, self.width)

@@ -30,7 +30,7 @@ app = typer.Typer(
 
 OF_A_MODEL = (
     *("level", "context_length", "init", "clip", "preprogram", "nonlinearity", "zoneout"),
-    *("recurrent_dropout", "layer_norm"),
+    *("recurrent_dropout", "layer_norm", "budget"),
 )
 
 NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from throughtime._checks import one_of, positive_int, real
+from throughtime._checks import duration, one_of, positive_int, real
 from throughtime._errors import SettingError
 from throughtime._files import check_writable
 from throughtime._types import CELLS
@@ -113,9 +113,14 @@ class Options:
     architecture: Annotated[
         str,
         typer.Option(
-            help="How the steps ahead are made: ar, direct, es, recursive, segment, seq2seq or synced."
+            help="How the steps ahead are made: ar, direct, es, recursive, segment, seq2seq or synced; "
+            "auto tries those that fit."
         ),
     ] = "direct"
+    budget: Annotated[
+        str | None,
+        typer.Option(help="The time that fits may take, such as 90s, 2m or 1h.", metavar="TIME"),
+    ] = None
     output: Annotated[
         str | None,
         typer.Option(
@@ -164,8 +169,10 @@ class Options:
             if value is not None:
                 positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
-        one_of("--architecture", self.architecture, ARCHITECTURES)
+        one_of("--architecture", self.architecture, ("auto", *ARCHITECTURES))
         one_of("--output", self.output, [None, *OUTPUTS])
+        if self.budget is not None:
+            duration("--budget", self.budget)
         self._check_answer()
         if self.future is not None and not self.futr:
             raise SettingError(
@@ -192,7 +199,7 @@ class Options:
                 "choose another architecture, or name in --futr what is known ahead",
             )
         if self.preprogram and (
-            self.architecture != "direct" or self.output not in (None, "point")
+            self.architecture not in ("auto", "direct") or self.output not in (None, "point")
         ):
             wanted = "--architecture direct and --output point with --preprogram"
             raise SettingError(wanted, answer, "leave --preprogram out")
@@ -223,7 +230,7 @@ class Options:
     @property
     def answer(self) -> dict[str, Any]:
         """The arguments of a forecaster that say what it reads beside the past, and how it answers."""
-        given = {"calendar": self.calendar, "output": self.output}
+        given = {"calendar": self.calendar, "output": self.output, "budget": self.budget}
         if self.architecture != "direct":
             given["architecture"] = self.architecture
         return {name: value for name, value in given.items() if value}

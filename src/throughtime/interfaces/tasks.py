@@ -173,6 +173,8 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
     result = forecaster.backtest
     say_origins(options, talk, result)
     _say_judges(talk, result, panel)
+    if forecaster.choice is not None:
+        talk.status(f"architecture: {forecaster.choice.words}")
     if out is not None:
         write_atomically(out, file(result.table, out))
 
@@ -182,7 +184,8 @@ def backtest(options: Options, out: str | None, talk: Talk) -> None:
     verdict = words.verdict(result.scores, name, result.n_windows)
     talk.result(console.score_table(result, name, step_word(panel)), verdict)
     written = {} if out is None else {"backtest": out}
-    talk.machine(_summary(options, reading, panel, result, name) | {"files": written})
+    summary = _summary(options, reading, panel, result, name) | _choice(forecaster)
+    talk.machine(summary | {"files": written})
     talk.last(f"wrote the back-test to {out}" if out else "done")
 
 
@@ -266,9 +269,10 @@ def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
     """Say what was chosen for the model."""
     step, settings = step_word(panel), forecaster.settings
     season, calendar = forecaster.season_length, settings["calendar"]
+    choice = forecaster.choice
     return {
         "model": forecaster.name,
-        "architecture": settings["architecture"],
+        "architecture": settings["architecture"] if choice is None else choice.words,
         "output": settings["output"],
         **({"calendar": ", ".join(calendar).replace("_", " ")} if calendar else {}),
         "season": count(season, step) if season > 1 else "none",
@@ -292,6 +296,7 @@ def _forecast_summary(
         "context_length": forecaster.context_length,
         **{name: forecaster.settings[name] for name in ("architecture", "output", "calendar")},
         "scale": forecaster.scaling_words,
+        **_choice(forecaster),
         "reach": {
             "half_life": reach.half_life,
             "memory": reach.memory,
@@ -300,6 +305,12 @@ def _forecast_summary(
         "forecast": table.to_pylist(),
         "files": written,
     }
+
+
+def _choice(forecaster: Any) -> dict[str, Any]:
+    """Return the architectures that were tried, where one was chosen."""
+    choice = forecaster.choice
+    return {} if choice is None else {"choice": choice.to_dict()}
 
 
 def _summary(

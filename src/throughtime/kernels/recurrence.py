@@ -19,7 +19,14 @@ from throughtime._errors import SettingError
 from throughtime.kernels.kernel import Kernel, Optionals, Tensors, flip, turned
 from throughtime.kernels.packing import pack, pad
 from throughtime.kernels.tap import AdjointTap
-from throughtime.kernels.transforms import adjoin_mapped, pull_back, push_forward, recur_mapped
+from throughtime.kernels.transforms import (
+    adjoin_mapped,
+    at_once,
+    in_one_vmap,
+    pull_back,
+    push_forward,
+    recur_mapped,
+)
 
 
 def run(
@@ -52,8 +59,17 @@ def run(
     kernel = kernel.reverse if backwards else kernel
     if tap is None and in_forward_mode():
         return kernel.replay(mask, (x, *rest))
+    if in_one_vmap():
+        eager = partial(_run_eagerly, kernel, tap)
+        return at_once(eager, kernel.states, (mask, x, *rest))
     if _is_transformed():
         return _recur(kernel, tap, mask, x, *rest)[: 1 + kernel.states]
+    return _run_eagerly(kernel, tap, mask, x, *rest)
+
+
+def _run_eagerly(
+    kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, x: Tensor, *rest: Tensor | None
+) -> Tensors:
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *rest)):
         return recur_eagerly(kernel, tap, mask, x, *rest)
     return kernel.forward(mask, (x, *rest), keep=False)[: 1 + kernel.states]

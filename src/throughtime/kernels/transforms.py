@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 
 from throughtime.kernels.kernel import Optionals, Tensors
 
+_functorch: Any = torch._C._functorch
 _vjp: Callable[..., Any] = torch.func.vjp
 
 
@@ -60,6 +62,34 @@ def _restricted(
         return function(*filled)
 
     return restricted, [arguments[i] for i in moving]
+
+
+def in_one_vmap() -> bool:
+    """Say whether one vmap is at work, and no other transform of torch.func."""
+    stack = _functorch.get_interpreter_stack()
+    return bool(stack and len(stack) == 1 and stack[0].key() == _functorch.TransformType.Vmap)
+
+
+def at_once(
+    recur: Callable[..., Tensors], states: int, tensors: Sequence[Tensor | None]
+) -> Tensors:
+    """Call `recur` beneath the one vmap that is at work, with its axis among the members.
+
+    As `Recurrence.vmap` would, without what torch.func does around it: an ensemble of small nets
+    spends more time there than in the kernel.
+    """
+    interpreter = retrieve_current_functorch_interpreter()
+    level, size = interpreter.level(), interpreter.batch_size()
+    pairs = [(t, None) if t is None else _functorch._unwrap_batched(t, level) for t in tensors]
+    plain, dims = zip(*pairs, strict=True)
+    with interpreter.lower():
+        if all(dim is None for dim in dims):
+            return recur(*plain)
+        results, axes = recur_mapped(recur, states, size, dims, plain)
+    return tuple(
+        _functorch._add_batch_dim(result, axis, level)
+        for result, axis in zip(results, axes, strict=True)
+    )
 
 
 def recur_mapped(

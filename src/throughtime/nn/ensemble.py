@@ -3,7 +3,7 @@
 For members m(theta_e, x) of the same form with weights theta_1..theta_E,
 
     Theta = [theta_1, ..., theta_E]   stacked along a leading axis E, one tensor for each name
-    y_e   = m(theta_e, x_e)           all members in one call, by torch.func.vmap
+    y_e   = m(theta_e, x_e)           all members in one call, as by torch.func.vmap
 
 Members share nothing: the gradient of a sum of their losses is each one's own. What runs E small
 products one after the other for a loop over models is here one large product. Only the fused
@@ -27,6 +27,8 @@ from throughtime._errors import SettingError
 from throughtime.nn.base import on_our_ground
 from throughtime.nn.dilated import Layer
 from throughtime.nn.records import is_recorded_in_turn
+
+_functorch: Any = torch._C._functorch
 
 
 class Ensemble(nn.Module):
@@ -88,11 +90,7 @@ class Ensemble(nn.Module):
         self._follow_mode()
         weights = {**dict(self.stacked.named_parameters()), **dict(self.stacked.named_buffers())}
         if self._maps():
-            axes = tuple(0 if isinstance(x, (Tensor, tuple)) else None for x in inputs)
-            run = torch.func.vmap(
-                partial(self._run, names), in_dims=(0, *axes), randomness="different"
-            )
-            return run(weights, *inputs)
+            return mapped(partial(self._run, names), self.members, weights, *inputs)
         parts = (_part((weights, *inputs), e) for e in range(self.members))
         return _join([self._run(names, *part) for part in parts])
 
@@ -128,6 +126,33 @@ class Ensemble(nn.Module):
         # Not in an override of `train`: whoever restores modes sets `training` directly.
         if self.template.training != self.training:
             self.template.train(self.training)
+
+
+def mapped(function: Callable[..., Any], members: int, *arguments: Any) -> Any:
+    """Return what `function` makes of every member's part of the arguments, in one call.
+
+    As `torch.func.vmap` with randomness="different": arguments and results are tensors [E, ...], in
+    dicts or tuples, or anything else, which goes to every member as it is. What it does to be ready for
+    more takes longer than an update of small nets.
+
+    >>> mapped(torch.dot, 2, torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1., 4.])
+    """
+    level = _functorch._vmap_increment_nesting(members, "different")
+    try:
+        results = function(*_each(arguments, lambda x: _functorch._add_batch_dim(x, 0, level)))
+        return _each(results, lambda y: _functorch._remove_batch_dim(y, level, members, 0))
+    finally:
+        _functorch._vmap_decrement_nesting()
+
+
+def _each(tree: Any, of: Callable[[Tensor], Tensor]) -> Any:
+    """Return a tree with `of(tensor)` for every tensor."""
+    if isinstance(tree, Tensor):
+        return of(tree)
+    if isinstance(tree, dict):
+        return {name: _each(part, of) for name, part in tree.items()}
+    return tuple(_each(part, of) for part in tree) if isinstance(tree, tuple) else tree
 
 
 def _build(build: Callable[[], nn.Module], members: int, seed: int) -> list[nn.Module]:

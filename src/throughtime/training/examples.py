@@ -123,6 +123,19 @@ class Shuffle:
             index, self.left = self.left.tensor_split([self.batch_size], dim=1)
         return index[0] if self.members is None else index
 
+    def following(self, n: int) -> Tensor:
+        """Return the indices of the next (at most) n batches side by side, which are not drawn yet.
+
+        Those beyond the epochs that are shuffled are not known. [n B] or [E, n B].
+
+        >>> shuffle = Shuffle(5, 2, None, torch.Generator().manual_seed(0))
+        >>> shuffle.draw(), shuffle.following(2), shuffle.draw()
+        (tensor([4, 1]), tensor([2, 0]), tensor([2, 0]))
+        """
+        n = min(n, self.left.shape[1] // self.batch_size)
+        index = self.left[:, : n * self.batch_size]
+        return index[0] if self.members is None else index
+
     def _epoch(self) -> Tensor:
         rows = range(self.members or 1)
         if self.count > LARGEST_EPOCH:

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from throughtime._checks import real
 from throughtime._errors import DataError, SettingError
+from throughtime.nn.ensemble import mapped
 from throughtime.nn.heads.special import log_rising
 
 
@@ -232,8 +233,7 @@ def per_member(loss: Loss, params: Tensor, target: Tensor, weights: Tensor | Non
     >>> per_member(mse, torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[3.0], [2.0]]))
     tensor([4., 0.])
     """
-    axes = (0, 0, None if weights is None else 0)
-    values: Tensor = torch.func.vmap(partial(weighted, loss), axes)(params, target, weights)
+    values: Tensor = mapped(partial(weighted, loss), len(params), params, target, weights)
     return values
 
 

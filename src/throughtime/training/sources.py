@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,13 +16,14 @@ from torch import Tensor
 from throughtime._archive import Snapshot
 from throughtime._errors import DataError, SettingError
 from throughtime.training.checkpoint import pack_state, unpack_state
-from throughtime.training.examples import Examples, Inputs, Shuffle
+from throughtime.training.examples import Example, Examples, Inputs, Shuffle
 from throughtime.training.forcing import takes_forcing
 from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
 from throughtime.training.truncation import Position, RandomTruncation, Reach, reaches
 
 EVALUATION_BATCH = 768  # examples that are evaluated together, those of all members counted
+MOST_NUMBERS = 2**19  # of the batches that are read together
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class ExampleSource:
         self.shuffle = Shuffle(len(train), settings.batch_size, self.members, generator)
         self.has_validation = validation is not None and len(validation) > 0
         self.settings = settings
+        self.read: list[Example] = []  # batches that come next
+        self.at_once = 1  # how many are read
         if settings.forcing is not None and not takes_forcing(model):
             raise SettingError(
                 "a model whose forward takes `targets` and `forcing`, to be fed with targets",
@@ -92,7 +95,7 @@ class ExampleSource:
         """Run the model on the next batch, fed with its targets as the settings say."""
         forcing, total = self.settings.forcing, self.settings.max_updates
         rate = None if forcing is None else forcing(index, total)
-        return self._answer(self.train, self.shuffle.draw(), rate)
+        return self._answer(self._batch(total - index), rate)
 
     def validation(self) -> Lesson:
         """Run the model on all validation examples, a large batch at a time."""
@@ -101,7 +104,7 @@ class ExampleSource:
         lessons = []
         for index in evaluation_batches(len(self.held_out), self.members):
             shared = index if self.members is None else index.expand(self.members, -1)
-            lessons.append(self._answer(self.held_out, shared))
+            lessons.append(self._answer(self.held_out[shared]))
         outputs = torch.cat([lesson.outputs for lesson in lessons], axis)
         targets = torch.cat([lesson.targets for lesson in lessons], axis)
         counts = [lesson.weights for lesson in lessons if lesson.weights is not None]
@@ -122,10 +125,22 @@ class ExampleSource:
                 str(self.shuffle.count),
                 "resume with the same data",
             )
-        self.shuffle.left = snapshot.tensors["left"]
+        self.shuffle.left, self.read = snapshot.tensors["left"], []
 
-    def _answer(self, examples: Examples, index: Tensor, forcing: float | None = None) -> Lesson:
-        inputs, targets, *given = examples[index]
+    def _batch(self, wanted: int) -> Example:
+        """Return the next batch; of small ones several are read at once, which costs hardly more."""
+        index = self.shuffle.draw()
+        if not self.read:
+            more = self.shuffle.following(min(self.at_once, wanted) - 1)
+            index = torch.cat([index, more], dim=-1)
+            self.read = list(
+                batches_of(self.train[index], self.shuffle.batch_size, index.dim() - 1)
+            )
+            self.at_once = max(1, MOST_NUMBERS // numbers_in(self.read[0]))
+        return self.read.pop(0)
+
+    def _answer(self, example: Example, forcing: float | None = None) -> Lesson:
+        inputs, targets, *given = example
         targets = targets.to(self.device)
         weights = given[0].to(self.device) if given else None
         fed = {} if forcing is None else {"targets": targets, "forcing": forcing}
@@ -210,6 +225,24 @@ class SequenceSource:
 def evaluation_batches(count: int, members: int | None) -> tuple[Tensor, ...]:
     """Return the indices of `count` examples, as many at a time as fit in a little memory."""
     return torch.split(torch.arange(count), max(1, EVALUATION_BATCH // (members or 1)))
+
+
+def batches_of(example: Example, size: int, axis: int) -> Iterator[Example]:
+    """Return batches of so many, that lie side by side along an axis."""
+    parts: list[Any] = [
+        each.split(size, axis)
+        if isinstance(each, Tensor)
+        else zip(*(tensor.split(size, axis) for tensor in each), strict=True)
+        for each in example
+    ]
+    return zip(*parts, strict=True)
+
+
+def numbers_in(example: Example) -> int:
+    """Return how many numbers there are in a batch."""
+    inputs, *others = example
+    parts = (inputs,) if isinstance(inputs, Tensor) else inputs
+    return max(1, sum(tensor.numel() for tensor in (*parts, *others)))
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

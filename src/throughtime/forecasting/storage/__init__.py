@@ -7,7 +7,9 @@
     backtest          values and forecasts at the rolling origins; its panel where that is another
     state             what `update` has carried on, if it has, with the coverage of intervals
     learner           the optimiser of an `update` that learns
+    spread            how far series lie from their forecasts, if it was measured
     history, pilot    updates and evaluations; of further groups of members history-1, pilot-1 ...
+    choice            the architectures that were tried, where one was chosen
 
 Scores, intervals, tables and reach follow from these, and are computed again. Everything that is
 read is checked before anything is built from it, so that a file edited by hand is refused here
@@ -22,6 +24,7 @@ from typing import Any
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._files import check_writable
+from throughtime.forecasting.choosing import Choice
 from throughtime.forecasting.committee import Committee
 from throughtime.forecasting.fitted import Fitted
 from throughtime.forecasting.forecaster import Forecaster
@@ -32,6 +35,7 @@ from throughtime.forecasting.storage.checking import need, text
 from throughtime.forecasting.storage.given import made, pack_given
 from throughtime.forecasting.storage.model import pack_model, unpack_model
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
+from throughtime.forecasting.storage.spread import pack_spread, unpack_spread
 from throughtime.forecasting.storage.state import pack_state, unpack_state
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.training import History
@@ -57,6 +61,8 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
     panel, model, backtest = forecaster.panel, forecaster.model, forecaster._backtest
     stream = forecaster._stream
     whole = Snapshot(facts={"given": pack_given(forecaster._given)})
+    if forecaster.choice is not None:
+        whole.facts["choice"] = forecaster.choice.to_dict()
     whole.include("panel", pack_panel(panel))
     whole.include("model", pack_model(model))
     if stream.state is not None:
@@ -65,6 +71,8 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
         whole.include("coverage", stream.coverage.pack())
     if stream.learner is not None:
         whole.include("learner", stream.learner.snapshot())
+    if stream.spread is not None:
+        whole.include("spread", pack_spread(stream.spread))
     if backtest is not None:
         whole.include("backtest", pack_backtest(backtest, panel))
     for g, each in enumerate(forecaster._need_fit().each):
@@ -139,11 +147,15 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         need(model.combine == given.members.combine, "combine")
         weights = model.weights
     forecaster._take(Fitted.together(parts, given.members.combine, weights), backtest)
+    if "choice" in snapshot.facts:
+        forecaster.choice = Choice.of(snapshot.facts["choice"])
     stream = forecaster._stream
     if "state" in snapshot.facts:
         stream.state = unpack_state(snapshot.part("state"), panel, model)
     if "coverage" in snapshot.facts:
         stream.coverage = Coverage.unpack(snapshot.part("coverage"), forecaster.h)
+    if "spread" in snapshot.facts:
+        stream.spread = unpack_spread(snapshot.part("spread"), len(panel))
     if "learner" in snapshot.facts:
         stream.learner = Learner(model.models[0], stream.losses)
         stream.learner.restore(snapshot.part("learner"))

@@ -13,6 +13,7 @@ from throughtime.forecasting.intervals import checked_levels
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.storage.checking import all_of, array, need
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
+from throughtime.forecasting.storage.spread import pack_spread, unpack_spread
 from throughtime.forecasting.transforms import TRANSFORMS
 
 _COUNTS = ("h", "n_windows", "step_size", "season_length")
@@ -32,6 +33,8 @@ def pack_backtest(backtest: Backtest, fitted: Panel) -> Snapshot:
         part.tensors[f"forecast.{i}"] = torch.tensor(backtest.forecasts[model])
     if backtest.quantiles is not None:
         part.tensors["quantiles"] = torch.tensor(backtest.quantiles)
+    if backtest.spread is not None:
+        part.include("spread", pack_spread(backtest.spread))
     if backtest.panel is not fitted:
         part.include("panel", pack_panel(backtest.panel.compact()))
     return part
@@ -74,4 +77,5 @@ def unpack_backtest(part: Snapshot, fitted: Panel) -> Backtest:
         dict(zip(models, forecasts, strict=True)),
         quantiles,
         kind == "counts",
+        unpack_spread(part.part("spread"), R, len(panel)) if "spread" in facts else None,
     )

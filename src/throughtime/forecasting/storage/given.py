@@ -25,6 +25,7 @@ def pack_given(given: Given) -> dict[str, Any]:
         "n_windows": given.n_windows,
         "cure": given.cure,
         "members": _packed(given),
+        "budget": given.budget,
         "freq": None if given.freq is None else given.freq.alias,
     }
 

@@ -1,0 +1,26 @@
+"""How far series usually lie from their forecasts, in a file: steps, ratios and counts of errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from throughtime._archive import Snapshot
+from throughtime.forecasting.spread import Spread
+from throughtime.forecasting.storage.checking import array, need
+
+_NAMES = ("steps", "ratios", "counts")
+
+
+def pack_spread(spread: Spread) -> Snapshot:
+    """Return what `unpack_spread` makes the same of."""
+    return Snapshot({name: torch.tensor(getattr(spread, name)) for name in _NAMES})
+
+
+def unpack_spread(part: Snapshot, *shape: int) -> Spread:
+    """Return what was packed, [..., rows]; `ValueError` for what does not fit."""
+    steps, ratios, counts = (array(part, name, np.float64, *shape).copy() for name in _NAMES)
+    for each in (steps, ratios):
+        need(bool((np.isnan(each) | (np.isfinite(each) & (each > 0))).all()), "sizes of errors")
+    need(bool((np.isfinite(counts) & (counts >= 0)).all()), "counts of errors")
+    return Spread(steps, ratios, counts)

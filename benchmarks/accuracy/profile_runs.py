@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -298,4 +297,4 @@ def keep(folder: Path, name: str, row: Row) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -79,7 +79,9 @@ def test_who_may_run(settings: dict[str, Any], expected: list[str]) -> None:
 def test_what_no_architecture_can_do_is_refused_as_ever() -> None:
     with pytest.raises(SettingError, match="lags for architecture='ar' alone"):
         quick(**AUTO, lags=[2]).fit(Y)
-    with pytest.raises(SettingError, match="architecture to be one of 'auto', 'ar', 'direct'"):
+    with pytest.raises(
+        SettingError, match="architecture to be one of None, 'auto', 'ar', 'direct'"
+    ):
         quick(architecture="best")
 
 

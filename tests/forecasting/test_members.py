@@ -97,14 +97,14 @@ def test_groups_are_every_combination_in_order() -> None:
 ONE: dict[str, dict[str, Any]] = {
     "a number": {"members": tt.Members(2)},
     "a context": {"members": tt.Members(2, contexts=(12,)), "context_length": None},
-    "an architecture": {"members": tt.Members(2, architectures=("direct",))},
+    "an architecture": {"members": tt.Members(2, architectures=("direct",)), "architecture": None},
     "a cell": {"members": tt.Members(2, cells=("lstm",))},
 }
 
 
 @pytest.mark.parametrize("name", ONE)
 def test_one_group_is_the_model_that_it_was(name: str) -> None:
-    usual: dict[str, Any] = {"members": 2, "context_length": 12}
+    usual: dict[str, Any] = {"members": 2, "context_length": 12, "architecture": "direct"}
     expected, found = quick(**usual).fit(Y), quick(**{**usual, **ONE[name]}).fit(Y)
     assert isinstance(found.model, Model)
     assert found._given == expected._given

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from stand_in import StandIn
 
-from throughtime.forecasting.architectures import ARCHITECTURES
+from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
+from throughtime.forecasting.members import COMBINE
 from throughtime.interfaces import options
 from throughtime.interfaces.cli import main
 from throughtime.training.outputs import OUTPUTS
@@ -205,6 +206,7 @@ def test_a_saved_model_is_diagnosed_on_its_own_columns(run, tmp_path, monkeypatc
 def test_the_names_that_are_known_without_torch_are_those_there_are():
     assert tuple(ARCHITECTURES) == options.ARCHITECTURES
     assert tuple(OUTPUTS) == options.OUTPUTS
+    assert (DRAWS, COMBINE) == (options.DRAWS, options.COMBINE)
 
 
 @pytest.mark.parametrize("command", ["forecast", "backtest", "diagnose", "tune"])

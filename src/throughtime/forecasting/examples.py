@@ -58,7 +58,8 @@ class SpreadExamples:
         return len(self.parts[0])
 
     def __getitem__(self, index: Tensor) -> tuple[Inputs, Tensor]:
-        return of_members([part[each] for part, each in self.on_scales(index)])
+        inputs, r = of_members([part[each] for part, each in self.on_scales(index)])
+        return inputs, r
 
     def on_scales(self, index: Tensor) -> Iterator[tuple[ScaledWindows, Tensor]]:
         """Yield the parts that members learn from, with the rows of index [E, B] of those members."""

@@ -16,7 +16,7 @@ import typer
 
 import throughtime
 from throughtime._errors import ThroughtimeError
-from throughtime.interfaces.options import NUMBER, WHOLE, Options
+from throughtime.interfaces.options import NUMBER, WHOLE, Options, parted
 from throughtime.interfaces.taking import Given, takes
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app = typer.Typer(
 OF_A_MODEL = (
     *("level", "context_length", "init", "clip", "preprogram", "nonlinearity", "zoneout"),
     *("recurrent_dropout", "layer_norm", "budget"),
+    *("members", "contexts", "architectures", "combine"),
 )
 
 NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
@@ -227,9 +228,9 @@ def evaluate(
         actuals,
         train,
         target=target,
-        by=scoring.parted(by),
-        metrics=scoring.parted(metrics),
-        models=scoring.parted(models),
+        by=parted(by),
+        metrics=parted(metrics),
+        models=parted(models),
         level=level,
         baseline=baseline,
         **given,

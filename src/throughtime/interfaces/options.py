@@ -21,6 +21,7 @@ from throughtime._types import CELLS
 
 WITH_U = ("rnn", "lstm", "gru")
 ARCHITECTURES = ("ar", "direct", "es", "recursive", "segment", "seq2seq", "synced")
+COMBINE = ("mean", "median", "weighted")
 DRAWS = ("ar", "recursive")
 OUTPUTS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial", "mixture")
 INITS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {  # for which cells, in which range
@@ -111,12 +112,12 @@ class Options:
     ] = None
     cell: Annotated[str, typer.Option(help=f"The recurrent cell: {', '.join(CELLS)}.")] = "lstm"
     architecture: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How the steps ahead are made: ar, direct, es, recursive, segment, seq2seq or synced; "
             "auto tries those that fit."
         ),
-    ] = "direct"
+    ] = None
     budget: Annotated[
         str | None,
         typer.Option(help="The time that fits may take, such as 90s, 2m or 1h.", metavar="TIME"),
@@ -132,6 +133,25 @@ class Options:
     context_length: Annotated[
         int | None, typer.Option(help="How many steps the model looks back.", **WHOLE)
     ] = None
+    members: Annotated[
+        int | None,
+        typer.Option(help="How many nets forecast, that differ by their seeds.", **WHOLE),
+    ] = None
+    contexts: Annotated[
+        str | None,
+        typer.Option(help="Look-backs, each with so many members.", metavar="STEPS,..."),
+    ] = None
+    architectures: Annotated[
+        str | None,
+        typer.Option(help="Architectures, each with so many members.", metavar="NAME,..."),
+    ] = None
+    combine: Annotated[
+        str,
+        typer.Option(
+            help="How members make one forecast: mean, median, or weighted by the errors of the "
+            "back-test."
+        ),
+    ] = "mean"
     seed: Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)] = 0
     windows: Annotated[
         int | None,
@@ -164,16 +184,17 @@ class Options:
     def __post_init__(self) -> None:
         positive_int("--h", self.h)
         positive_int("--seed", self.seed, at_least=0)
-        for name in ("season", "context_length", "windows"):
+        for name in ("season", "context_length", "windows", "members"):
             value = getattr(self, name)
             if value is not None:
                 positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
-        one_of("--architecture", self.architecture, ("auto", *ARCHITECTURES))
+        one_of("--architecture", self.architecture, [None, "auto", *ARCHITECTURES])
         one_of("--output", self.output, [None, *OUTPUTS])
         if self.budget is not None:
             duration("--budget", self.budget)
         self._check_answer()
+        self._check_members()
         if self.future is not None and not self.futr:
             raise SettingError(
                 "--futr with --future, to say which of its columns are known ahead",
@@ -185,9 +206,8 @@ class Options:
 
     def _check_answer(self) -> None:
         """Refuse an architecture, an output and a start that do not go together."""
-        answer = f"--architecture {self.architecture}" + (
-            f" --output {self.output}" if self.output else ""
-        )
+        said = {"architecture": self.architecture, "output": self.output}
+        answer = " ".join(f"--{name} {value}" for name, value in said.items() if value)
         draws = self.architecture in DRAWS
         if draws and self.output == "point":
             wanted = f"a distribution to draw paths from with --architecture {self.architecture}"
@@ -199,10 +219,23 @@ class Options:
                 "choose another architecture, or name in --futr what is known ahead",
             )
         if self.preprogram and (
-            self.architecture not in ("auto", "direct") or self.output not in (None, "point")
+            self.architecture not in (None, "auto", "direct") or self.output not in (None, "point")
         ):
             wanted = "--architecture direct and --output point with --preprogram"
             raise SettingError(wanted, answer, "leave --preprogram out")
+
+    def _check_members(self) -> None:
+        """Refuse what is no member, and one beside several."""
+        one_of("--combine", self.combine, COMBINE)
+        steps(self.contexts)
+        for name in parted(self.architectures):
+            one_of("--architectures", name, ARCHITECTURES)
+        for several, one in (("contexts", "context_length"), ("architectures", "architecture")):
+            if getattr(self, several) is not None and getattr(self, one) is not None:
+                option = f"--{one.replace('_', '-')}"
+                raise SettingError(
+                    f"{option} or --{several}", "both", f"leave {option} out, or --{several}"
+                )
 
     def _check_cures(self) -> None:
         if self.clip is not None:
@@ -230,10 +263,18 @@ class Options:
     @property
     def answer(self) -> dict[str, Any]:
         """The arguments of a forecaster that say what it reads beside the past, and how it answers."""
-        given = {"calendar": self.calendar, "output": self.output, "budget": self.budget}
-        if self.architecture != "direct":
-            given["architecture"] = self.architecture
+        names = "calendar", "architecture", "output", "budget"
+        given = {name: getattr(self, name) for name in names} | {"members": self._members}
         return {name: value for name, value in given.items() if value}
+
+    @property
+    def _members(self) -> Any:
+        if (self.contexts, self.architectures, self.combine) == (None, None, "mean"):
+            return self.members
+        from throughtime.forecasting.members import Members
+
+        several = steps(self.contexts), parted(self.architectures)
+        return Members(self.members, *several, combine=self.combine)
 
     @property
     def cures(self) -> dict[str, Any]:
@@ -287,6 +328,34 @@ def levels(text: str) -> list[float]:
             )
         found.add(float(part))
     return [int(value) if value.is_integer() else value for value in sorted(found)]
+
+
+def steps(text: str | None) -> tuple[int, ...]:
+    """Read `--contexts`: numbers of steps, several parted by commas.
+
+    >>> steps("24, 48")
+    (24, 48)
+    >>> steps("24,day")
+    Traceback (most recent call last):
+    throughtime._errors.SettingError: Expected --contexts to be whole numbers of at least 1, parted by commas, found 'day': pass for example --contexts 24,48.
+    """
+    for part in parted(text):
+        if not re.fullmatch(r"0*[1-9]\d*", part):
+            raise SettingError(
+                "--contexts to be whole numbers of at least 1, parted by commas",
+                repr(part),
+                "pass for example --contexts 24,48",
+            )
+    return tuple(map(int, parted(text)))
+
+
+def parted(text: str | None) -> tuple[str, ...]:
+    """Return what an option names, several parted by commas.
+
+    >>> parted("mae, owa")
+    ('mae', 'owa')
+    """
+    return () if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def inits(text: str | None) -> list[str]:

@@ -68,15 +68,6 @@ class Scoring:
         return self.file, self.actuals, self.train
 
 
-def parted(text: str | None) -> tuple[str, ...]:
-    """Return what an option names, several parted by commas.
-
-    >>> parted("mae, owa")
-    ('mae', 'owa')
-    """
-    return () if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def evaluate(scoring: Scoring, out: str | None, talk: Talk) -> None:
     """Read, score, say, write."""
     check_places(scoring.sources, {"--out": out})

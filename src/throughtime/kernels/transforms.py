@@ -78,7 +78,7 @@ def at_once(
     As `Recurrence.vmap` would, without what torch.func does around it: an ensemble of small nets
     spends more time there than in the kernel.
     """
-    interpreter = retrieve_current_functorch_interpreter()
+    interpreter: Any = retrieve_current_functorch_interpreter()
     level, size = interpreter.level(), interpreter.batch_size()
     pairs = [(t, None) if t is None else _functorch._unwrap_batched(t, level) for t in tensors]
     plain, dims = zip(*pairs, strict=True)

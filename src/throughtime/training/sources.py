@@ -230,9 +230,9 @@ def evaluation_batches(count: int, members: int | None) -> tuple[Tensor, ...]:
 def batches_of(example: Example, size: int, axis: int) -> Iterator[Example]:
     """Return batches of so many, that lie side by side along an axis."""
     parts: list[Any] = [
-        each.split(size, axis)
+        torch.split(each, size, axis)
         if isinstance(each, Tensor)
-        else zip(*(tensor.split(size, axis) for tensor in each), strict=True)
+        else zip(*(torch.split(tensor, size, axis) for tensor in each), strict=True)
         for each in example
     ]
     return zip(*parts, strict=True)

@@ -227,7 +227,7 @@ class Ahead(nn.Module):
     def forward(self, state: Tensor, ahead: Tensor) -> Tensor:
         """Join a state [..., H] and what is known ahead [..., h, F] to [..., h, H]."""
         spread = self.of_state(state).reshape(*state.shape[:-1], self.h, -1)
-        return (spread + self.of_ahead(ahead)).relu_()
+        return torch.relu_(spread + self.of_ahead(ahead))
 
 
 def by_row(params: Tensor) -> Tensor:

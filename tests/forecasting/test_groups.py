@@ -16,7 +16,7 @@ import throughtime as tt
 from throughtime._errors import SettingError
 from throughtime.forecasting import forecaster as door
 from throughtime.forecasting.budget import Budget
-from throughtime.forecasting.committee import Committee, even
+from throughtime.forecasting.committee import Committee
 from throughtime.forecasting.spread import Spread
 from throughtime.forecasting.transforms import Identity
 
@@ -48,6 +48,7 @@ def test_an_architecture_is_chosen_once_for_all_groups(fit: Any, tmp_path: Path)
     assert [e.error for e in made.choice.tried] == [e.error for e in first.choice.tried]
     found = {each.design.architecture for each in made.model.models}
     assert found == {made.choice.architecture}
+    assert [each.design.context_length for each in made.model.models] == [6, 12]
     made.save(tmp_path / "model")
     assert tt.load(tmp_path / "model").choice == made.choice
 
@@ -87,7 +88,7 @@ def test_groups_share_what_time_there_is(fit: Any) -> None:
 
 
 def test_a_killed_fit_of_groups_keeps_its_choice_and_its_updates(fit: Any, tmp_path: Path) -> None:
-    settings = {"architecture": "auto", "residual": "season", "budget": 750, "n_windows": 3}
+    settings = {"architecture": "auto", "season_length": 1, "budget": 750, "n_windows": 3}
     how = {"checkpoint": tmp_path / "fit"}
 
     class KilledInAGroup(Kill):
@@ -120,8 +121,10 @@ def test_errors_of_each_series_are_those_of_the_committee(combine: str, tmp_path
         np.testing.assert_allclose(getattr(made.backtest.spread, name), expected, rtol=1e-12)
     made.fit(TWO)
     table = made.predict()
-    found, own = made._stream.spread, Spread.of(even(made.model), TWO, Identity())
+    model, found = made.model, made._stream.spread
+    assert isinstance(model, Committee)
     assert found is not None
+    own = Spread.of(replace(model, weights=None), TWO, Identity())
     np.testing.assert_array_equal(found.ratios, own.ratios)
     made.save(tmp_path / "model")
     loaded = tt.load(tmp_path / "model")

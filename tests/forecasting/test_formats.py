@@ -104,6 +104,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "preprogram": {"preprogram": "seasonal"},
     "lags": {"lags": [3, 5], "architecture": "ar"},
     "weighting": {"weighting": "owa"},
+    "budget": {"budget": "1m30s"},
 }
 
 

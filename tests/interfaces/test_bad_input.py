@@ -151,7 +151,7 @@ BAD_COVARIATES = {
         SHOPS, table(["a,3,1", "b,,2"], "shop,area,floor"), STATIC, ("'area' of more", "line 3 of more")),
     "static of one series": (WARM, "shop,area\na,3\n", "--target y --static more", ("several series", "--id")),
     "no static file": (SHOPS, None, STATIC, ("at 'more'", "no such file")),
-    "unknown architecture": (WARM, "", "--architecture lstm", ("--architecture to be one of 'ar', 'direct'", "found 'lstm'")),
+    "unknown architecture": (WARM, "", "--architecture lstm", ("--architecture to be one of 'auto', 'ar', 'direct'", "found 'lstm'")),
     "unknown output": (WARM, "", "--output normal", ("--output to be one of", "found 'normal'")),
     "points to draw from": (WARM, "", "--architecture recursive --output point", ("a distribution", "--output point")),
     "past of another architecture": (WARM, "", "--architecture recursive --hist off", ("no --hist with", "--hist off")),

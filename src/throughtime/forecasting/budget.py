@@ -2,7 +2,7 @@
 
 A fit of n updates takes a + s n seconds, and a forecast after it f. They are measured on a short one
 that is thrown away: s is the median of its updates after some of warm-up, a what all else took. In
-the T seconds that are left, K such fits may each make
+the T seconds that are left, K such fits, those of all groups of members, may each make
 
     n = floor( ((1 - r) T - sum_k (a_k + f_k)) / sum_k s_k )
 

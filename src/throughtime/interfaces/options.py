@@ -189,7 +189,8 @@ class Options:
             if value is not None:
                 positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
-        one_of("--architecture", self.architecture, [None, "auto", *ARCHITECTURES])
+        if self.architecture is not None:
+            one_of("--architecture", self.architecture, ("auto", *ARCHITECTURES))
         one_of("--output", self.output, [None, *OUTPUTS])
         if self.budget is not None:
             duration("--budget", self.budget)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
@@ -138,6 +139,9 @@ def mapped(function: Callable[..., Any], members: int, *arguments: Any) -> Any:
     >>> mapped(torch.dot, 2, torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([1., 4.])
     """
+    if is_compiling():  # which can follow vmap, and not what that is made of
+        axes = tuple(0 if isinstance(x, (Tensor, tuple, dict)) else None for x in arguments)
+        return torch.func.vmap(function, in_dims=axes, randomness="different")(*arguments)
     level = _functorch._vmap_increment_nesting(members, "different")
     try:
         results = function(*_each(arguments, lambda x: _functorch._add_batch_dim(x, 0, level)))

@@ -15,8 +15,10 @@ from test_budget import CYCLE, LONG, Kill, Killed, Time
 import throughtime as tt
 from throughtime._errors import SettingError
 from throughtime.forecasting import forecaster as door
-from throughtime.forecasting.budget import Budget
+from throughtime.forecasting.budget import Budget, shortened
 from throughtime.forecasting.committee import Committee
+from throughtime.forecasting.deciding import decide
+from throughtime.forecasting.planning import Call, draft, redraft
 from throughtime.forecasting.spread import Spread
 from throughtime.forecasting.transforms import Identity
 
@@ -130,3 +132,14 @@ def test_errors_of_each_series_are_those_of_the_committee(combine: str, tmp_path
     loaded = tt.load(tmp_path / "model")
     assert loaded.predict() == table == made.predict(TWO)
     assert loaded.update({"unique_id": ["a", "b"], "ds": [40, 40], "y": [5.0, 9.0]}).predict()
+
+
+def test_what_all_tells_may_want_more_updates_but_not_in_a_budget() -> None:
+    given = tt.Forecaster(4, season_length=1)._given
+    whole = panel(wave(2000))  # 500 horizons, of which the first origin has not seen all
+    call = Call(given)
+    first, all_told = draft(call, whole.cut(8), whole, None), decide(given, whole, whole)
+    assert first.updates < all_told.training.max_updates
+    assert redraft(call, first, whole).design == all_told
+    within = redraft(replace(call, budget=Budget(60)), first, whole)
+    assert within.design == shortened(all_told, first.updates)

@@ -87,6 +87,7 @@ def forecaster(h: int, seed: int, settings: Row, table: Any) -> Any:
     from throughtime.forecasting.effort import effort_for
     from throughtime.forecasting.forecaster import Forecaster
     from throughtime.forecasting.frame import read_frame
+    from throughtime.forecasting.seasons import panel_season_length
     from throughtime.training import TrainingSettings
 
     own = {*inspect.signature(Forecaster).parameters, *Cures.__annotations__}
@@ -94,7 +95,9 @@ def forecaster(h: int, seed: int, settings: Row, table: Any) -> Any:
     given = {name: value for name, value in settings.items() if name not in fields}
     changed = {name: value for name, value in settings.items() if name in fields}
     if changed:
-        given["training"] = replace(effort_for(read_frame(table), h).training, **changed)
+        panel = read_frame(table)
+        season = settings.get("season_length") or panel_season_length(panel, h)
+        given["training"] = replace(effort_for(panel, h, season).training, **changed)
     return Forecaster(h, seed=seed, **given)
 
 

@@ -19,12 +19,19 @@ from throughtime.forecasting.architectures import AT_ONCE, DRAWS
 from throughtime.forecasting.architectures.ar import season_lags
 from throughtime.forecasting.calendar import checked_calendar
 from throughtime.forecasting.design import Design
-from throughtime.forecasting.effort import Effort, effort_for, segment_of, segmented, trained
+from throughtime.forecasting.effort import (
+    Effort,
+    effort_for,
+    noisy,
+    segment_of,
+    segmented,
+    trained,
+)
 from throughtime.forecasting.examples import choose_residual
 from throughtime.forecasting.given import Given
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import RESIDUALS
-from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, choose
+from throughtime.forecasting.scale_choice import CANDIDATES, LEAST_SERIES, OF_LONG, choose
 from throughtime.forecasting.seasons import panel_season_length
 from throughtime.forecasting.transforms import TRANSFORMS, choose_transforms
 from throughtime.training.outputs import COUNTS
@@ -44,10 +51,6 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     if not known:
         made["season_length"] = panel_season_length(panel, h)
     effort = effort_for(panel, h, made["season_length"])
-    made |= _architecture(made, effort)
-    made["training"] = trained(effort, made["training"])
-    for name in ("hidden_size", "members"):
-        made[name] = getattr(effort, name) if made[name] is None else made[name]
     if made["output"] in COUNTS:  # which cannot be shifted
         made["transforms"] = made["transforms"] or ("identity",)
         made["residual"] = made["residual"] or "level"
@@ -58,7 +61,14 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     if made["calendar"] is None:
         made["calendar"] = made["architecture"] == "ar"
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
-    made |= _scaled(panel, h, made, _contexts(made, h, panel, effort), known, effort)
+    settings, says_much = _scaled(panel, h, made, _contexts(made, h, panel, effort), known, effort)
+    made |= settings
+    if effort.long and not says_much:
+        effort = noisy(panel, h)
+    made["training"] = trained(effort, made["training"])
+    for name in ("hidden_size", "members"):
+        made[name] = getattr(effort, name) if made[name] is None else made[name]
+    made |= _architecture(made, effort)
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
         reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
@@ -122,10 +132,10 @@ def _scaled(
     contexts: Sequence[int],
     season_is_given: bool,
     effort: Effort,
-) -> dict[str, Any]:
-    """Return what is open of scaling and naive base, with a look-back.
+) -> tuple[dict[str, Any], bool]:
+    """Return what is open of scaling and naive base, with a look-back; whether a linear map says much.
 
-    The last of them where a linear map has chosen the scale, else the first.
+    The last look-back where that has chosen the scale, else the first.
     """
     scaling, residual = made["scaling"], made["residual"]
     first, season = TRANSFORMS[made["transforms"][0]], made["season_length"]
@@ -137,20 +147,20 @@ def _scaled(
             h,
             season,
             contexts,
-            CANDIDATES if scaling is None else (scaling,),
+            (OF_LONG if effort.long else CANDIDATES) if scaling is None else (scaling,),
             RESIDUALS if residual is None else (residual,),
         )
         if choice is not None:
-            return choice.settings
+            return choice.settings, choice.says_much
     L = contexts[0]
     if residual is None:
         residual = choose_residual(panel, first, L, h, season, season_is_given)
-    return {"scaling": scaling or "blend", "residual": residual, "context_length": L}
+    return {"scaling": scaling or "blend", "residual": residual, "context_length": L}, True
 
 
 def _segments(made: dict[str, Any], effort: Effort) -> bool:
     """Say whether contexts are read by segments, with a linear skip, where that is left open."""
-    at_once = made["architecture"] in AT_ONCE and made["scaling"] != "revin"
+    at_once = made["architecture"] in (None, *AT_ONCE) and made["scaling"] != "revin"
     return effort.many and at_once and made["output"] not in COUNTS
 
 
@@ -184,5 +194,6 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     if weighting is None:
         in_units = made["architecture"] in AT_ONCE and made["output"] in ("point", "quantiles")
         weighting = effort.weighting if in_units else "window"
-    skip = fits and effort.linear_skip if skip is None else skip
+    if skip is None:
+        skip = fits and effort.linear_skip
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

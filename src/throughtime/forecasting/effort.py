@@ -10,9 +10,13 @@ average of the weights that is long. There a long context is read by segments. M
 bear larger nets still, more updates and a context of eight horizons, in at most eight segments, and
 errors that count as they will be judged (`importance.py`).
 
-Long series, many of these of at most 64 series, tell so little of each lag that a linear map of the
-context learns noise: nets that tell the series apart and ask for every segment ahead by itself
-(`architectures/segment.py`) do better there, with dropout.
+Of long series, many of these of at most 64 series, it depends on how well they can be told. Where a
+linear map of the context leaves less than half of the error of its naive base (`scale_choice.py`) the
+same nets as for most serve, with fewer updates. Where it leaves more, it learns noise: there is none
+in the nets, which tell the series apart and ask for every segment ahead by itself
+(`architectures/segment.py`), with dropout, and make at most as many updates as there are horizons,
+
+    min(1000, max(150, sum of floor(n_i / h)))
 """
 
 from __future__ import annotations
@@ -54,14 +58,15 @@ ONE_CYCLE = TrainingSettings(
 class Effort:
     """What is chosen together: the nets, their number, their training and what they read.
 
-    `many` says that there is much to learn from. A chosen look-back has at most `segments`, and
-    `horizons` of them where that is not None.
+    `many` says that there is much to learn from, `long` that a few long series tell it. A look-back
+    that is chosen has at most `segments`, and `horizons` where that is not None.
     """
 
     hidden_size: int
     members: int
     training: TrainingSettings
     many: bool = False
+    long: bool = False
     architecture: str = "direct"
     dropout: float = 0.0
     linear_skip: bool = False
@@ -81,17 +86,10 @@ MOST = Effort(
     weighting="owa",
     horizons=8,
 )
-LONG = Effort(
-    128,
-    3,
-    replace(ONE_CYCLE, max_updates=1000),
-    many=True,
-    architecture="segment",
-    dropout=0.5,
-    weighting="owa",
-    horizons=8,
-    segments=28,
+LONG = replace(
+    MOST, training=replace(ONE_CYCLE, max_updates=1000), long=True, segments=MANY.segments
 )
+NOISY = replace(LONG, architecture="segment", dropout=0.5, linear_skip=False)
 
 
 def effort_for(panel: Panel, h: int, season_length: int = 1) -> Effort:
@@ -108,6 +106,18 @@ def effort_for(panel: Panel, h: int, season_length: int = 1) -> Effort:
     if len(panel.ids) <= MOST_SERIES:
         return LONG
     return MOST if N >= LEAST_MOST else MANY
+
+
+def noisy(panel: Panel, h: int) -> Effort:
+    """Return what suits long series that a linear map says little of.
+
+    >>> from throughtime.forecasting import read_frame
+    >>> noisy(read_frame([0.0, 1.0] * 600), h=2).training.max_updates
+    600
+    """
+    n, least = int((panel.lengths // h).sum()), 150
+    updates = min(NOISY.training.max_updates, max(least, n))
+    return replace(NOISY, training=replace(NOISY.training, max_updates=updates))
 
 
 def is_usual(training: TrainingSettings) -> bool:

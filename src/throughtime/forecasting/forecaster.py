@@ -61,7 +61,7 @@ class Forecaster:
     `target` names the column of values, or several that are forecast together; `hist` the covariates
     that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
     ("hour", "day_of_week", ...; True chooses what varies within the frequency). `architecture` says
-    how the nets answer (`architectures/`) and `output` what: a "point", "quantiles" or a
+    how the nets answer (`architectures/`; None goes by what there is to learn from, `effort.py`) and `output` what: a "point", "quantiles" or a
     distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
     `lags` steps before the one it forecasts, chosen by the season where None.
 
@@ -81,11 +81,11 @@ class Forecaster:
     most; `seed` makes a run repeatable.
 
     `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh"; `transforms.py`), `scaling`
-    on each window ("blend", "standard", "robust", "mean-absolute", "last", "series", "revin";
-    `scaling.py`; "running", with architecture "synced" or "recursive", lets `update` carry hidden
+    on each window ("blend", "standard", "robust", "mean-absolute", "last", "shift",
+    "series", "revin"; `scaling.py`; "running", with architecture "synced" or "recursive", lets `update` carry hidden
     states on, `running.py`), and `difference` (1, "season", "both") lets nets read differences. A panel
-    of 20 series or more has scaling, residual and look-back chosen by how a linear map errs with them
-    (`scale_choice.py`), a smaller one "blend"; `scaling_words` says what was taken.
+    of 20 series or more, or of long ones, has scaling, residual and look-back chosen by how a linear map
+    errs with them (`scale_choice.py`), another "blend"; `scaling_words` says what was taken.
 
     Where there is much to learn from (`effort.py`), long contexts are read by `segment`s beside a
     `linear_skip`; with very much, errors are weighed in the units that forecasts are judged in:

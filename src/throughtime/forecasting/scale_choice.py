@@ -7,11 +7,12 @@ The last windows of every series are held out (200 or more in all). For each can
 
 which is free of units: MASE with season 1 (Hyndman and Koehler 2006). Scalings and bases are
 tried together at the shortest look-back, where that is cheap, and those within 5 % of the best again
-at the longest. Of those within 5 % of the best there the first is taken, in the order of `CANDIDATES`:
-that of how well they go with series unlike those judged. No net is trained.
+at the longest. Of those within 5 % of the best there the first is taken, in the order of `CANDIDATES`
+(`OF_LONG` for a few long series, whose deviation is well known) and of the bases: that of how well they
+go with series unlike those judged. No net is trained.
 
-With fewer than 20 series their ends tell too little: these keep "blend" and the base that errs
-least (`examples.choose_residual`).
+With fewer than 20 series their ends tell too little, unless they are long: these keep "blend" and the
+base that errs least (`examples.choose_residual`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from throughtime.forecasting.ridge import fit_ridge, say, scaled, spread
 from throughtime.forecasting.transforms import Transform
 
 CANDIDATES = ("last", "shift", "standard", "robust", "mean-absolute", "series", "blend")
+OF_LONG = ("shift", *(name for name in CANDIDATES if name != "shift"))  # whose deviation is known
 LEAST_SERIES = 20
 WORTH = 0.95  # of the error: what is less than 5 % better for a linear map is not for a net
 NEAR = 1.05  # of the least error: what goes on to be tried at a longer look-back
+MUCH = 0.5  # of the error of the naive base
 _SHARE = 10  # of the windows, the last tenth of every series at least is judged
 _JUDGED = 200  # windows at least, where the panel has them
 _MOST_JUDGED = 4_000
@@ -40,12 +43,18 @@ _MOST_JUDGED = 4_000
 
 @dataclass(frozen=True)
 class Choice:
-    """A scaling, a naive base and a look-back, with the error of the linear map there."""
+    """A scaling, a naive base and a look-back, with the errors of the linear map and base there."""
 
     scaling: str
     residual: Residual
     context_length: int
     error: float
+    naive: float
+
+    @property
+    def says_much(self) -> bool:
+        """Whether the linear map leaves less than half of what the naive base errs."""
+        return self.error < MUCH * self.naive
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -100,5 +109,7 @@ def _tried(
     series, M = judged.windows.places(index)[0], len(panel.targets)
     rows = (series[:, None] * M + torch.arange(M)).flatten()
     unit = torch.from_numpy(series_sizes(panel, transform))[rows, None]
-    error = ((say(A, z) - truth).abs() * size / unit).nanmean().item()
-    return Choice(scaling, residual, L, error)
+    error, naive = (
+        ((said - truth).abs() * size / unit).nanmean().item() for said in (say(A, z), 0.0)
+    )
+    return Choice(scaling, residual, L, error, naive)

@@ -8,7 +8,8 @@ beside them (`companions.py`). Many want fewer and larger nets, the linear map i
 (`linear_skip`), and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an
 average of the weights that is long. There a long context is read by segments. Most, 5,000 and more,
 bear larger nets still, more updates and a context of eight horizons, in at most eight segments, and
-errors that count as they will be judged (`importance.py`).
+errors that count as they will be judged (`importance.py`); ten times as many twice the updates, each
+of twice the windows.
 
 Of long series, many of these of at most 64 series, it depends on how well they can be told. Where a
 linear map of the context leaves less than half of the error of its naive base (`scale_choice.py`) the
@@ -28,7 +29,7 @@ from throughtime.forecasting.architectures.segment import MOST_SERIES
 from throughtime.forecasting.panel import Panel
 from throughtime.training import Clip, TrainingSettings
 
-LEAST_MANY, LEAST_MOST = 500, 5_000  # horizons or seasons
+LEAST_MANY, LEAST_MOST, LEAST_VAST = 500, 5_000, 50_000  # horizons or seasons
 
 TRAINING = TrainingSettings(
     max_updates=200,
@@ -86,6 +87,7 @@ MOST = Effort(
     weighting="owa",
     horizons=8,
 )
+VAST = replace(MOST, training=replace(ONE_CYCLE, max_updates=4000, batch_size=256))
 LONG = replace(
     MOST, training=replace(ONE_CYCLE, max_updates=1000), long=True, segments=MANY.segments
 )
@@ -105,7 +107,7 @@ def effort_for(panel: Panel, h: int, season_length: int = 1) -> Effort:
         return FEW
     if len(panel.ids) <= MOST_SERIES:
         return LONG
-    return MOST if N >= LEAST_MOST else MANY
+    return VAST if N >= LEAST_VAST else MOST if N >= LEAST_MOST else MANY
 
 
 def noisy(panel: Panel, h: int) -> Effort:

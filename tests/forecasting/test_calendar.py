@@ -113,3 +113,50 @@ def test_the_hour_is_that_of_the_clock_where_the_dates_come_from() -> None:
     np.testing.assert_allclose(CYCLES["hour"](wall) * 24, local.hour, atol=1e-9)
     same = DateKind("datetime64[us]", "Europe/Paris", "wall").local(stamps)
     np.testing.assert_array_equal(same, stamps)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=9),
+    st.integers(2, 400),
+    st.integers(1, 5),
+)
+def test_harmonics_of_integers_are_those_of_their_turn(numbers: list[int], m: int, K: int) -> None:
+    n = np.array(numbers)
+    made = features(n, [f"{m}:{K}"])
+    z = np.exp(2j * np.pi * n / m)[:, None] ** np.arange(1, K + 1)
+    np.testing.assert_allclose(made[:, 0::2], z.imag, atol=1e-5)
+    np.testing.assert_allclose(made[:, 1::2], z.real, atol=1e-5)
+    np.testing.assert_array_equal(features(n + m, [f"{m}:{K}"]), made)
+
+
+def test_the_first_harmonic_is_the_cycle_and_the_others_follow() -> None:
+    stamps = np.array(["2024-01-31T03:00", "2024-02-29T18:30"], "M8[s]")
+    made = features(stamps, ["hour:3", "month"])
+    assert made.shape == (2, 8)
+    np.testing.assert_array_equal(made[:, :2], features(stamps, ["hour"]))
+    np.testing.assert_array_equal(made[:, 6:], features(stamps, ["month"]))
+    s, c = made[:, 0], made[:, 1]
+    np.testing.assert_allclose(made[:, 2:4].T, [2 * s * c, c**2 - s**2], atol=1e-6)
+
+
+def test_integers_turn_through_their_season() -> None:
+    assert choose(Frequency("1"), 12) == ("12",)
+    assert choose(Frequency("7"), 12) == ("84",)
+    assert choose(Frequency("MS"), 12) == ("month",)
+    assert checked_calendar(True, Frequency("1")) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "words"),
+    [
+        ("hour:0", "h", "a number of harmonics above 0, found 'hour:0'"),
+        ("hour:two", "h", "a number of harmonics above 0"),
+        ("1", "1", "calendar"),
+        ("hour", "1", "found integers"),
+        ("24", "h", "integers for calendar='24', found dates"),
+    ],
+)
+def test_a_cycle_that_does_not_turn_is_refused(name: str, alias: str, words: str) -> None:
+    with pytest.raises((SettingError, DataError), match=words):
+        checked_calendar([name], Frequency(alias))

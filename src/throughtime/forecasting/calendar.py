@@ -1,7 +1,11 @@
-"""Where a date lies in the cycles of the calendar, as a point on a circle for each.
+"""Where a date lies in the cycles of the calendar, as a point on a circle for each: Fourier features.
 
-A cycle has a phase u in [0, 1), and its two features are sin(2 pi u), cos(2 pi u), so that the end
-of a cycle is next to its beginning. With second s of the day, weekday w (0 is Monday), day d of the
+A cycle has a phase u in [0, 1), and K harmonics of it make 2 K features,
+
+    sin(2 pi k u), cos(2 pi k u)      k = 1 ... K
+
+so that the end of a cycle is next to its beginning. "hour:3" has three harmonics of the day, "hour" one.
+With second s of the day, weekday w (0 is Monday), day d of the
 month or of the year, ISO week v, month m and quarter q, those but w and s counted from 1:
 
     minute_of_hour   (s mod 3600) / 3600
@@ -12,6 +16,8 @@ month or of the year, ISO week v, month m and quarter q, those but w and s count
     week_of_year     (v - 1) / weeks of that ISO year, 52 or 53
     month            (m - 1) / 12
     quarter          (q - 1) / 4
+
+Integers n have no calendar, but may turn, too: "11:2" is two harmonics of n mod 11.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime._checks import one_of
-from throughtime._errors import DataError
+from throughtime._errors import DataError, SettingError
 from throughtime.forecasting.frequency import DAY, FIXED, HOUR, MONTHS, Frequency, Stamps, weekday
 
 Phase = npt.NDArray[np.float64]
@@ -38,37 +44,62 @@ _LONGEST = {
 
 
 def features(stamps: Any, names: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return sine and cosine [..., 2 n] of the phase of each of the n named cycles at dates [...].
+    """Return sine and cosine [..., 2 K] of all harmonics of the named cycles at dates or integers [...].
 
-    Raises `SettingError` for a name that is not one of `CYCLES`, `DataError` for integers.
+    Raises `SettingError` for a name that is no cycle, `DataError` for cycles of the others.
 
     >>> features(np.array(["2024-07-01T06:00"], "M8[us]"), ["hour", "month"]).round(3).tolist()
     [[1.0, 0.0, 0.0, -1.0]]
+    >>> features(np.array([1]), ["4:2"]).round(3).tolist()
+    [[1.0, 0.0, 0.0, -1.0]]
     """
-    ds = np.asarray(stamps)
+    ds, j = np.asarray(stamps), 0
+    made = np.empty((*ds.shape, count(names)), dtype=np.float32)
     for name in names:
-        one_of("calendar", name, CYCLES)
-    made = np.empty((*ds.shape, 2 * len(names)), dtype=np.float32)
-    if not names:
-        return made
-    if ds.dtype.kind != "M":
-        raise _no_dates(names)
-    ds = ds.astype("datetime64[us]", copy=False)
-    for j, name in enumerate(names):
-        angle = 2 * np.pi * CYCLES[name](ds)
-        np.sin(angle, out=made[..., 2 * j], casting="same_kind")
-        np.cos(angle, out=made[..., 2 * j + 1], casting="same_kind")
+        cycle, K = harmonics(name)
+        if cycle.isdecimal() == (ds.dtype.kind == "M"):
+            raise _other_dates([name])
+        if cycle.isdecimal():
+            u = ds % int(cycle) / int(cycle)
+        else:
+            u = CYCLES[cycle](ds.astype("datetime64[us]", copy=False))
+        for k in range(1, K + 1):
+            angle = 2 * np.pi * k * u
+            np.sin(angle, out=made[..., j], casting="same_kind")
+            np.cos(angle, out=made[..., j + 1], casting="same_kind")
+            j += 2
     return made
 
 
-def choose(frequency: Frequency) -> tuple[str, ...]:
+def harmonics(name: str) -> tuple[str, int]:
+    """Return the cycle and the number K of its harmonics; `SettingError` for a name that has none.
+
+    >>> harmonics("hour:3"), harmonics("11")
+    (('hour', 3), ('11', 1))
+    """
+    cycle, _, K = name.partition(":")
+    if not (cycle.isdecimal() and int(cycle) > 1):
+        one_of("calendar", cycle, CYCLES)
+    if K and not (K.isdecimal() and int(K) > 0):
+        raise SettingError("a number of harmonics above 0", repr(name), f"pass such as '{cycle}:2'")
+    return cycle, int(K or 1)
+
+
+def count(names: Sequence[str]) -> int:
+    """Return how many features cycles have."""
+    return sum(2 * harmonics(name)[1] for name in names)
+
+
+def choose(frequency: Frequency, season_length: int = 1) -> tuple[str, ...]:
     """Return the cycles through which dates of a frequency turn, without two that say the same.
+
+    Integers turn through the season, if there is one.
 
     >>> [choose(Frequency(alias)) for alias in ("30min", "D", "W", "MS", "YS")]
     [('hour', 'day_of_week', 'day_of_year'), ('day_of_week', 'day_of_year'), ('day_of_year',), ('month',), ()]
     """
     if frequency.is_integer:
-        return ()
+        return (str(season_length * frequency.step),) if season_length > 1 else ()
     if frequency.unit in MONTHS:
         months = frequency.step * MONTHS[frequency.unit]
         return () if months % 12 == 0 else ("month",) if months % 3 else ("quarter",)
@@ -81,28 +112,37 @@ def choose(frequency: Frequency) -> tuple[str, ...]:
     )
 
 
-def checked_calendar(calendar: bool | Sequence[str], frequency: Frequency) -> tuple[str, ...]:
+def checked_calendar(
+    calendar: bool | Sequence[str], frequency: Frequency, season_length: int = 1
+) -> tuple[str, ...]:
     """Return the cycles that an argument names: those chosen for True, none for False.
 
-    Raises `SettingError` for a name that is not known, `DataError` where there are no dates.
+    Raises `SettingError` for a name that is not known, `DataError` where dates do not go with it.
 
-    >>> checked_calendar(True, Frequency("MS")), checked_calendar("hour", Frequency("h"))
-    (('month',), ('hour',))
+    >>> checked_calendar(True, Frequency("MS")), checked_calendar("hour:2", Frequency("h"))
+    (('month',), ('hour:2',))
     """
     if isinstance(calendar, bool):
-        return choose(frequency) if calendar else ()
+        return choose(frequency, season_length) if calendar else ()
     names = (calendar,) if isinstance(calendar, str) else tuple(calendar)
-    for name in names:
-        one_of("calendar", name, CYCLES)
-    if names and frequency.is_integer:
-        raise _no_dates(names)
+    wrong = [name for name in names if harmonics(name)[0].isdecimal() != frequency.is_integer]
+    if wrong:
+        raise _other_dates(wrong)
     return tuple(dict.fromkeys(names))
 
 
-def _no_dates(names: Sequence[str]) -> DataError:
-    listed = ", ".join(map(repr, names))
+def _other_dates(names: Sequence[str]) -> DataError:
+    listed, cycle = ", ".join(map(repr, names)), harmonics(names[0])[0]
+    if cycle.isdecimal():
+        return DataError(
+            f"integers for calendar={listed}",
+            "dates",
+            "name a cycle of the calendar, such as 'hour'",
+        )
     return DataError(
-        f"dates for calendar={listed}", "integers", "leave calendar out, or pass dates"
+        f"dates for calendar={listed}",
+        "integers",
+        "leave calendar out, pass dates, or the length of a cycle, such as '12:2'",
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import DataError
+from throughtime.forecasting.calendar import count, features
 from throughtime.forecasting.panel import Panel, Static
 from throughtime.forecasting.windows import Windows
 
@@ -112,7 +113,7 @@ class Channels:
             len(self.targets),
             self.mask,
             len(self.hist),
-            len(self.futr) + 2 * len(self.calendar),
+            len(self.futr) + count(self.calendar),
             len(self.number_names),
             tuple(map(len, self.categories)),
             len(self.ids),
@@ -171,8 +172,6 @@ class Channels:
         return torch.from_numpy(scaled).float()[series], codes
 
     def _calendar(self, windows: Windows, series: Tensor, origin: Tensor, ahead: int) -> Tensor:
-        from throughtime.forecasting.calendar import features
-
         panel = windows.panel
         k = origin[..., None] + torch.arange(-windows.context_length, ahead)
         stamps = panel.frequency.at(panel.starts[series.numpy()][..., None], k.numpy())

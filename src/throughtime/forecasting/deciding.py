@@ -60,7 +60,8 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         made["transforms"] = choose_transforms(whole)
     if made["calendar"] is None:
         made["calendar"] = made["architecture"] == "ar"
-    made["calendar"] = checked_calendar(made["calendar"], panel.frequency)
+    m = made["season_length"]
+    made["calendar"] = checked_calendar(made["calendar"], panel.frequency, m)
     settings, says_much = _scaled(panel, h, made, _contexts(made, h, panel, effort), known, effort)
     made |= settings
     if effort.long and not says_much:

@@ -60,7 +60,7 @@ class Forecaster:
 
     `target` names the column of values, or several that are forecast together; `hist` the covariates
     that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
-    ("hour", "day_of_week", ...; True chooses what varies within the frequency). `architecture` says
+    ("hour", "day_of_week:3" with three harmonics, "11" for integers; True chooses by the frequency). `architecture` says
     how the nets answer (`architectures/`; None goes by what there is to learn from, `effort.py`) and `output` what: a "point", "quantiles" or a
     distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
     `lags` steps before the one it forecasts, chosen by the season where None.

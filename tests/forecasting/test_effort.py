@@ -60,7 +60,8 @@ def test_an_effort_goes_by_horizons_or_shorter_seasons(
 def test_noise_is_given_an_update_for_every_horizon(n: int, h: int, updates: int) -> None:
     effort = noisy(panel_of(1, n), h)
     assert effort.training.max_updates == updates
-    assert replace(effort, training=NOISY.training) == NOISY
+    assert effort.companions == (n // h < 500)
+    assert replace(effort, training=NOISY.training, companions=False) == NOISY
 
 
 def long_series(noise: float) -> npt.NDArray[np.float64]:
@@ -69,9 +70,9 @@ def long_series(noise: float) -> npt.NDArray[np.float64]:
     return 10 * np.sin(t * 2 * np.pi / 24) + noise * rng.normal(size=len(t)).cumsum()
 
 
-def decided(noise: float, **given: Any) -> Design:
+def decided(noise: float, h: int = 3, **given: Any) -> Design:
     """Return the design for such a series."""
-    forecaster = tt.Forecaster(h=3, season_length=24, **given)
+    forecaster = tt.Forecaster(h, **{"season_length": 24, **given})
     panel = read_frame(long_series(noise))
     return decide(forecaster._given, panel, panel)
 
@@ -88,8 +89,14 @@ def test_one_that_cannot_is_asked_for_segment_by_segment() -> None:
     design = decided(noise=20.0)
     assert (design.architecture, design.linear_skip, design.dropout) == ("segment", False, 0.5)
     assert design.training.max_updates == 70 * 24 // 3
+    assert (design.companions, design.has_cycle) == (False, False)
     assert design.context_length % design.segment == 0
     assert design.segment > 1
+
+
+def test_few_horizons_of_noise_have_the_linear_map_beside_them() -> None:
+    design = decided(noise=20.0, h=24, season_length=2)
+    assert (design.architecture, design.companions, design.has_cycle) == ("segment", True, False)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     made |= _architecture(made, effort)
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
         reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
-        made["companions"] = not (reads_more or made["output"] in COUNTS or effort.many)
+        reads_more = reads_more or made["output"] in COUNTS
+        made["companions"] = effort.companions and not reads_more
     made |= _read_how(made, effort)
     made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)

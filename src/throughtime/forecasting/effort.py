@@ -18,6 +18,8 @@ in the nets, which tell the series apart and ask for every segment ahead by itse
 (`architectures/segment.py`), with dropout, and make at most as many updates as there are horizons,
 
     min(1000, max(150, sum of floor(n_i / h)))
+
+Beside them stands the linear map, as beside those of few, where the horizons are below 500.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ class Effort:
     training: TrainingSettings
     many: bool = False
     long: bool = False
+    companions: bool = False
     architecture: str = "direct"
     dropout: float = 0.0
     linear_skip: bool = False
@@ -76,7 +79,7 @@ class Effort:
     segments: int = 8
 
 
-FEW = Effort(32, 6, TRAINING)
+FEW = Effort(32, 6, TRAINING, companions=True)
 MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=True, segments=28)
 MOST = Effort(
     128,
@@ -119,7 +122,8 @@ def noisy(panel: Panel, h: int) -> Effort:
     """
     n, least = int((panel.lengths // h).sum()), 150
     updates = min(NOISY.training.max_updates, max(least, n))
-    return replace(NOISY, training=replace(NOISY.training, max_updates=updates))
+    training = replace(NOISY.training, max_updates=updates)
+    return replace(NOISY, training=training, companions=n < LEAST_MANY)
 
 
 def is_usual(training: TrainingSettings) -> bool:

@@ -32,6 +32,7 @@ from throughtime.forecasting.transforms import Transform
 
 CANDIDATES = ("last", "shift", "standard", "robust", "mean-absolute", "series", "blend")
 OF_LONG = ("shift", *(name for name in CANDIDATES if name != "shift"))  # whose deviation is known
+ALIKE = (("last", "level"), ("shift", "level"))  # whose location is the last value
 LEAST_SERIES = 20
 WORTH = 0.95  # of the error: what is less than 5 % better for a linear map is not for a net
 NEAR = 1.05  # of the least error: what goes on to be tried at a longer look-back
@@ -80,6 +81,7 @@ def choose(
         for scaling in scalings
         for residual in residuals
         if residual != "season" or 1 < season_length <= contexts[0]
+        if (scaling, residual) not in ALIKE
         if (choice := _tried(panel, transform, h, season_length, contexts[0], scaling, residual))
     ]
     if not tried:

@@ -60,9 +60,9 @@ class Forecaster:
 
     `target` names the column of values, or several that are forecast together; `hist` the covariates
     that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
-    ("hour", "day_of_week:3" with three harmonics, "11" for integers; True chooses by the frequency). `architecture` says
-    how the nets answer (`architectures/`; None goes by what there is to learn from, `effort.py`) and `output` what: a "point", "quantiles" or a
-    distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
+    ("hour", "day_of_week:3" with three harmonics, "11" for integers; True chooses by the frequency).
+    `architecture` says how the nets answer (`architectures/`; None goes by what there is to learn from,
+    `effort.py`) and `output` what: a "point", "quantiles" or a distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
     `lags` steps before the one it forecasts, chosen by the season where None.
 
     `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
@@ -82,8 +82,8 @@ class Forecaster:
 
     `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh"; `transforms.py`), `scaling`
     on each window ("blend", "standard", "robust", "mean-absolute", "last", "shift",
-    "series", "revin"; `scaling.py`; "running", with architecture "synced" or "recursive", lets `update` carry hidden
-    states on, `running.py`), and `difference` (1, "season", "both") lets nets read differences. A panel
+    "series", "revin"; `scaling.py`; "running", with architecture "synced" or "recursive", lets `update`
+    carry hidden states on, `running.py`), and `difference` (1, "season", "both") lets nets read differences. A panel
     of 20 series or more, or of long ones, has scaling, residual and look-back chosen by how a linear map
     errs with them (`scale_choice.py`), another "blend"; `scaling_words` says what was taken.
 

@@ -10,13 +10,32 @@ import pyarrow as pa
 import throughtime as tt
 from throughtime.forecasting import Panel, read_frame
 from throughtime.forecasting.design import Design
-from throughtime.training import Clip, TrainingSettings
+from throughtime.training import Clip, Observer, TrainingSettings
 
 NAN = float("nan")
 CELLS = ("rnn", "lstm", "gru")
 TRAINING = TrainingSettings(
     max_updates=4, batch_size=16, learning_rate=0.02, clip=Clip(norm=1.0), evaluate_every=2
 )
+
+
+class Killed(BaseException):
+    """Ends a fit as a kill does: nothing catches it."""
+
+
+class Kill(Observer):
+    """Kills (or whatever `by` is) after so many updates, and writes down the runs that began."""
+
+    def __init__(self, after: int, by: type[BaseException] = Killed) -> None:
+        self.left, self.by, self.names = after, by, []
+
+    def on_start(self, name: str, total: int) -> None:
+        self.names.append(name)
+
+    def on_update(self, update: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise self.by
 
 
 def wave(n: int = 60, seed: int = 0, noise: float = 0.2) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forecasting_cases import TRAINING, design, panel, quick, wave
+from forecasting_cases import TRAINING, Killed, design, panel, quick, wave
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,10 +152,6 @@ def test_a_warm_start_and_cross_validation_have_it_too(fit: Any) -> None:
     before, made._given = time.now, replace(made._given, budget=200)
     made.cross_validation(Y, 2, observers=[time])
     assert time.now - before <= 200
-
-
-class Killed(BaseException):
-    """Ends a fit as a kill does."""
 
 
 class Kill(Time):

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from forecasting_cases import NAN, TRAINING, panel, quick, wave
+from forecasting_cases import NAN, TRAINING, Killed, panel, quick, wave
 from hypothesis import given
 from hypothesis import strategies as st
-from test_budget import Killed, Time
+from test_budget import Time
 
 import throughtime as tt
 from throughtime._errors import DivergedError, SettingError

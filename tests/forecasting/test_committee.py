@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from forecasting_cases import quick, wave
+from forecasting_cases import Kill, Killed, quick, wave
 
 import throughtime as tt
 from throughtime import _archive
 from throughtime.forecasting.committee import Committee, committee
 from throughtime.forecasting.conformity import GRID
 from throughtime.forecasting.storage import FORMAT
-from throughtime.training import Checkpoint, Observer
+from throughtime.training import Checkpoint
 
 Y = 5 + wave(60)
 MEMBERS = tt.Members(1, (8, 16), ("direct", "segment"))
@@ -112,23 +112,6 @@ def test_a_file_of_other_weights_is_refused(name: str, value: Any, tmp_path: Pat
     _archive.write(tmp_path / "model", FORMAT, whole)
     with pytest.raises(tt.ModelFileError, match="contents that do not fit"):
         tt.load(tmp_path / "model")
-
-
-class Killed(BaseException):
-    """Ends a fit as a kill does."""
-
-
-class Kill(Observer):
-    def __init__(self, after: int, by: type[BaseException] = Killed) -> None:
-        self.left, self.by, self.names = after, by, []
-
-    def on_start(self, name: str, total: int) -> None:
-        self.names.append(name)
-
-    def on_update(self, update: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise self.by
 
 
 def test_a_killed_fit_ends_as_one_that_never_was(tmp_path: Path) -> None:

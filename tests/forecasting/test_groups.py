@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from forecasting_cases import TRAINING, panel, quick, wave
-from test_budget import CYCLE, LONG, Kill, Killed, Time
+from forecasting_cases import TRAINING, Killed, panel, quick, wave
+from test_budget import CYCLE, LONG, Kill, Time
 
 import throughtime as tt
 from throughtime._errors import SettingError

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from forecasting_cases import quick, wave
+from forecasting_cases import Kill, Killed, quick, wave
 from killed import new, outcome, table
 
 import throughtime as tt
@@ -24,7 +24,6 @@ from throughtime.training import (
     AutoClip,
     Checkpoint,
     Clip,
-    Observer,
     TrainingSettings,
     ZClip,
 )
@@ -33,25 +32,6 @@ QUICK = TrainingSettings(
     max_updates=8, batch_size=16, learning_rate=0.02, evaluate_every=2, patience=2, average=0.9
 )
 BRIEF: dict[str, Any] = {"num_layers": 1, "dropout": 0.0, "zoneout": 0.0, "training": QUICK}
-
-
-class Killed(BaseException):
-    """Ends a fit as a kill does: nothing catches it."""
-
-
-class Kill(Observer):
-    """Kills (or whatever `by` is) after so many updates, and writes down the runs that began."""
-
-    def __init__(self, after: int, by: type[BaseException] = Killed) -> None:
-        self.left, self.by, self.names = after, by, []
-
-    def on_start(self, name: str, total: int) -> None:
-        self.names.append(name)
-
-    def on_update(self, update: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise self.by
 
 
 CASES: dict[str, dict[str, Any]] = {

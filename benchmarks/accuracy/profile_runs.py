@@ -226,6 +226,7 @@ def parts_named() -> Iterator[None]:
     import torch
 
     from throughtime.forecasting import examples, importance
+    from throughtime.kernels.compiled import Compiled
     from throughtime.nn import Ensemble
     from throughtime.training import adamw, clipping, parameters, run
 
@@ -233,6 +234,7 @@ def parts_named() -> Iterator[None]:
         (examples.SpreadExamples, "__getitem__", "examples"),
         (importance.Weighed, "__getitem__", "examples"),
         (Ensemble, "forward", "forward"),
+        (Compiled, "forward", "recurrence"),  # which a look at the validation part calls by itself
         (torch.autograd, "backward", "backward"),
         (run.Run, "_losses", "loss"),
         (run.Run, "_average", "optimiser"),

@@ -229,10 +229,12 @@ def parts_named() -> Iterator[None]:
     from throughtime.kernels.compiled import Compiled
     from throughtime.nn import Ensemble
     from throughtime.training import adamw, clipping, parameters, run
+    from throughtime.training.examples import Kept
 
     parts: list[tuple[Any, str, str]] = [
         (examples.SpreadExamples, "__getitem__", "examples"),
         (importance.Weighed, "__getitem__", "examples"),
+        (Kept, "__getitem__", "examples"),
         (Ensemble, "forward", "forward"),
         (Compiled, "forward", "recurrence"),  # which a look at the validation part calls by itself
         (torch.autograd, "backward", "backward"),

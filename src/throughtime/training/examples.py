@@ -106,14 +106,14 @@ class Kept:
     def __getitem__(self, index: Tensor) -> Example:
         K, N = self.example[1].shape[:2]
         row = (index + N * (torch.arange(len(index)) % K)[:, None]).flatten()
-        each: Any = tuple(_rows(tensors, row, index.shape) for tensors in self.example)
-        return each
+        made: Example = _rows(self.example, row, index.shape)
+        return made
 
 
-def _rows(tensors: Inputs, row: Tensor, shape: torch.Size) -> Any:
+def _rows(tensors: Any, row: Tensor, shape: torch.Size) -> Any:
     if isinstance(tensors, tuple):
         return tuple(_rows(tensor, row, shape) for tensor in tensors)
-    return tensors.flatten(0, 1).index_select(0, row).unflatten(0, shape)
+    return tensors.flatten(0, 1).index_select(0, row).reshape(*shape, *tensors.shape[2:])
 
 
 def kept(examples: Examples, kinds: int) -> Examples:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from throughtime._errors import SettingError
 from throughtime.forecasting.at_origins import at_origins
-from throughtime.forecasting.backtest import series_sizes
 from throughtime.forecasting.examples import moments
 from throughtime.forecasting.frame import read_frame
+from throughtime.forecasting.steps import series_sizes
 from throughtime.forecasting.transforms import TRANSFORMS
 
 values = st.lists(st.one_of(st.floats(0, 1e3), st.just(NAN)), min_size=6, max_size=6)

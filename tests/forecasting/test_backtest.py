@@ -13,9 +13,10 @@ from utilsforecast import losses as oracle
 
 from throughtime import DataError, SettingError
 from throughtime.forecasting import Calibration, Panel, read_frame
-from throughtime.forecasting.backtest import Backtest, roll, series_sizes
+from throughtime.forecasting.backtest import Backtest, roll
 from throughtime.forecasting.baselines import Naive
 from throughtime.forecasting.demands import windows_that_fit
+from throughtime.forecasting.steps import series_sizes
 from throughtime.forecasting.transforms import Identity, Log1p, Sqrt, Transform
 from throughtime.training import Observer
 

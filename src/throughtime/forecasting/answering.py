@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime._errors import SettingError
-from throughtime.forecasting.backtest import prefixes
 from throughtime.forecasting.covariates import need_future, with_future
 from throughtime.forecasting.demands import checked_counts
 from throughtime.forecasting.fitted import Fitted
+from throughtime.forecasting.forecast_columns import prefixes
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.reading import read_like
 from throughtime.forecasting.statics import known_static, read_static

@@ -27,8 +27,10 @@ from throughtime.forecasting.conformity import (
     Conformity,
     mean_width,
 )
-from throughtime.forecasting.frame import Panel
+from throughtime.forecasting.forecast_columns import prefixes
 from throughtime.forecasting.intervals import Calibration, leave_one_out
+from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.steps import series_sizes
 from throughtime.forecasting.transforms import Transform
 
 if TYPE_CHECKING:
@@ -353,28 +355,3 @@ def roll(
         quantiles,
         counts,
     )
-
-
-def prefixes(panel: Panel) -> tuple[str, ...]:
-    """Return what stands before the name of a model in the columns made for each target."""
-    return ("",) if len(panel.targets) == 1 else tuple(f"{name}-" for name in panel.targets)
-
-
-def series_sizes(panel: Panel, transform: Transform) -> Floats:
-    """Return the mean absolute step [rows] of each row on the transformed scale; 1 where it is 0."""
-    sizes = mean_steps(panel, transform)
-    return np.where(sizes > 0, sizes, 1.0)
-
-
-def mean_steps(panel: Panel, transform: Transform) -> Floats:
-    """Return the mean absolute step [rows] of each row on the transformed scale; 0 where none is."""
-    if panel.memory is not None and panel.memory.knows(transform.name):
-        return panel.memory.sizes(transform.name)
-    total, count = np.zeros(len(panel)), np.zeros(len(panel))
-    for rows, y, offsets in panel.pieces():
-        steps = np.abs(np.diff(transform.forward(y.astype(np.float64, copy=False)), append=np.nan))
-        steps[offsets[1:] - 1] = np.nan  # from one row into the next is no step
-        observed = ~np.isnan(steps)
-        total[rows] += np.add.reduceat(np.where(observed, steps, 0.0), offsets[:-1])
-        count[rows] += np.add.reduceat(observed, offsets[:-1], dtype=np.int64)
-    return np.asarray(total / np.maximum(count, 1))

@@ -21,7 +21,7 @@ import narwhals as nw
 from throughtime._checks import real
 from throughtime._errors import DataError, SettingError
 from throughtime.forecasting.columns import numbers
-from throughtime.forecasting.panel import Floats
+from throughtime.forecasting.panel import Floats, Panel
 
 _END = re.compile(r"(.+)-(lo|hi|q)-(\d*\.?\d+)|(.+)-median")
 
@@ -170,3 +170,8 @@ def among(name: str, given: str | Sequence[str], known: Iterable[str]) -> tuple[
 def row_name(i: int) -> str:
     """Return what messages call a row."""
     return f"row {i}"
+
+
+def prefixes(panel: Panel) -> tuple[str, ...]:
+    """Return what stands before the name of a model in the columns made for each target."""
+    return ("",) if len(panel.targets) == 1 else tuple(f"{name}-" for name in panel.targets)

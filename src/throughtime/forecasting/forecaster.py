@@ -448,7 +448,9 @@ class Forecaster:
         from throughtime.forecasting.views import forecast_figure
 
         newest = self._stream.newest(self._need_fit())
-        return forecast_figure(newest, self.name, self.design, self.predict, level, series, last)
+        return forecast_figure(
+            newest, self.name, self.h, self.season_length, self.predict, level, series, last
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""

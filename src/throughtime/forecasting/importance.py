@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from throughtime.forecasting.architectures.architecture import Inputs, Window
-from throughtime.forecasting.backtest import series_sizes
 from throughtime.forecasting.examples import ScaledWindows, SpreadExamples, of_members
 from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.ridge import spread
 from throughtime.forecasting.scaling import Scale
+from throughtime.forecasting.steps import series_sizes
 from throughtime.forecasting.transforms import TRANSFORMS
+from throughtime.forecasting.windows import spread
 from throughtime.training.examples import Example, Examples
 
 WEIGHTINGS = ("window", "owa")

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime._errors import DataError
-from throughtime.forecasting.backtest import prefixes
 from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
 from throughtime.forecasting.demands import windows_that_fit
+from throughtime.forecasting.forecast_columns import prefixes
 from throughtime.forecasting.forecaster import Forecaster
 from throughtime.forecasting.metrics import naive_scale
 from throughtime.forecasting.panel import Panel

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from throughtime.forecasting.examples import ScaledWindows
+from throughtime.forecasting.windows import spread
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,12 +72,3 @@ def scaled(examples: ScaledWindows, index: Tensor) -> tuple[Tensor, Tensor, Tens
         made.append([part.flatten(0, 1).double() for part in parts])
     z, truth, size = (torch.cat(each) for each in zip(*made, strict=True))
     return z, truth, size
-
-
-def spread(n: int, most: int) -> Tensor:
-    """Return (at most) so many of the numbers below n, spread evenly.
-
-    >>> spread(5, 3)
-    tensor([0, 2, 4])
-    """
-    return torch.from_numpy(np.unique(np.linspace(0, n - 1, min(most, n)).astype(np.int64)))

@@ -23,12 +23,13 @@ from typing import Any
 
 import torch
 
-from throughtime.forecasting.backtest import series_sizes
 from throughtime.forecasting.examples import ScaledWindows
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.residuals import Base, Residual
-from throughtime.forecasting.ridge import fit_ridge, say, scaled, spread
+from throughtime.forecasting.ridge import fit_ridge, say, scaled
+from throughtime.forecasting.steps import series_sizes
 from throughtime.forecasting.transforms import Transform
+from throughtime.forecasting.windows import spread
 
 CANDIDATES = ("last", "shift", "standard", "robust", "mean-absolute", "series", "blend")
 OF_LONG = ("shift", *(name for name in CANDIDATES if name != "shift"))  # whose deviation is known

@@ -34,9 +34,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from throughtime.forecasting.backtest import mean_steps
-from throughtime.forecasting.design import Design
 from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.steps import mean_steps
 from throughtime.forecasting.transforms import Transform
 
 Floats = npt.NDArray[np.float64]
@@ -45,11 +44,19 @@ K = 4  # horizons before an origin
 PRIORS = (np.inf, *(3 * 2.0**j for j in range(-4, 8)))
 
 
+class Settings(Protocol):
+    """The settings of a model, as far as its errors are asked for."""
+
+    @property
+    def h(self) -> int:
+        """How many steps it forecasts."""
+
+
 class Asked(Protocol):
     """A model, as far as its errors are asked for."""
 
     @property
-    def design(self) -> Design:
+    def design(self) -> Settings:
         """Its settings."""
 
     def forecast(self, panel: Panel, h: int | None = None) -> Floats:

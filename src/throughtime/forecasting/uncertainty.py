@@ -25,7 +25,7 @@ import torch
 
 from throughtime._errors import NotFittedError
 from throughtime.forecasting import copula
-from throughtime.forecasting.backtest import Backtest, prefixes, series_sizes
+from throughtime.forecasting.backtest import Backtest
 from throughtime.forecasting.committee import Answers, even
 from throughtime.forecasting.conformity import (
     GRID,
@@ -34,11 +34,13 @@ from throughtime.forecasting.conformity import (
     Conformity,
     mean_width,
 )
+from throughtime.forecasting.forecast_columns import prefixes
 from throughtime.forecasting.intervals import Calibration
 from throughtime.forecasting.nets import PATHS
 from throughtime.forecasting.online import Coverage
 from throughtime.forecasting.panel import Panel
 from throughtime.forecasting.spread import Spread
+from throughtime.forecasting.steps import series_sizes
 
 Floats = npt.NDArray[np.float64]
 

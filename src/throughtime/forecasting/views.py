@@ -15,10 +15,10 @@ from throughtime.drawing import forecasts as drawing
 from throughtime.drawing.forecasts import Band, Origin, View
 from throughtime.drawing.panels import together
 from throughtime.drawing.theme import require_plotly
+from throughtime.forecasting.forecast_columns import prefixes
 
 if TYPE_CHECKING:
     from throughtime.forecasting.backtest import Backtest
-    from throughtime.forecasting.design import Design
     from throughtime.forecasting.panel import Panel
 
 MOST = 6  # series in one figure
@@ -28,7 +28,8 @@ COLUMNS = 2
 def forecast_figure(
     panel: Panel,
     name: str,
-    design: Design,
+    h: int,
+    season_length: int,
     predict: Callable[..., Any],
     level: Sequence[float],
     series: Any,
@@ -37,7 +38,7 @@ def forecast_figure(
     """Draw the newest values of one or a few series, and what `predict(level=...)` says of them."""
     require_plotly()
     if last is None:
-        last = drawing.close_up(design.h, design.season_length)
+        last = drawing.close_up(h, season_length)
     positive_int("last", last)
     shown = _chosen(panel, series)
     made = views(panel, predict(level=level), name, level, shown, last)
@@ -84,8 +85,6 @@ def views(
     """
     import narwhals as nw
 
-    from throughtime.forecasting.backtest import prefixes
-
     table = nw.from_native(forecast, eager_only=True).to_arrow()
     h, M = table.num_rows // len(panel.ids), len(panel.targets)
     ds = panel.future(h)[1].reshape(-1, h)
@@ -123,8 +122,6 @@ def origins(
 ) -> list[Origin]:
     """Return the origins of one series and target, from the last backwards, that do not overlap."""
     import pyarrow.compute as pc
-
-    from throughtime.forecasting.backtest import prefixes
 
     model = backtest.models[0] if model is None else model
     of, value = prefixes(backtest.panel)[target], backtest.panel.targets[target]

@@ -183,3 +183,12 @@ class _Span(NamedTuple):
             inside = (position >= 0) & (position < end[part, None])
             rows[part] = torch.where(inside, values[place], torch.nan)
         return rows.reshape(*self.first.shape, self.width)
+
+
+def spread(n: int, most: int) -> Tensor:
+    """Return (at most) so many of the numbers below n, spread evenly.
+
+    >>> spread(5, 3)
+    tensor([0, 2, 4])
+    """
+    return torch.from_numpy(np.unique(np.linspace(0, n - 1, min(most, n)).astype(np.int64)))

@@ -116,7 +116,7 @@ def _write(
 
 
 def _say(options: Options, talk: Talk, forecaster: Any, table: Any, diagnosis: Any) -> None:
-    from throughtime.forecasting.backtest import prefixes
+    from throughtime.forecasting.forecast_columns import prefixes
     from throughtime.interfaces import console
 
     name, result, panel = forecaster.name, forecaster.backtest, forecaster.panel

@@ -34,8 +34,8 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.forecasting.backtest import Backtest as Backtest
     from throughtime.forecasting.evaluation import evaluate as evaluate
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
+    from throughtime.forecasting.loading import load as load
     from throughtime.forecasting.members import Members as Members
-    from throughtime.forecasting.storage import load as load
     from throughtime.forecasting.trials import Tuning as Tuning
     from throughtime.forecasting.tuning import tune as tune
     from throughtime.nn.acceleration import accelerate as accelerate
@@ -53,7 +53,7 @@ __getattr__, __dir__, __all__ = lazy(
         "SequenceLabeler": "throughtime.estimators.labeler",
         "Tuning": "throughtime.forecasting.trials",
         "accelerate": "throughtime.nn.acceleration",
-        "load": "throughtime.forecasting.storage",
+        "load": "throughtime.forecasting.loading",
         "tune": "throughtime.forecasting.tuning",
         "datasets": "throughtime.datasets",
         "diagnostics": "throughtime.diagnostics",

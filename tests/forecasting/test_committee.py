@@ -16,7 +16,7 @@ import throughtime as tt
 from throughtime import _archive
 from throughtime.forecasting.committee import Committee, committee
 from throughtime.forecasting.conformity import GRID
-from throughtime.forecasting.storage import FORMAT
+from throughtime.forecasting.saving import FORMAT
 from throughtime.training import Checkpoint
 
 Y = 5 + wave(60)

@@ -19,7 +19,7 @@ from throughtime.forecasting.cures import OF_THE_NET, Cures
 from throughtime.forecasting.design import Design
 from throughtime.forecasting.fitting import count_updates, fit
 from throughtime.forecasting.preprogramming import _teacher
-from throughtime.forecasting.storage import FORMAT
+from throughtime.forecasting.saving import FORMAT
 from throughtime.nn import chrono, forget_bias, identity, orthogonal
 from throughtime.training import (
     AGC,

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 import throughtime as tt
 from throughtime import _archive
-from throughtime.forecasting.storage import FORMAT
+from throughtime.forecasting.saving import FORMAT
 from throughtime.training import Clip, TrainingSettings
 
 Y = 5 + wave(30)

@@ -453,10 +453,14 @@ class Forecaster:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""
-        from throughtime.forecasting.storage import save
+        """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all.
 
-        save(self, path)
+        Raises `NotFittedError` before `fit`, `SettingError` where `path` cannot be written.
+        """
+        from throughtime.forecasting.saving import save
+
+        fitted = self._need_fit()
+        save(path, self._given, fitted, self._backtest, self._stream, self.choice)
 
     def _spread(self, panel: Panel) -> Spread | None:
         return self._stream.spread_of(self._need_fit(), panel, self._backtest)

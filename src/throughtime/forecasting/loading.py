@@ -11,12 +11,12 @@ from typing import Any
 
 from throughtime import _archive
 from throughtime._archive import Snapshot
-from throughtime.forecasting.choosing import Choice
-from throughtime.forecasting.committee import Committee
-from throughtime.forecasting.fitted import Fitted
+from throughtime.forecasting.calibration.online import Coverage
+from throughtime.forecasting.fitting.fitted import Fitted
 from throughtime.forecasting.forecaster import Forecaster
-from throughtime.forecasting.learning import Learner
-from throughtime.forecasting.online import Coverage
+from throughtime.forecasting.models.committee import Committee
+from throughtime.forecasting.planning.choosing import Choice
+from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
 from throughtime.forecasting.saving import FORMAT, HISTORIES, of_group
 from throughtime.forecasting.storage.backtest import unpack_backtest
 from throughtime.forecasting.storage.checking import need, text
@@ -25,7 +25,7 @@ from throughtime.forecasting.storage.model import unpack_model
 from throughtime.forecasting.storage.panel import unpack_panel
 from throughtime.forecasting.storage.spread import unpack_spread
 from throughtime.forecasting.storage.state import unpack_state
-from throughtime.forecasting.transforms import TRANSFORMS
+from throughtime.forecasting.streaming.learning import Learner
 from throughtime.training import History
 from throughtime.training.checkpoint import unpack_history
 

@@ -21,17 +21,17 @@ import os
 from throughtime import _archive
 from throughtime._archive import Format, Snapshot
 from throughtime._files import check_writable
-from throughtime.forecasting.backtest import Backtest
-from throughtime.forecasting.choosing import Choice
-from throughtime.forecasting.fitted import Fitted
-from throughtime.forecasting.given import Given
+from throughtime.forecasting.evaluation.backtest import Backtest
+from throughtime.forecasting.fitting.fitted import Fitted
+from throughtime.forecasting.planning.choosing import Choice
+from throughtime.forecasting.settings.given import Given
 from throughtime.forecasting.storage.backtest import pack_backtest
 from throughtime.forecasting.storage.given import pack_given
 from throughtime.forecasting.storage.model import pack_model
 from throughtime.forecasting.storage.panel import pack_panel
 from throughtime.forecasting.storage.spread import pack_spread
 from throughtime.forecasting.storage.state import pack_state
-from throughtime.forecasting.stream import Stream
+from throughtime.forecasting.streaming.stream import Stream
 from throughtime.training.checkpoint import pack_history
 
 HISTORIES = "history", "pilot"

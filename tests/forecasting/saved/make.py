@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 import throughtime as tt
-from throughtime.forecasting.resuming import conditions
+from throughtime.forecasting.fitting.resuming import conditions
 from throughtime.forecasting.saving import FORMAT
 from throughtime.training import TrainingSettings
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,9 +23,8 @@ import numpy as np
 
 from throughtime._errors import DivergedError
 from throughtime.forecasting.forecaster import Forecaster
-from throughtime.forecasting.settings.effort import TRAINING
 from throughtime.forecasting.tuning.origins import Origin
-from throughtime.forecasting.tuning.trials import Trial, plain
+from throughtime.forecasting.tuning.trials import Trial, arguments, plain
 from throughtime.training import Observer
 from throughtime.training.observer import Evaluation, Update
 
@@ -33,15 +32,6 @@ Among = Sequence[Any]  # a range is a tuple of its ends, choices are a list
 
 RANDOM = 10  # trials before the search learns from those that were
 JUDGES = 5  # trials that must have come to an origin before one is stopped there
-
-
-def arguments(h: int, fixed: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a `Forecaster`; the learning rate goes into its `training`."""
-    made = {"h": h, **fixed, **settings}
-    if "learning_rate" in made:
-        training = made.get("training", TRAINING)
-        made["training"] = replace(training, learning_rate=made.pop("learning_rate"))
-    return made
 
 
 @runtime_checkable

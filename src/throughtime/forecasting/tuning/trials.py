@@ -18,7 +18,7 @@ itself have seen all origins (Cawley and Talbot 2010).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from math import comb, fsum
@@ -173,8 +173,6 @@ class Tuning:
     @property
     def best(self) -> dict[str, Any]:
         """The winner's settings, as arguments of `Forecaster`."""
-        from throughtime.forecasting.tuning.search import arguments
-
         return arguments(self.h, self.fixed, self.winner.settings)
 
     def forecaster(self) -> Forecaster:
@@ -357,3 +355,14 @@ def _column(values: list[Any]) -> Any:
     if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {str, bool}):
         return pa.array(values)
     return pa.array([None if v is None else str(plain(v)) for v in values], pa.string())
+
+
+def arguments(h: int, fixed: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a `Forecaster`; the learning rate goes into its `training`."""
+    from throughtime.forecasting.settings.effort import TRAINING
+
+    made = {"h": h, **fixed, **settings}
+    if "learning_rate" in made:
+        training = made.get("training", TRAINING)
+        made["training"] = replace(training, learning_rate=made.pop("learning_rate"))
+    return made

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from throughtime.kernels.buffers import outer, project, rows, unproject
-from throughtime.kernels.compiled import Compiled, fastest, run_adjoint, run_forward
+from throughtime.kernels.compiled import Compiled, dense, fastest, run_adjoint, run_forward
 from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.linear_scan import LinearRecurrence
 from throughtime.kernels.tap import AdjointTap
@@ -44,9 +44,9 @@ class CompiledScan(Compiled):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs and run the pass, chunk by chunk; without `keep`, no adjoint."""
-        x, h_0, W, b, _, zone = inputs
+        x, h_0, W, b, _, _ = inputs
         h, h_n, kept = self._outputs_and_residual(x, h_0, workspace if keep else None)
-        before, zone = h_0.contiguous(), _dense(zone)
+        before, (_, zone, _) = h_0.contiguous(), self._around(inputs)
         for steps in self._chunks(x, W):
             p = _projected(x[steps], h_0, W, b)
             given = p, before, *_NONE, _part(mask, steps), None, _part(zone, steps), None
@@ -70,9 +70,9 @@ class CompiledScan(Compiled):
         residuals: Tensors,
     ) -> Optionals:
         """Run the pass back and add up one product per gradient, chunk by chunk."""
-        x, h_0, W, b, _, zone = inputs
-        [kept], zone, d_h = residuals, _dense(zone), d_outputs[0]
-        d_h = d_h if d_h is None or d_h.stride(-1) == 1 else d_h.contiguous()
+        x, h_0, W, b, _, _ = inputs
+        [kept], d_h, (_, zone, _) = residuals, d_outputs[0], self._around(inputs)
+        d_h = None if d_h is None else dense(d_h)
         later = None if d_outputs[1] is None else d_outputs[1].contiguous()
         dh_0, first = h_0.new_empty(h_0.shape), h_0.contiguous()
         dh = None if tap is None else h_0.new_empty((*x.shape[:-1], h_0.shape[-1]))
@@ -152,11 +152,3 @@ def _part(values: Tensor | None, steps: slice) -> Tensor | None:
 
 def _sum_of(like: Tensor | None) -> Tensor | None:
     return None if like is None else like.new_zeros(like.shape)
-
-
-def _dense(zone: Tensor | None) -> Tensor | None:
-    """See the zoneout with time first, its last axis dense."""
-    if zone is None:
-        return None
-    zone = zone.movedim(-3, 0)
-    return zone if zone.stride(-1) == 1 or zone.shape[-1] == 1 else zone.contiguous()

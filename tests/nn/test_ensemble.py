@@ -13,9 +13,9 @@ from throughtime._errors import SettingError
 from throughtime.nn.ensemble import Ensemble, mapped
 from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
 from throughtime.nn.records import recording
+from throughtime.nn.recurrence import Recurrence
 from throughtime.nn.sequences import (
     OneToOne,
-    Recurrence,
     SequenceInput,
     SequenceOutput,
     SequenceToSequence,

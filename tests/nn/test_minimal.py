@@ -17,7 +17,7 @@ from throughtime import SettingError
 from throughtime._types import CELLS, model_name
 from throughtime.kernels import linear_scan, reference
 from throughtime.nn import Ensemble, PointHead, Recurrence, SyncedSequence, recording
-from throughtime.nn.sequences import LAYERS
+from throughtime.nn.recurrence import LAYERS
 from throughtime.training import Trainer, TrainingSettings, Truncation, losses
 
 I, H, B, T = 3, 4, 2, 7  # noqa: E741

@@ -239,6 +239,21 @@ def test_what_has_no_values_has_the_right_layout(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_strides_change_nothing(kind: Minimal, processor: str) -> None:
+    """Neither of inputs, nor of a gradient that is one number seen many times."""
+    case = replace(kind, T=7)
+    dense = case.draw()
+    strided = {n: t.detach().mT.contiguous().mT if t.dim() > 1 else t for n, t in dense.items()}
+    found = []
+    for tensors in (dense, {n: t.requires_grad_() for n, t in strided.items()}):
+        h, h_n = case.run(tensors)
+        loss = h.sum() if tensors is dense else h.mT.contiguous().sum()
+        used = [tensors[name] for name in case.names]
+        found.append([h, h_n, *torch.autograd.grad(loss + h_n.sum(), used)])
+    assert worst(*found) < 1e-13
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_state_that_is_carried_equals_one_pass(kind: Minimal, processor: str) -> None:
     tensors = replace(kind, T=37).draw()
     whole, last = kind.run(tensors)

@@ -165,6 +165,15 @@ def test_units_remember_for_2_to_55_steps_where_inputs_are_zero(name: str) -> No
 
 
 @every_layer
+def test_weights_start_as_a_linear_layer_of_their_width_does(name: str) -> None:
+    layer = getattr(tt.nn, name)(4, 50, num_layers=2, bidirectional=True)
+    for W, b in layer.all_weights:
+        bound = W.shape[1] ** -0.5  # 1/2 for the input, 1/10 for both directions of the first layer
+        for drawn_so in (W, b[-50:]):
+            assert 0.9 * bound < drawn_so.abs().max() <= bound
+
+
+@every_layer
 def test_chrono_spreads_the_memory(name: str) -> None:
     layer = tt.nn.chrono(200)(getattr(tt.nn, name)(I, 4000))
     steps = 1 / (1 - keeping(layer))

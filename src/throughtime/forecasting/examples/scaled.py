@@ -39,7 +39,6 @@ from throughtime.forecasting.preprocessing.scaling import (
     Scale,
     begun,
     carry_on,
-    has_gaps,
 )
 from throughtime.forecasting.preprocessing.transforms import Transform, in_single
 from throughtime.forecasting.series.channels import Channels

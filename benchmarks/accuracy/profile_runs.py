@@ -256,11 +256,11 @@ def parts_named() -> Iterator[None]:
 
 
 def named(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    from torch.profiler import record_function
+    from torch._C._profiler import _RecordFunctionFast  # a tenth of what record_function takes
 
     @wraps(function)
     def called(*arguments: Any, **keywords: Any) -> Any:
-        with record_function(f"part:{part}"):
+        with _RecordFunctionFast(f"part:{part}"):
             return function(*arguments, **keywords)
 
     return called

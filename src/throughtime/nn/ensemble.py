@@ -93,17 +93,20 @@ class Ensemble(nn.Module):
                     "give each member its own, or x.expand(members, *x.shape) to all",
                 )
         self._follow_mode()
-        weights = tuple(stack[leaf] for (stack, leaf), _ in self._places)
-        if self._maps(weights):
+        weights = self._weights()
+        if self._maps():
             return mapped(partial(self._run, names), self.members, weights, *inputs)
         parts = (_part((weights, *inputs), e) for e in range(self.members))
         return _join([self._run(names, *part) for part in parts])
 
-    def _maps(self, weights: tuple[Tensor, ...]) -> bool:
+    def _weights(self) -> tuple[Tensor, ...]:
+        return tuple(stack[leaf] for (stack, leaf), _ in self._places)
+
+    def _maps(self) -> bool:
+        if not self._fused:
+            return True
         ours = all(isinstance(f, Layer) and not is_recorded_in_turn(f) for f in self._fused)
-        return not self._fused or (
-            ours and all(map(on_our_ground, filter(is_floating_point, weights)))
-        )
+        return ours and all(map(on_our_ground, filter(is_floating_point, self._weights())))
 
     def _run(self, names: tuple[str, ...], weights: tuple[Tensor, ...], *inputs: Any) -> Any:
         """Call the template with these weights, the last of the inputs by their names.

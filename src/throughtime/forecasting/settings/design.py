@@ -24,7 +24,7 @@ from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.nn import Ensemble, Init, Recurrence
 from throughtime.nn.heads import ValueHead
-from throughtime.nn.sequences import Nonlinearity
+from throughtime.nn.recurrence import Nonlinearity
 from throughtime.nn.stacks import Dilations
 from throughtime.training import TrainingSettings
 from throughtime.training.losses import Loss

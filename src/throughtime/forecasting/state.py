@@ -31,6 +31,7 @@ from throughtime.forecasting.design import Design
 from throughtime.forecasting.examples import row_sums
 from throughtime.forecasting.panel import Panel, Static
 from throughtime.forecasting.running import location_and_size, of_one
+from throughtime.forecasting.smoothing import memory
 from throughtime.forecasting.transforms import TRANSFORMS
 from throughtime.nn import Ensemble
 
@@ -59,6 +60,8 @@ class State:
         C, M, K = len(fitted.values), len(fitted.targets), len(design.transforms)
         reach = design.reach
         R = max(reach + design.h + MOST_NEW, 2 * design.season_length)
+        if design.smoothing:
+            R = max(R, memory(design.season_length))
         nothing = (("n", (M,)), ("steps", (M,)), ("A", (M, K)), ("B", (M, K)), ("path", (M, K)))
         self.arrays: dict[str, Floats] = {
             "starts": fitted.starts[:0],

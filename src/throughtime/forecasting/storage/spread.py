@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from throughtime._archive import Snapshot
-from throughtime.forecasting.spread import Spread
+from throughtime.forecasting.calibration.spread import Spread
 from throughtime.forecasting.storage.checking import array, need
 
 _NAMES = ("steps", "ratios", "counts")

@@ -38,7 +38,9 @@ def by_loop(
     means = [np.mean(u[j * m : (j + 1) * m]) for j in range(seasons)]
     slope = (means[-1] - means[0]) / ((seasons - 1) * m)
     s = {
-        p - m: np.mean([u[j * m + p] - means[j] - slope * (p - (m - 1) / 2) for j in range(seasons)])
+        p - m: np.mean(
+            [u[j * m + p] - means[j] - slope * (p - (m - 1) / 2) for j in range(seasons)]
+        )
         for p in range(m)
     }
     level, trend, errors = means[0] - slope * (m + 1) / 2, slope, []

@@ -36,7 +36,7 @@ SEASONS = 4
 
 
 class _Grid(NamedTuple):
-    """Settings g, [G] each, and how many parameters p they adapt."""
+    """The settings g, [G] each."""
 
     alpha: Floats
     beta: Floats
@@ -45,6 +45,7 @@ class _Grid(NamedTuple):
 
     @classmethod
     def of(cls, seasonal: bool) -> _Grid:
+        """Return those of every trend, with alpha + gamma at most 1."""
         trends = (NO_TREND, DRIFT, *product(BETA, PHI))
         every = product(ALPHA, trends, GAMMA if seasonal else (0.0,))
         made = [(a, *trend, g) for a, trend, g in every if a + g <= 1]
@@ -52,10 +53,12 @@ class _Grid(NamedTuple):
 
     @property
     def p(self) -> Floats:
+        """How many parameters each adapts."""
         return 1 + 2.0 * (self.beta > 0) + self.drifts + (self.gamma > 0)
 
     @property
     def drifts(self) -> Floats:
+        """1 for those with a constant drift."""
         return np.where((self.beta == 0) & (self.phi == 1), 1.0, 0.0)
 
 

@@ -3,8 +3,7 @@
 season         the cycle that the panel repeats                       `series/seasons.py`
 effort         size, number and training of nets                      `settings/effort.py`
 transforms     each that suits the data, by turns of the members      `preprocessing/transforms.py`
-look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season); for few
-               data max(2 h, 2 turns) of a cycle that is not the calendar's; of 20
+look-back L    max(2 h, 3 seasons), where 3 seasons are too long max(2 h, 1 season); of 20
                series or more that are read by segments twice that, and where there is most to
                learn from 8 h; at most 512 and half of what is known
 scale          of windows, and their naive base                       `scale_choice.py`
@@ -119,8 +118,7 @@ def _contexts(made: dict[str, Any], h: int, panel: Panel, effort: Effort) -> lis
     if made["context_length"] is not None:
         return [made["context_length"]]
     season = made["season_length"]
-    turns = 3 if effort.many or season in (1, panel.frequency.season_length) else 2
-    wanted = max(2 * h, turns * season if turns * season <= LONGEST_CONTEXT else season)
+    wanted = max(2 * h, 3 * season if 3 * season <= LONGEST_CONTEXT else season)
     longest = max(1, longest_context(panel, h))
     if not _segments(made, effort):
         return [min(wanted, longest)]

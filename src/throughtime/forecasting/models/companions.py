@@ -2,6 +2,7 @@
 
     linear_k      f_k^-1( location + size A_k (w - location) / size )
     seasonal      the mean of the last two seasons                     for a cycle about a level
+    smoothing_k   f_k^-1 of a level, a trend and seasons (`smoothing.py`)     for other short series
 
 w is the window of the transformed series, f_k the transforms. With scaling="blend" or "running" the
 scale is that of its series and A_k an autoregression that is iterated (`linear.py`), the better of the
@@ -27,9 +28,10 @@ import numpy.typing as npt
 import torch
 
 from throughtime.forecasting.evaluation.baselines import SeasonalNaive
-from throughtime.forecasting.examples.scaled import ScaledWindows
+from throughtime.forecasting.examples.scaled import ScaledWindows, moments
 from throughtime.forecasting.models.linear import fit_linear_map
 from throughtime.forecasting.models.ridge import fit_ridge
+from throughtime.forecasting.models.smoothing import smoothed
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.series.windows import Windows
@@ -116,6 +118,20 @@ def last_two_seasons(panel: Panel, h: int, season_length: int) -> Floats:
         last, before = again.forecast(y, h), y[:-m]
         second = last if np.isnan(before).all() else again.forecast(before, h)
         made[r] = (last + second) / 2
+    return made
+
+
+@np.errstate(over="ignore")  # as above
+def smoothing(panel: Panel, design: Design, h: int) -> Floats:
+    """Return the forecasts [K, rows, h] by exponential smoothing; the mean where no value is new."""
+    scales = [TRANSFORMS[name] for name in design.transforms]
+    means = [moments(panel, f_k)[0] for f_k in scales]
+    made = np.empty((len(scales), len(panel), h))
+    for r in range(len(panel)):
+        y = panel.row(r).astype(np.float64)
+        u = smoothed(np.stack([f_k.forward(y) for f_k in scales]), h, design.season_length)
+        for k, f_k in enumerate(scales):
+            made[k, r] = f_k.inverse(np.where(np.isnan(u[k]), means[k][r], u[k]))
     return made
 
 

@@ -118,6 +118,8 @@ class Model:
             if design.has_cycle:
                 seasonal = companions.last_two_seasons(panel, h, design.season_length)
                 made["seasonal"] = seasonal[None]
+            if design.smoothing:
+                made["smoothing"] = companions.smoothing(panel, design, h)
         low, high = self._limits(panel, negative)
         return {kind: np.clip(values, low, high) for kind, values in made.items()}, quantiles
 

@@ -65,6 +65,7 @@ class Design:
     segment: int = 1
     linear_skip: bool = False
     companions: bool = True
+    smoothing: bool = False
     scaling: str = "blend"
     difference: Difference | None = None
     weighting: str = "window"
@@ -100,7 +101,7 @@ class Design:
                 f"architecture={self.architecture!r}, output={self.output!r}",
                 "leave weighting out",
             )
-        for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
+        for name in ("layer_norm", "bidirectional", "skip_connections", "companions", "smoothing"):
             one_of(name, getattr(self, name), [False, True])
 
     def _check_context(self) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from throughtime.forecasting import metrics
+from throughtime.forecasting.evaluation import metrics
 
 Floats = npt.NDArray[np.float64]
 Stamps = npt.NDArray[Any]  # int64 or datetime64[s]

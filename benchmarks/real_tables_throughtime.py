@@ -9,7 +9,7 @@ import pyarrow as pa
 from real_tables_tasks import LEVELS, Answer, History, Limit, Task
 
 import throughtime as tt
-from throughtime.forecasting.baselines import SeasonalNaive
+from throughtime.forecasting.evaluation.baselines import SeasonalNaive
 
 
 class Naive:

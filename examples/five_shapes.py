@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.heads import ClassHead, PointHead
+from throughtime.nn.recurrence import Recurrence
 from throughtime.nn.sequences import (
     OneToOne,
-    Recurrence,
     SequenceInput,
     SequenceOutput,
     SequenceToSequence,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pkgutil
+import re
 import subprocess
 import sys
 
@@ -42,6 +44,16 @@ def test_type_checkers_see_every_lazy_name_as_exported(room: str) -> None:
     assert all(name.asname == name.name for name in found)
 
 
+ROOMS = [name for _, name, is_room in pkgutil.iter_modules(tt.forecasting.__path__) if is_room]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_forecaster_says_what_its_files_are_for(room: str) -> None:
+    package = importlib.import_module(f"throughtime.forecasting.{room}")
+    files = {name for _, name, _ in pkgutil.iter_modules(package.__path__)}
+    assert files <= set(re.findall(r"\w+", package.__doc__ or ""))
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Forcaster'"):
         tt.Forcaster  # noqa: B018
@@ -52,7 +64,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     [
         "import throughtime",
         "import throughtime.interfaces.cli",
-        "import throughtime.forecasting.frame",
+        "import throughtime.forecasting.series.frame",
         "import throughtime; throughtime.datasets.sunspots()",
     ],
 )

@@ -29,8 +29,8 @@ import pyarrow as pa
 import pyarrow.csv as pv
 from runs import Case, Clock, Row, forecaster, parser, run, settings_of
 
-from throughtime.forecasting.at_origins import at_origins
-from throughtime.forecasting.frame import read_frame
+from throughtime.forecasting.evaluation.at_origins import at_origins
+from throughtime.forecasting.series.frame import read_frame
 
 Floats = npt.NDArray[np.float64]
 

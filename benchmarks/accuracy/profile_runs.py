@@ -168,10 +168,10 @@ def profiled(data: Path, name: str, updates: int) -> Row:
 def prepared(case: Case, data: Path, updates: int) -> Callable[[Any], None]:
     """Return a training of so many updates of what the defaults choose, to be called with an observer."""
     from throughtime.diagnostics import Watch
-    from throughtime.forecasting import fitting
-    from throughtime.forecasting.deciding import decide
     from throughtime.forecasting.final import LOOKS
+    from throughtime.forecasting.fitting import fitting
     from throughtime.forecasting.forecaster import Forecaster
+    from throughtime.forecasting.planning.deciding import decide
     from throughtime.forecasting.reading import read
 
     given = Forecaster(case.h, n_windows=0, **case.settings)._given
@@ -225,12 +225,12 @@ def parts_named() -> Iterator[None]:
     """Let the profiler know which part of an update an operator runs in."""
     import torch
 
-    from throughtime.forecasting import examples, importance
+    from throughtime.forecasting.examples import importance, scaled
     from throughtime.nn import Ensemble
     from throughtime.training import adamw, clipping, parameters, run
 
     parts: list[tuple[Any, str, str]] = [
-        (examples.SpreadExamples, "__getitem__", "examples"),
+        (scaled.SpreadExamples, "__getitem__", "examples"),
         (importance.Weighed, "__getitem__", "examples"),
         (Ensemble, "forward", "forward"),
         (torch.autograd, "backward", "backward"),

@@ -83,11 +83,11 @@ def forecaster(h: int, seed: int, settings: Row, table: Any) -> Any:
     Those that it does not know are fields of `TrainingSettings`, and change those that it would
     choose for the table.
     """
-    from throughtime.forecasting.cures import Cures
-    from throughtime.forecasting.effort import effort_for
     from throughtime.forecasting.forecaster import Forecaster
-    from throughtime.forecasting.frame import read_frame
-    from throughtime.forecasting.seasons import panel_season_length
+    from throughtime.forecasting.series.frame import read_frame
+    from throughtime.forecasting.series.seasons import panel_season_length
+    from throughtime.forecasting.settings.cures import Cures
+    from throughtime.forecasting.settings.effort import effort_for
     from throughtime.training import TrainingSettings
 
     own = {*inspect.signature(Forecaster).parameters, *Cures.__annotations__}

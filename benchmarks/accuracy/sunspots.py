@@ -36,7 +36,7 @@ import pyarrow.csv as pv
 from runs import RESULTS, Case, Clock, Row, forecaster, kept_rows, parser, run, settings_of
 
 from throughtime.datasets.carried import sunspots
-from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.evaluation.baselines import LinearAutoregression, Naive, SeasonalNaive
 
 Floats = npt.NDArray[np.float64]
 Baseline = Callable[[Floats, int], Floats]

@@ -31,30 +31,30 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from throughtime.diagnostics.diagnosis import diagnose as diagnose
     from throughtime.estimators.classifier import SequenceClassifier as SequenceClassifier
     from throughtime.estimators.labeler import SequenceLabeler as SequenceLabeler
-    from throughtime.forecasting.backtest import Backtest as Backtest
-    from throughtime.forecasting.evaluation import evaluate as evaluate
+    from throughtime.forecasting.evaluation.backtest import Backtest as Backtest
+    from throughtime.forecasting.evaluation.scores import evaluate as evaluate
     from throughtime.forecasting.forecaster import Forecaster as Forecaster
-    from throughtime.forecasting.members import Members as Members
-    from throughtime.forecasting.storage import load as load
-    from throughtime.forecasting.trials import Tuning as Tuning
-    from throughtime.forecasting.tuning import tune as tune
+    from throughtime.forecasting.loading import load as load
+    from throughtime.forecasting.settings.members import Members as Members
+    from throughtime.forecasting.tuning.trials import Tuning as Tuning
+    from throughtime.forecasting.tuning.tune import tune as tune
     from throughtime.nn.acceleration import accelerate as accelerate
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
-        "Backtest": "throughtime.forecasting.backtest",
+        "Backtest": "throughtime.forecasting.evaluation.backtest",
         "Diagnosis": "throughtime.diagnostics.diagnosis",
         "diagnose": "throughtime.diagnostics.diagnosis",
-        "evaluate": "throughtime.forecasting.evaluation",
+        "evaluate": "throughtime.forecasting.evaluation.scores",
         "Forecaster": "throughtime.forecasting.forecaster",
-        "Members": "throughtime.forecasting.members",
+        "Members": "throughtime.forecasting.settings.members",
         "SequenceClassifier": "throughtime.estimators.classifier",
         "SequenceLabeler": "throughtime.estimators.labeler",
-        "Tuning": "throughtime.forecasting.trials",
+        "Tuning": "throughtime.forecasting.tuning.trials",
         "accelerate": "throughtime.nn.acceleration",
-        "load": "throughtime.forecasting.storage",
-        "tune": "throughtime.forecasting.tuning",
+        "load": "throughtime.forecasting.loading",
+        "tune": "throughtime.forecasting.tuning.tune",
         "datasets": "throughtime.datasets",
         "diagnostics": "throughtime.diagnostics",
         "estimators": "throughtime.estimators",

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 import throughtime as tt
 from throughtime.forecasting import Panel, read_frame
-from throughtime.forecasting.design import Design
+from throughtime.forecasting.settings.design import Design
 from throughtime.training import Clip, Observer, TrainingSettings
 
 NAN = float("nan")

@@ -13,16 +13,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from throughtime.forecasting import Frequency, baselines, linear, metrics
-from throughtime.forecasting import backtest as backtest_module
-from throughtime.forecasting import fitting as fitting_module
-from throughtime.forecasting import model as model_module
-from throughtime.forecasting import panel as panel_module
-from throughtime.forecasting.baselines import SeasonalNaive
-from throughtime.forecasting.fitting import fit
-from throughtime.forecasting.linear import fit_linear_map
-from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.transforms import Identity
+from throughtime.forecasting import Frequency
+from throughtime.forecasting.evaluation import backtest as backtest_module
+from throughtime.forecasting.evaluation import baselines, metrics
+from throughtime.forecasting.evaluation.baselines import SeasonalNaive
+from throughtime.forecasting.fitting import fitting as fitting_module
+from throughtime.forecasting.fitting.fitting import fit
+from throughtime.forecasting.models import linear
+from throughtime.forecasting.models import model as model_module
+from throughtime.forecasting.models.linear import fit_linear_map
+from throughtime.forecasting.preprocessing.transforms import Identity
+from throughtime.forecasting.series import panel as panel_module
+from throughtime.forecasting.series.panel import Panel
 
 
 def many(lengths: list[int], hole: int = 0, M: int = 1, seed: int = 0) -> Panel:
@@ -147,7 +149,7 @@ def test_of_many_series_some_judge_and_all_are_learned_from(
     seen = []
     fitting = fitting_module.fit
     monkeypatch.setattr(
-        "throughtime.forecasting.fitting.fit",
+        "throughtime.forecasting.fitting.fitting.fit",
         lambda known, *rest, **named: seen.append(len(known.ids)) or fitting(known, *rest, **named),
     )
     known = many([40] * 20 + [12])

@@ -342,7 +342,7 @@ def test_every_series_of_a_panel_is_forecast_from_its_end() -> None:
 def test_the_final_fit_makes_as_many_updates_as_the_pilot_found_best(
     least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("throughtime.forecasting.fitting.LEAST_UPDATES", least)
+    monkeypatch.setattr("throughtime.forecasting.fitting.fitting.LEAST_UPDATES", least)
     forecaster = quick().fit(Y)
     best = forecaster.pilot.best_index
     assert forecaster.settings["updates"] == max(best, min(least, TRAINING.max_updates))

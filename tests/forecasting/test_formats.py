@@ -13,8 +13,9 @@ import torch
 from saved.make import forecasts, machine
 
 import throughtime as tt
-from throughtime.forecasting.cures import Cures
-from throughtime.forecasting.storage import FORMAT, unpack_given
+from throughtime.forecasting.loading import unpack_given
+from throughtime.forecasting.saving import FORMAT
+from throughtime.forecasting.settings.cures import Cures
 from throughtime.forecasting.storage.given import pack_given
 from throughtime.nn import chrono, orthogonal
 from throughtime.training import L1, ZClip

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import throughtime as tt
-from throughtime.forecasting import parquet
+from throughtime.forecasting.series import parquet
 from throughtime.training import TrainingSettings
 
 BRIEF = TrainingSettings(max_updates=3, batch_size=8)

@@ -14,12 +14,12 @@ from forecasting_cases import NAN, panel, quick, wave
 from scipy.stats import norm
 
 import throughtime as tt
-from throughtime.forecasting import copula
-from throughtime.forecasting.backtest import Backtest, StepCoverage, roll
-from throughtime.forecasting.conformity import GRID
-from throughtime.forecasting.intervals import Calibration
-from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.transforms import Identity
+from throughtime.forecasting.calibration import copula
+from throughtime.forecasting.calibration.conformity import GRID
+from throughtime.forecasting.calibration.intervals import Calibration
+from throughtime.forecasting.evaluation.backtest import Backtest, StepCoverage, roll
+from throughtime.forecasting.preprocessing.transforms import Identity
+from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.uncertainty import normal_scores, stretched, tied
 from throughtime.training import Forcing, TrainingSettings
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
-from throughtime.forecasting.frame import read_frame
+from throughtime.forecasting.series.frame import read_frame
 from throughtime.training.observer import Evaluation, History, Update
 
 SUNSPOTS = [

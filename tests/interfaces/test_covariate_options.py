@@ -13,7 +13,7 @@ import pytest
 from stand_in import StandIn
 
 from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
-from throughtime.forecasting.members import COMBINE
+from throughtime.forecasting.settings.members import COMBINE
 from throughtime.interfaces import options
 from throughtime.interfaces.cli import main
 from throughtime.training.outputs import OUTPUTS

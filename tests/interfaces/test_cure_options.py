@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from throughtime import SettingError
-from throughtime.forecasting.cures import OF_THE_NET
+from throughtime.forecasting.settings.cures import OF_THE_NET
 from throughtime.interfaces import tasks
 from throughtime.interfaces.options import CELLS, INITS, Options
 from throughtime.nn import Recurrence

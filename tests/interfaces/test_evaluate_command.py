@@ -13,7 +13,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
 
-from throughtime.forecasting.evaluation import evaluate
+from throughtime.forecasting.evaluation.scores import evaluate
 from throughtime.interfaces.cli import main
 
 H, ORIGINS = 3, (24, 27)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from throughtime._errors import DataError
-from throughtime.forecasting import parquet
+from throughtime.forecasting.series import parquet
 from throughtime.interfaces import files, reading
 from throughtime.interfaces.options import Options
 

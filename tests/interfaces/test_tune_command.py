@@ -10,9 +10,9 @@ from stand_in import SUNSPOTS, StandIn, sunspots
 from test_report_page import NASTY, Page
 
 from throughtime.drawing import theme
-from throughtime.forecasting import tuning as search
-from throughtime.forecasting.search import TrialObserver
-from throughtime.forecasting.trials import Trial, Tuning
+from throughtime.forecasting.tuning import tune as search
+from throughtime.forecasting.tuning.search import TrialObserver
+from throughtime.forecasting.tuning.trials import Trial, Tuning
 from throughtime.interfaces.cli import main
 from throughtime.interfaces.page import render
 from throughtime.interfaces.progress import Trials

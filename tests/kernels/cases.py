@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from throughtime import kernels
 
@@ -137,6 +139,19 @@ def weighted(outputs: Sequence[Tensor]) -> Tensor:
     """A loss with random weights on every output."""
     terms = [(o * w).sum() for o, w in zip(outputs, random_weights(outputs), strict=True)]
     return torch.stack(terms).sum()
+
+
+def layouts(operator: Any, arguments: tuple[Any, ...]) -> list[Any]:
+    """Shapes, strides where they matter, and precisions: of results, and of fake tensors' results."""
+    real = operator(*arguments)
+    with FakeTensorMode() as mode:
+        fake = operator(*tree_map_only(Tensor, mode.from_tensor, arguments))
+    return [[_layout(tensor) for tensor in tree_leaves(each)] for each in (real, fake)]
+
+
+def _layout(tensor: Tensor) -> Any:
+    strides = [s for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1]
+    return list(tensor.shape), strides if tensor.numel() else [], tensor.dtype
 
 
 def worst(ours: Any, theirs: Any) -> float:

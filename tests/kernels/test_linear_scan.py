@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import FORWARD_MODE_COMPILES, random_weights, weighted, worst
+from cases import FORWARD_MODE_COMPILES, layouts, random_weights, weighted, worst
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -202,6 +202,55 @@ def test_a_loss_on_one_output_alone(kind: Minimal, output: int, processor: str) 
     used = [tensors[name] for name in kind.names]
     pair = kind.run(tensors)[output], plain_loop(kind, tensors)[output]
     assert worst(*(torch.autograd.grad(each.square().sum(), used) for each in pair)) < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_outputs_may_be_changed_in_place(kind: Minimal, processor: str) -> None:
+    tensors = kind.draw()
+    used = [tensors[name] for name in kind.names]
+    h, h_n = kind.run(tensors)
+    in_place = torch.autograd.grad(weighted((h.mul_(2.0), h_n.mul_(3.0))), used)
+    h, h_n = kind.run(tensors)
+    assert worst(in_place, torch.autograd.grad(weighted((h * 2.0, h_n * 3.0)), used)) == 0.0
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize(("batch_first", "members"), [(False, 0), (True, 0), (False, 2)])
+def test_what_has_no_values_has_the_right_layout(
+    kind: Minimal, batch_first: bool, members: int, processor: str
+) -> None:
+    """Compiled graphs read strides as the fake tensors of the operators say them."""
+    x, *rest = (tensor.detach() for tensor in replace(kind, E=members).draw().values())
+    if batch_first:
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    name = kind.cell + "_positive" * bool(kind.options)
+    operator, adjoint = (
+        getattr(torch.ops.throughtime, each).default for each in (name, f"{name}_adjoint")
+    )
+    inputs = x, *rest, None, None
+    *outputs, residuals = operator(None, *inputs)
+    needed = [tensor is not None for tensor in inputs]
+    for function, arguments in [
+        (operator, (None, *inputs)),
+        (adjoint, (needed, None, *map(torch.randn_like, outputs), *inputs, residuals)),
+    ]:
+        real, fake = layouts(function, arguments)
+        assert real == fake
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_strides_change_nothing(kind: Minimal, processor: str) -> None:
+    """Neither of inputs, nor of a gradient that is one number seen many times."""
+    case = replace(kind, T=7)
+    dense = case.draw()
+    strided = {n: t.detach().mT.contiguous().mT if t.dim() > 1 else t for n, t in dense.items()}
+    found = []
+    for tensors in (dense, {n: t.requires_grad_() for n, t in strided.items()}):
+        h, h_n = case.run(tensors)
+        loss = h.sum() if tensors is dense else h.mT.contiguous().sum()
+        used = [tensors[name] for name in case.names]
+        found.append([h, h_n, *torch.autograd.grad(loss + h_n.sum(), used)])
+    assert worst(*found) < 1e-13
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -13,9 +13,9 @@ from throughtime._errors import SettingError
 from throughtime.nn.ensemble import Ensemble, mapped
 from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
 from throughtime.nn.records import recording
+from throughtime.nn.recurrence import Recurrence
 from throughtime.nn.sequences import (
     OneToOne,
-    Recurrence,
     SequenceInput,
     SequenceOutput,
     SequenceToSequence,
@@ -158,8 +158,9 @@ def test_a_member_and_a_copy_share_nothing_with_the_ensemble():
     before = ensemble(x).detach()
     twin, member = copy.deepcopy(ensemble), ensemble.member(1)
     with torch.no_grad():
-        for parameter in [*twin.parameters(), *member.parameters()]:
-            parameter.zero_()
+        for module in (twin, member):
+            for tensor in [*module.parameters(), *module.buffers()]:
+                tensor.zero_()
     torch.testing.assert_close(ensemble(x).detach(), before)
     assert not twin(x).any()
 

@@ -17,7 +17,7 @@ from throughtime import SettingError
 from throughtime._types import CELLS, model_name
 from throughtime.kernels import linear_scan, reference
 from throughtime.nn import Ensemble, PointHead, Recurrence, SyncedSequence, recording
-from throughtime.nn.sequences import LAYERS
+from throughtime.nn.recurrence import LAYERS
 from throughtime.training import Trainer, TrainingSettings, Truncation, losses
 
 I, H, B, T = 3, 4, 2, 7  # noqa: E741
@@ -162,6 +162,15 @@ def test_units_remember_for_2_to_55_steps_where_inputs_are_zero(name: str) -> No
     candidates = layer.bias_ih_l0[-4000:]
     assert candidates.abs().max() <= I**-0.5
     assert abs(float(layer.weight_ih_l0.detach().std()) - (3 * I) ** -0.5) < 0.02
+
+
+@every_layer
+def test_weights_start_as_a_linear_layer_of_their_width_does(name: str) -> None:
+    layer = getattr(tt.nn, name)(4, 50, num_layers=2, bidirectional=True)
+    for W, b in layer.all_weights:
+        bound = W.shape[1] ** -0.5  # 1/2 for the input, 1/10 for both directions of the first layer
+        for drawn_so in (W, b[-50:]):
+            assert 0.9 * bound < drawn_so.abs().max() <= bound
 
 
 @every_layer

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from throughtime._errors import SettingError
 from throughtime.nn.heads import ClassHead, GaussianHead, PointHead, QuantileHead
+from throughtime.nn.recurrence import Recurrence
 from throughtime.nn.sequences import (
     OneToOne,
-    Recurrence,
     SequenceInput,
     SequenceOutput,
     SequenceToSequence,

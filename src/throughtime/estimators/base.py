@@ -48,7 +48,7 @@ from throughtime.estimators.folds import MemberExamples, everything, leave_one_f
 from throughtime.estimators.labels import NOT_OBSERVED, Array, as_list
 from throughtime.estimators.sequences import Features, Padded, Sequences, chunks, read_sequences
 from throughtime.nn import ClassHead, Ensemble, Recurrence, SequenceInput, SyncedSequence
-from throughtime.nn.sequences import Nonlinearity
+from throughtime.nn.recurrence import Nonlinearity
 from throughtime.nn.starting_points import Inits
 from throughtime.training import Clip, Clipping, History, Trainer, TrainingSettings, losses
 from throughtime.training.context import threads

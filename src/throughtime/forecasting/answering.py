@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from throughtime._errors import SettingError
-from throughtime.forecasting.backtest import prefixes
-from throughtime.forecasting.covariates import need_future, with_future
-from throughtime.forecasting.demands import checked_counts
-from throughtime.forecasting.fitted import Fitted
-from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.evaluation.forecast_columns import prefixes
+from throughtime.forecasting.fitting.fitted import Fitted
 from throughtime.forecasting.reading import read_like
-from throughtime.forecasting.statics import known_static, read_static
-from throughtime.forecasting.stream import Stream
+from throughtime.forecasting.series.covariates import need_future, with_future
+from throughtime.forecasting.series.demands import checked_counts
+from throughtime.forecasting.series.panel import Panel
+from throughtime.forecasting.series.statics import known_static, read_static
+from throughtime.forecasting.streaming.stream import Stream
 
 
 def panel_to_forecast(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from throughtime.diagnostics import Watch
-from throughtime.forecasting import fitting
-from throughtime.forecasting.backtest import Backtest
-from throughtime.forecasting.fitted import Fitted
-from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.planning import Call, Plan
-from throughtime.forecasting.plans import Plans, plan_all, plan_all_anew
+from throughtime.forecasting.evaluation.backtest import Backtest
+from throughtime.forecasting.fitting import fitting
+from throughtime.forecasting.fitting.fitted import Fitted
+from throughtime.forecasting.planning.plan import Call, Plan
+from throughtime.forecasting.planning.plans import Plans, plan_all, plan_all_anew
 from throughtime.forecasting.rolling import origins_for, roll_origins
+from throughtime.forecasting.series.panel import Panel
 
 LOOKS = 30  # at the gradient over time in the final fit
 

@@ -2,14 +2,13 @@
 
 This is the door. What lies behind it, in the order in which a fit goes through:
 
-    given          the arguments, checked                          `given.py`
-    panel          the table, or a Parquet file, on its grid       `reading.py`
-    plan           what was left open, decided; a short pilot      `deciding.py`, `planning.py`
-                   an architecture, in time                        `choosing.py`, `budget.py`
-    backtest       rolling origins                                 `rolling.py`
-    fitted         the nets on everything                          `final.py`
-    forecasts      and paths                                       `answering.py`, `uncertainty.py`
-    stream         what new rows move on                           `stream.py`
+    given          the arguments, checked                          `settings/given.py`
+    panel          the table, or a Parquet file, on its grid       `reading.py`, `series/`
+    plan           what was left open, decided; a short pilot      `planning/`
+    backtest       rolling origins                                 `rolling.py`, `evaluation/`
+    fitted         the nets on everything                          `final.py`, `fitting/`
+    forecasts      of a model, with intervals and as paths         `models/`, `uncertainty.py`
+    stream         what new rows move on                           `streaming/`
 """
 
 from __future__ import annotations
@@ -24,30 +23,30 @@ from throughtime._errors import NotFittedError
 from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
 from throughtime.forecasting.answering import panel_to_forecast, path_columns
-from throughtime.forecasting.backtest import Backtest
-from throughtime.forecasting.budget import Budget
-from throughtime.forecasting.choosing import Choice
-from throughtime.forecasting.committee import Answers
-from throughtime.forecasting.cures import Cures
-from throughtime.forecasting.design import Design
-from throughtime.forecasting.differences import Difference
-from throughtime.forecasting.doctor import examined
-from throughtime.forecasting.effort import TRAINING
+from throughtime.forecasting.calibration.intervals import checked_levels
+from throughtime.forecasting.calibration.online import Coverage
+from throughtime.forecasting.calibration.spread import Spread
+from throughtime.forecasting.evaluation.backtest import Backtest
 from throughtime.forecasting.final import fit_whole
-from throughtime.forecasting.fitted import Fitted
-from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.given import checked_arguments
-from throughtime.forecasting.intervals import checked_levels
-from throughtime.forecasting.members import Members
-from throughtime.forecasting.online import Coverage
-from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.planning import Call
+from throughtime.forecasting.fitting.fitted import Fitted
+from throughtime.forecasting.fitting.resuming import runs_of
+from throughtime.forecasting.models.committee import Answers
+from throughtime.forecasting.models.state import State
+from throughtime.forecasting.planning.budget import Budget
+from throughtime.forecasting.planning.choosing import Choice
+from throughtime.forecasting.planning.doctor import examined
+from throughtime.forecasting.planning.plan import Call
+from throughtime.forecasting.preprocessing.differences import Difference
 from throughtime.forecasting.reading import read
-from throughtime.forecasting.resuming import runs_of
 from throughtime.forecasting.rolling import roll_origins
-from throughtime.forecasting.spread import Spread
-from throughtime.forecasting.state import State
-from throughtime.forecasting.stream import Stream
+from throughtime.forecasting.series.frequency import Frequency
+from throughtime.forecasting.series.panel import Panel
+from throughtime.forecasting.settings.cures import Cures
+from throughtime.forecasting.settings.design import Design
+from throughtime.forecasting.settings.effort import TRAINING
+from throughtime.forecasting.settings.given import checked_arguments
+from throughtime.forecasting.settings.members import Members
+from throughtime.forecasting.streaming.stream import Stream
 from throughtime.forecasting.uncertainty import Forecast, paths
 from throughtime.training import Checkpoint, History, Observer, TrainingSettings
 
@@ -58,40 +57,44 @@ if TYPE_CHECKING:
 class Forecaster:
     """Forecasts every series of a table `h` steps ahead.
 
-    `target` names the column of values, or several that are forecast together; `hist` the covariates
-    that are known up to the present, `futr` those known ahead, `calendar` what of the date is read
-    ("hour", "day_of_week:3" with three harmonics, "11" for integers; True chooses by the frequency).
-    `architecture` says how the nets answer (`architectures/`; None goes by what there is to learn from,
-    `effort.py`) and `output` what: a "point", "quantiles" or a distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
+    `target` names the column of values, or several that are forecast together; `hist` the
+    covariates that are known up to the present, `futr` those known ahead, `calendar` what of the
+    date is read ("hour", "day_of_week:3" with three harmonics, "11" for integers; True chooses by
+    the frequency). `architecture` says how the nets answer (`architectures/`; None goes by what
+    there is to learn from, `settings/effort.py`) and `output` what: a "point", "quantiles" or a
+    distribution (`training.outputs`). "ar" reads the calendar where it is left open, and the values
     `lags` steps before the one it forecasts, chosen by the season where None.
 
     `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
     `num_layers`, `dropout` make each of the `members` nets: a number of them, or `tt.Members` for
     several contexts, architectures and cells, and a median or weights in place of the mean
-    (`members.py`); design, history, log and reach are then those of the first group. `context_length`
-    (the look-back), `season_length`, `freq` and `residual` ("level", "last", "season") are chosen
-    from the data where None; `transform` ("identity", "sqrt", "log1p") is each of them that suits the
-    data, by turns of the members.
-    `architecture="auto"` is the one that errs least on rolling origins inside the training data
-    (`choosing.py`), which takes as long as a fit or two, or 0.3 of a `budget`. That is the time all of
-    `fit` may take, as "90s", "2m", "1h", "1m30s" or seconds: it makes fewer updates where the machine
-    is slow, so that another run may differ; `settings` tells their number (`budget.py`).
-    `n_windows` rolling origins (as many as the data allow) calibrate the intervals and score the
-    model; 0 leaves both out. `training` says how the nets are trained, its `max_updates` being the
-    most; `seed` makes a run repeatable.
+    (`settings/members.py`); design, history, log and reach are then those of the first group.
+    `context_length` (the look-back), `season_length`, `freq` and `residual` ("level", "last",
+    "season") are chosen from the data where None; `transform` ("identity", "sqrt", "log1p") is each
+    of them that suits the data, by turns of the members. `architecture="auto"` is the one that errs
+    least on rolling origins inside the training data (`planning/choosing.py`), which takes as long
+    as a fit or two, or 0.3 of a `budget`. That is the time all of `fit` may take, as "90s", "2m",
+    "1h", "1m30s" or seconds: it makes fewer updates where the machine is slow, so that another run
+    may differ; `settings` tells their number (`planning/budget.py`). `n_windows` rolling origins
+    (as many as the data allow) calibrate the intervals and score the model; 0 leaves both out.
+    `training` says how the nets are trained, its `max_updates` being the most; `seed` makes a run
+    repeatable.
 
-    `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh"; `transforms.py`), `scaling`
-    on each window ("blend", "standard", "robust", "mean-absolute", "last", "shift",
-    "series", "revin"; `scaling.py`; "running", with architecture "synced" or "recursive", lets `update`
-    carry hidden states on, `running.py`), and `difference` (1, "season", "both") lets nets read differences. A panel
-    of 20 series or more, or of long ones, has scaling, residual and look-back chosen by how a linear map
-    errs with them (`scale_choice.py`), another "blend"; `scaling_words` says what was taken.
+    `transform` acts on each value ("identity", "sqrt", "log1p", "log", "asinh";
+    `preprocessing/transforms.py`), `scaling` on each window ("blend", "standard", "robust",
+    "mean-absolute", "last", "shift", "series", "revin"; `preprocessing/scaling.py`; "running", with
+    architecture "synced" or "recursive", lets `update` carry hidden states on,
+    `examples/running.py`), and `difference` (1, "season", "both") lets nets read differences. A
+    panel of 20 series or more, or of long ones, has scaling, residual and look-back chosen by how a
+    linear map errs with them (`planning/scale_choice.py`), another "blend"; `scaling_words` says
+    what was taken.
 
-    Where there is much to learn from (`effort.py`), long contexts are read by `segment`s beside a
-    `linear_skip`; with very much, errors are weighed in the units that forecasts are judged in:
-    `weighting` "owa", else "window", that of each window's own scale (`importance.py`).
+    Where there is much to learn from (`settings/effort.py`), long contexts are read by `segment`s
+    beside a `linear_skip`; with very much, errors are weighed in the units that forecasts are
+    judged in: `weighting` "owa", else "window", that of each window's own scale
+    (`examples/importance.py`).
 
-    What vanishing and exploding gradients are cured with is one argument each (`cures.py`):
+    What vanishing and exploding gradients are cured with is one argument each (`settings/cures.py`):
 
         init=tt.nn.chrono(132)   a starting point: chrono, orthogonal, identity, forget_bias
         nonlinearity="relu"      in place of tanh, for cell="rnn"
@@ -348,12 +351,13 @@ class Forecaster:
     ) -> Any:
         """Draw n paths of the next h values of every series, whose steps depend on each other.
 
-        A table of the kind that `fit` saw: `unique_id`, `ds`, `sample` (0 ... n - 1) and the model's
-        column. At each step the paths are distributed as `predict`'s intervals say; the steps, and
-        several targets, are tied as their errors at the rolling origins were (`copula.py`), or as
-        the paths that architecture="recursive" draws. Sums, extremes and times of a path are draws
-        of theirs. Other arguments as for `predict`. Raises `NotFittedError` without rolling
-        origins, which architecture="recursive" alone can do without.
+        A table of the kind that `fit` saw: `unique_id`, `ds`, `sample` (0 ... n - 1) and the
+        model's column. At each step the paths are distributed as `predict`'s intervals say; the
+        steps, and several targets, are tied as their errors at the rolling origins were
+        (`calibration/copula.py`), or as the paths that architecture="recursive" draws. Sums,
+        extremes and times of a path are draws of theirs. Other arguments as for `predict`. Raises
+        `NotFittedError` without rolling origins, which architecture="recursive" alone can do
+        without.
 
         >>> import throughtime as tt
         >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=2)
@@ -373,21 +377,22 @@ class Forecaster:
         """Go on by new rows: `predict` then forecasts from the new end of every series.
 
         Intervals follow their coverage: those that `predict` gave out are scored by the rows that
-        fall into them, and `coverage` widens or narrows the next ones (`online.py`).
+        fall into them, and `coverage` widens or narrows the next ones (`calibration/online.py`).
         Hidden states (of `scaling="running"`), scales and last values move on, each row at the same
-        cost however long its series, and nothing is read again. `data` is a
-        table of the kind that `fit` saw, with rows after the last date of each series; a dict of one
-        row or of columns; or, of a single series, its next value or values. Dates that are left out
-        and values that are NaN are gaps; a series that is new begins with its first value. `futr_df`
-        has the covariates known ahead, for the h steps after the new rows.
+        cost however long its series, and nothing is read again. `data` is a table of the kind that
+        `fit` saw, with rows after the last date of each series; a dict of one row or of columns;
+        or, of a single series, its next value or values. Dates that are left out and values that
+        are NaN are gaps; a series that is new begins with its first value. `futr_df` has the
+        covariates known ahead, for the h steps after the new rows.
 
-        With `learn` the nets learn on, once for every 8 steps or fewer (`learning.py`); `losses` has
-        the loss before each of these updates. A `DivergedError` there leaves the weights before it,
-        and the rows up to there read. Several groups of members do not learn on: `SettingError`.
+        With `learn` the nets learn on, once for every 8 steps or fewer (`streaming/learning.py`);
+        `losses` has the loss before each of these updates. A `DivergedError` there leaves the
+        weights before it, and the rows up to there read. Several groups of members do not learn on:
+        `SettingError`.
 
-        `panel` stays what was fitted; what came after is in `state` (`state.py`), which forgets all
-        but the last steps. Raises `DataError` naming series and date of a row that is late, comes
-        twice or lies off the grid; the forecaster is then as it was.
+        `panel` stays what was fitted; what came after is in `state` (`models/state.py`), which
+        forgets all but the last steps. Raises `DataError` naming series and date of a row that is
+        late, comes twice or lies off the grid; the forecaster is then as it was.
 
         >>> import throughtime as tt
         >>> forecaster = tt.Forecaster(h=2, cell="rnn", members=1, n_windows=0)
@@ -445,16 +450,22 @@ class Forecaster:
         `series` is a name or several, the first few where None; `last` how many values are shown.
         Raises `MissingExtraError` where plotly is not installed, and what `predict` raises.
         """
-        from throughtime.forecasting.views import forecast_figure
+        from throughtime.forecasting.evaluation.views import forecast_figure
 
         newest = self._stream.newest(self._need_fit())
-        return forecast_figure(newest, self.name, self.design, self.predict, level, series, last)
+        return forecast_figure(
+            newest, self.name, self.h, self.season_length, self.predict, level, series, last
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all."""
-        from throughtime.forecasting.storage import save
+        """Write the fitted forecaster to one file (safetensors with JSON), whole or not at all.
 
-        save(self, path)
+        Raises `NotFittedError` before `fit`, `SettingError` where `path` cannot be written.
+        """
+        from throughtime.forecasting.saving import save
+
+        fitted = self._need_fit()
+        save(path, self._given, fitted, self._backtest, self._stream, self.choice)
 
     def _spread(self, panel: Panel) -> Spread | None:
         return self._stream.spread_of(self._need_fit(), panel, self._backtest)

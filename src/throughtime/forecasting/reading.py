@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from throughtime._errors import DataError
-from throughtime.forecasting.demands import checked_counts, checked_panel
-from throughtime.forecasting.frame import read_frame
-from throughtime.forecasting.given import Given
-from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.statics import read_static
+from throughtime.forecasting.series.demands import checked_counts, checked_panel
+from throughtime.forecasting.series.frame import read_frame
+from throughtime.forecasting.series.panel import Panel
+from throughtime.forecasting.series.statics import read_static
+from throughtime.forecasting.settings.given import Given
 from throughtime.training.outputs import COUNTS
 
 PARQUET = ".parquet", ".pq"
@@ -36,7 +36,7 @@ def read(data: Any, given: Given, static_df: Any = None, like: Panel | None = No
 def read_like(data: Any, like: Panel, static_df: Any = None) -> Panel:
     """Return a table, or a Parquet file read at once, with the columns and dates of another."""
     if _is_path(data):
-        from throughtime.forecasting.parquet import opened
+        from throughtime.forecasting.series.parquet import opened
 
         with opened(data) as file:
             data = file.read()
@@ -47,7 +47,7 @@ def _read(data: Any, given: Given) -> Panel:
     columns: dict[str, Any] = {**given.columns}
     if not _is_path(data):
         return read_frame(data, given.freq, **columns)
-    from throughtime.forecasting.parquet import read_parquet
+    from throughtime.forecasting.series.parquet import read_parquet
 
     return read_parquet(data, given.freq, **columns)
 

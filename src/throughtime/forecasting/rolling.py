@@ -3,9 +3,9 @@
 Origin r = 1 ... R lies (R - r) s + h steps before the end of every series, s being the step size. What
 is decided from the data is decided by what was known at the first.
 
-Errors of several rows are pooled by how far each usually lies from its forecasts (`spread.py`). With one
-row alone that is left out, as a unit common to all cancels, and where states are carried: these
-would be read anew from the beginning, at every origin.
+Errors of several rows are pooled by how far each usually lies from its forecasts
+(`calibration/spread.py`). With one row alone that is left out, as a unit common to all cancels, and
+where states are carried: these would be read anew from the beginning, at every origin.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from throughtime.forecasting.backtest import Backtest, judged, roll
-from throughtime.forecasting.baselines import LinearAutoregression, Naive, SeasonalNaive
-from throughtime.forecasting.committee import Answers, Committee
-from throughtime.forecasting.conformity import GRID
-from throughtime.forecasting.demands import windows_that_fit
-from throughtime.forecasting.given import Given
-from throughtime.forecasting.intervals import checked_levels
-from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.planning import Call
-from throughtime.forecasting.plans import Plans, fit_all, plan_all
-from throughtime.forecasting.spread import Spread
-from throughtime.forecasting.weighing import weighed
+from throughtime.forecasting.calibration.conformity import GRID
+from throughtime.forecasting.calibration.intervals import checked_levels
+from throughtime.forecasting.calibration.spread import Spread
+from throughtime.forecasting.evaluation.backtest import Backtest, judged, roll
+from throughtime.forecasting.evaluation.baselines import LinearAutoregression, Naive, SeasonalNaive
+from throughtime.forecasting.models.committee import Answers, Committee
+from throughtime.forecasting.models.weighing import weighed
+from throughtime.forecasting.planning.plan import Call
+from throughtime.forecasting.planning.plans import Plans, fit_all, plan_all
+from throughtime.forecasting.series.demands import windows_that_fit
+from throughtime.forecasting.series.panel import Panel
+from throughtime.forecasting.settings.given import Given
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,10 +1,11 @@
 """From what a model says and what its rolling origins say of it, to intervals and to sample paths.
 
-    around         the point, or the quantiles, that a value is scored about    `conformity.py`
-    calibration    how large scores were at the rolling origins, c(level)       `intervals.py`
-    copula         what ties the steps' scores together                         `copula.py`
+    around         the point, or quantiles, that a value is scored about     `calibration/conformity.py`
+    calibration    how large scores were at the rolling origins, c(level)    `calibration/intervals.py`
+    copula         what ties the steps' scores together                      `calibration/copula.py`
 
-    interval       the values at scores -c_k(level) and c_k(level), times what a stream says (`online.py`)
+    interval       the values at scores -c_k(level) and c_k(level), times what a stream says
+                   (`calibration/online.py`)
     path           the values at scores g_k stretched so that |g| = Phi^-1((1 + level)/2) goes to c_k(level)
 
 Both have the same quantiles at every step. Quantiles without rolling origins are taken as they are.
@@ -24,21 +25,23 @@ import numpy.typing as npt
 import torch
 
 from throughtime._errors import NotFittedError
-from throughtime.forecasting import copula
-from throughtime.forecasting.backtest import Backtest, prefixes, series_sizes
-from throughtime.forecasting.committee import Answers, even
-from throughtime.forecasting.conformity import (
+from throughtime.forecasting.calibration import copula
+from throughtime.forecasting.calibration.conformity import (
     GRID,
     AroundPoint,
     AroundQuantiles,
     Conformity,
     mean_width,
 )
-from throughtime.forecasting.intervals import Calibration
-from throughtime.forecasting.nets import PATHS
-from throughtime.forecasting.online import Coverage
-from throughtime.forecasting.panel import Panel
-from throughtime.forecasting.spread import Spread
+from throughtime.forecasting.calibration.intervals import Calibration
+from throughtime.forecasting.calibration.online import Coverage
+from throughtime.forecasting.calibration.spread import Spread
+from throughtime.forecasting.evaluation.backtest import Backtest
+from throughtime.forecasting.evaluation.forecast_columns import prefixes
+from throughtime.forecasting.models.committee import Answers, even
+from throughtime.forecasting.models.nets import PATHS
+from throughtime.forecasting.preprocessing.steps import series_sizes
+from throughtime.forecasting.series.panel import Panel
 
 Floats = npt.NDArray[np.float64]
 

@@ -126,8 +126,8 @@ def usual_horizon(panel: Any, season: int | None) -> int:
     >>> usual_horizon(read_frame([0.0, 1.0, 5.0, 2.0] * 8), None)
     4
     """
-    from throughtime.forecasting.demands import least_rows
-    from throughtime.forecasting.seasons import panel_season_length
+    from throughtime.forecasting.series.demands import least_rows
+    from throughtime.forecasting.series.seasons import panel_season_length
 
     h = panel_season_length(panel) if season is None else season
     return h if int(panel.lengths.max()) >= least_rows(h) + h else 1

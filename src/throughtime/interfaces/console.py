@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from throughtime._words import aligned, count, joined, number, percent
-from throughtime.forecasting.views import best
+from throughtime.forecasting.evaluation.views import best
 
 MOST_SERIES = 3
 MOST_ROWS = 48

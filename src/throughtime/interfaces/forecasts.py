@@ -105,7 +105,7 @@ def _values(search: Search, needs_values: bool) -> str | None:
 
 def _by(search: Search, name: str, roles: Mapping[str | None, str]) -> str:
     """Return the name that `tt.evaluate` has for what `--by` names."""
-    from throughtime.forecasting.forecast_columns import among
+    from throughtime.forecasting.evaluation.forecast_columns import among
 
     if name == "series" and name not in search.names:
         return "unique_id"

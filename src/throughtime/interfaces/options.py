@@ -272,7 +272,7 @@ class Options:
     def _members(self) -> Any:
         if (self.contexts, self.architectures, self.combine) == (None, None, "mean"):
             return self.members
-        from throughtime.forecasting.members import Members
+        from throughtime.forecasting.settings.members import Members
 
         several = steps(self.contexts), parted(self.architectures)
         return Members(self.members, *several, combine=self.combine)

@@ -9,7 +9,7 @@ from throughtime._words import aligned, count, number, percent
 from throughtime.drawing import forecasts
 from throughtime.drawing.doctor import pictures
 from throughtime.drawing.learning import learning_curve
-from throughtime.forecasting.views import best
+from throughtime.forecasting.evaluation.views import best
 from throughtime.interfaces.doctor_page import doctor_sections, drawn
 from throughtime.interfaces.document import document, figure, headline, reproduce
 from throughtime.interfaces.tuning_page import drawn as tuning_drawn

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from throughtime._words import count, number
-from throughtime.forecasting.trials import Trial, shown
+from throughtime.forecasting.tuning.trials import Trial, shown
 from throughtime.training.observer import Evaluation, Observer, Update
 
 _EVERY = 0.1  # seconds between two drawings

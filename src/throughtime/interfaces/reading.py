@@ -4,7 +4,7 @@
     --static  a row a series                                  choose_static       read_static
     --future  what is known of the steps ahead                choose_future       with_future
 
-A long Parquet file goes piece by piece into the panel (`forecasting/parquet.py`), where it is in
+A long Parquet file goes piece by piece into the panel (`forecasting/series/parquet.py`), where it is in
 order. Nothing here needs torch: what is wrong with a file is said at once.
 """
 
@@ -21,7 +21,7 @@ from throughtime.interfaces import columns, files
 from throughtime.interfaces.options import Options
 
 if TYPE_CHECKING:
-    from throughtime.forecasting.panel import Panel
+    from throughtime.forecasting.series.panel import Panel
     from throughtime.interfaces.columns import Reading
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def read(sheet: files.Sheet, options: Options, like: Panel | None = None) -> tup
 
     `like` is the panel of a fitted model, whose columns these are.
     """
-    from throughtime.forecasting.demands import checked_panel
+    from throughtime.forecasting.series.demands import checked_panel
 
     reading, panel = _in_pieces(sheet, options, like) or _at_once(sheet, options, like)
     panel = told(lambda: checked_panel(panel, options.h), place=reading.place)
@@ -61,7 +61,7 @@ def read(sheet: files.Sheet, options: Options, like: Panel | None = None) -> tup
 
 
 def _at_once(sheet: files.Sheet, options: Options, like: Panel | None) -> tuple[Reading, Panel]:
-    from throughtime.forecasting.frame import read_frame
+    from throughtime.forecasting.series.frame import read_frame
 
     whole = sheet if sheet.first_of is None else files.read(options.file)
     reading = _choose(whole, options, like)
@@ -80,8 +80,8 @@ def _in_pieces(
     Its columns are found by its first rows. What they could not tell, and every mistake, is left to
     `_at_once`.
     """
-    from throughtime.forecasting.columns import DateKind
-    from throughtime.forecasting.parquet import read_in_pieces
+    from throughtime.forecasting.series.columns import DateKind
+    from throughtime.forecasting.series.parquet import read_in_pieces
 
     if sheet.first_of is None:
         return None
@@ -154,7 +154,7 @@ def _choose(sheet: files.Sheet, options: Options, like: Panel | None) -> Reading
 
 def need_future(panel: Panel, h: int) -> None:
     """Refuse a panel without all that is known ahead of the steps to forecast."""
-    from throughtime.forecasting import covariates
+    from throughtime.forecasting.series import covariates
 
     try:
         covariates.need_future(panel, h)
@@ -165,7 +165,7 @@ def need_future(panel: Panel, h: int) -> None:
 
 def check_frequency(freq: str | None) -> None:
     """Refuse a `--freq` that is none."""
-    from throughtime.forecasting.frequency import Frequency
+    from throughtime.forecasting.series.frequency import Frequency
 
     if freq is None:
         return
@@ -176,7 +176,7 @@ def check_frequency(freq: str | None) -> None:
 
 
 def _with_static(panel: Panel, reading: Reading, options: Options, like: Panel | None) -> Panel:
-    from throughtime.forecasting.statics import known_static, read_static
+    from throughtime.forecasting.series.statics import known_static, read_static
 
     fitted = None if like is None or not like.static.names else like.static
     if options.static is None:
@@ -200,7 +200,7 @@ def _with_static(panel: Panel, reading: Reading, options: Options, like: Panel |
 
 
 def _with_future(panel: Panel, reading: Reading, options: Options) -> Panel:
-    from throughtime.forecasting.covariates import with_future
+    from throughtime.forecasting.series.covariates import with_future
 
     sheet = files.read(str(options.future))
     table, place = columns.choose_future(sheet, reading)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from throughtime.drawing.forecasts import View
-from throughtime.forecasting.views import stamps, views
+from throughtime.forecasting.evaluation.views import stamps, views
 from throughtime.interfaces.words import reach, unit, verdict
 
 MOST_SERIES = 20

@@ -32,7 +32,7 @@ from throughtime.interfaces.options import check_places, levels
 from throughtime.interfaces.talk import Talk
 
 if TYPE_CHECKING:
-    from throughtime.forecasting.panel import Panel
+    from throughtime.forecasting.series.panel import Panel
     from throughtime.interfaces.columns import Reading
 
 _NAMES = ("time", "target", "id")
@@ -120,7 +120,7 @@ def _choose(sheet: files.Sheet, scoring: Scoring) -> Reading:
 
 
 def _past(past: Reading, forecasts: Forecasts, freq: str | None) -> Panel:
-    from throughtime.forecasting.frame import read_frame
+    from throughtime.forecasting.series.frame import read_frame
 
     check_alike(forecasts, past)
     table = as_in(forecasts, past)
@@ -128,7 +128,7 @@ def _past(past: Reading, forecasts: Forecasts, freq: str | None) -> Panel:
 
 
 def _scores(scoring: Scoring, forecasts: Forecasts, panel: Panel | None) -> Any:
-    from throughtime.forecasting.evaluation import evaluate
+    from throughtime.forecasting.evaluation.scores import evaluate
 
     with _in_words_of_options(scoring, forecasts.place):
         return evaluate(

@@ -51,7 +51,7 @@ def tune(
     check_places(options.sources, {"--storage": file, "--report": report})
     reading, panel = tasks.read_panel(options, talk)
     fixed = {"season_length": options.season, "freq": options.freq}
-    from throughtime.forecasting.tuning import tune as search
+    from throughtime.forecasting.tuning.tune import tune as search
     from throughtime.interfaces.progress import Trials
 
     with talk.watching(most=1) as observer:
@@ -86,7 +86,7 @@ def code(tuning: Any) -> str:
         lines = [
             "from dataclasses import replace",
             *lines,
-            "from throughtime.forecasting.effort import TRAINING",
+            "from throughtime.forecasting.settings.effort import TRAINING",
         ]
         given.append(f"training=replace(TRAINING, learning_rate={rate:g})")
     return "\n".join([*lines, f"forecaster = tt.Forecaster({', '.join(given)})"])

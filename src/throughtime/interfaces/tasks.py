@@ -116,7 +116,7 @@ def _write(
 
 
 def _say(options: Options, talk: Talk, forecaster: Any, table: Any, diagnosis: Any) -> None:
-    from throughtime.forecasting.backtest import prefixes
+    from throughtime.forecasting.evaluation.forecast_columns import prefixes
     from throughtime.interfaces import console
 
     name, result, panel = forecaster.name, forecaster.backtest, forecaster.panel
@@ -238,7 +238,7 @@ def _is_number(stamp: Any) -> bool:
 
 def facts_of(reading: Reading, panel: Any) -> dict[str, str]:
     """Say what was read."""
-    from throughtime.forecasting.frequency import show
+    from throughtime.forecasting.series.frequency import show
 
     lacking = panel.n_gaps + panel.n_missing
     return {
@@ -334,7 +334,7 @@ def _summary(
 
 def source_facts(options: Options, reading: Reading, panel: Any, name: str) -> dict[str, Any]:
     """Return what every command says to a machine about the data and the model."""
-    from throughtime.forecasting.frequency import show
+    from throughtime.forecasting.series.frequency import show
 
     return {
         "throughtime": throughtime.__version__,

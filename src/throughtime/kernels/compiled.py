@@ -217,7 +217,7 @@ class Compiled(Kernel):
 
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, the last states, and the residual."""
-        x = _dense(inputs[0])
+        x = dense(inputs[0])
         return *self._outputs(x, inputs[2 + self.states]), x.new_empty(self._residual_shape(inputs))
 
     def adjoint(
@@ -249,7 +249,7 @@ class Compiled(Kernel):
             mask,
             *self._around(inputs),
             residuals[0].contiguous(),
-            None if d_h is None else _dense(d_h),
+            None if d_h is None else dense(d_h),
             *pair([None if d is None else d.contiguous() for d in d_ends]),
             grads[0],
             *pair(grads[1 : 1 + states]),
@@ -276,12 +276,12 @@ class Compiled(Kernel):
         rest = [None if i is None else i.contiguous() for i in inputs[1 : 5 + self.states]]
         if self.states == 1:
             rest.insert(1, None)
-        return [_dense(inputs[0]), *rest]
+        return [dense(inputs[0]), *rest]
 
     def _around(self, inputs: Inputs) -> Optionals:
         """Return d, ζ of h and ζ of c as the C++ reads them."""
         d, *zones = inputs[-1 - self.states :]
-        seen = [None if zone is None else _dense(zone.movedim(-3, 0)) for zone in zones]
+        seen = [None if zone is None else dense(zone.movedim(-3, 0)) for zone in zones]
         return None if d is None else d.contiguous(), *pair(seen)
 
     def _outputs(self, x: Tensor, U: Tensor, mask: Tensor | None = None) -> Tensors:
@@ -330,7 +330,7 @@ def _sizes(x: Tensor, mask: Tensor | None) -> Sequence[int]:
     return len(mask), int(mask[0])
 
 
-def _dense(tensor: Tensor) -> Tensor:
+def dense(tensor: Tensor) -> Tensor:
     """Return the tensor, or a copy whose last axis is dense."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 

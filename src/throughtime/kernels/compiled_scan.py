@@ -15,13 +15,14 @@ products need not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from throughtime.kernels.buffers import outer, project, rows, unproject
-from throughtime.kernels.compiled import Compiled, fastest, run_adjoint, run_forward
+from throughtime.kernels.buffers import outer, project, rows, timeline, unproject
+from throughtime.kernels.compiled import Compiled, dense, fastest, run_adjoint, run_forward
 from throughtime.kernels.kernel import Inputs, Kernel, Optionals, Tensors
 from throughtime.kernels.linear_scan import LinearRecurrence
 from throughtime.kernels.tap import AdjointTap
@@ -29,7 +30,6 @@ from throughtime.kernels.workspace import workspace
 
 CHUNK_ELEMENTS = 2**17  # of p: half a megabyte, or one
 _NONE = (None,) * 5
-Memory = Callable[[int, Tensor], Tensor]
 
 
 def fastest_scan(plain: LinearRecurrence, W: Tensor) -> Kernel:
@@ -44,9 +44,10 @@ class CompiledScan(Compiled):
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs and run the pass, chunk by chunk; without `keep`, no adjoint."""
-        x, h_0, W, b, _, zone = inputs
-        h, h_n, kept = self._outputs_and_residual(x, h_0, workspace if keep else None)
-        before, zone = h_0.contiguous(), _dense(zone)
+        x, h_0, W, b, _, _ = inputs
+        h, h_n = self._outputs(x, h_0)
+        kept = _timeline(x, h_0, h_0.shape[-1]) if keep else None
+        before, (_, zone, _) = h_0.contiguous(), self._around(inputs)
         for steps in self._chunks(x, W):
             p = _projected(x[steps], h_0, W, b)
             given = p, before, *_NONE, _part(mask, steps), None, _part(zone, steps), None
@@ -57,8 +58,8 @@ class CompiledScan(Compiled):
     def blank(self, inputs: Inputs) -> Tensors:
         """Return h_TBH, h_n and the residual."""
         x, h_0, *_ = inputs
-        outputs: Tensors = self._outputs_and_residual(x, h_0, _fresh)
-        return outputs
+        h, h_n = self._outputs(x, h_0)
+        return h, h_n, torch.empty_like(h)
 
     def adjoint(
         self,
@@ -70,40 +71,34 @@ class CompiledScan(Compiled):
         residuals: Tensors,
     ) -> Optionals:
         """Run the pass back and add up one product per gradient, chunk by chunk."""
-        x, h_0, W, b, _, zone = inputs
-        [kept], zone, d_h = residuals, _dense(zone), d_outputs[0]
-        d_h = d_h if d_h is None or d_h.stride(-1) == 1 else d_h.contiguous()
+        x, h_0, W, b, _, _ = inputs
+        [kept], d_h, (_, zone, _) = residuals, d_outputs[0], self._around(inputs)
+        d_h, turned = None if d_h is None else dense(d_h), _is_turned(x)
         later = None if d_outputs[1] is None else d_outputs[1].contiguous()
         dh_0, first = h_0.new_empty(h_0.shape), h_0.contiguous()
         dh = None if tap is None else h_0.new_empty((*x.shape[:-1], h_0.shape[-1]))
         x_needed, h_0_needed, W_needed, b_needed, _, _ = needed
-        dx = _timeline(x, x, x.shape[-1], _fresh) if x_needed else None
+        dx = timeline(x[0], x.shape[0], x.shape[-1]) if x_needed else None
         dW, db = _sum_of(W.mT if W_needed else None), _sum_of(b if b_needed else None)
         for steps in reversed(list(self._chunks(x, W))):
             x_c, before = x[steps], self._before(steps, kept)
             p = _projected(x_c, h_0, W, b)
-            dp = _timeline(x_c, h_0, p.shape[-1], workspace)
+            dp = _timeline(x_c, h_0, p.shape[-1])
             given = p, first if before is None else before, *_NONE, _part(mask, steps)
             around = None, _part(zone, steps), None, kept[steps], _part(d_h, steps), later, None
             records = *_NONE, _part(dh, steps), *_NONE[:3]
             run_adjoint(*self._numbers(), *given, *around, dp, dh_0, *records)
-            later, dp_rows, x_rows = dh_0, _by_rows(dp), _by_rows(x_c)
+            later, dp_rows, x_rows = dh_0, _by_rows(dp, turned), _by_rows(x_c, turned)
             if dW is not None:  # x' dp is ten times as fast as dp' x, of few columns
                 dW += outer(x_rows, dp_rows)
             if db is not None:
                 db += rows(dp_rows).sum(-2)
             if dx is not None:
-                _by_rows(dx[steps]).copy_(unproject(dp_rows, W))
+                _by_rows(dx[steps], turned).copy_(unproject(dp_rows, W))
         if tap is not None and dh is not None:
             tap.fill(dh, dh_0)
         dW = None if dW is None else dW.mT.contiguous()
         return dx, dh_0 if h_0_needed else None, dW, db, None, None
-
-    def _outputs_and_residual(self, x: Tensor, h_0: Tensor, memory: Memory | None) -> Any:
-        """Return h, h_n, and h once more if there is memory to keep it; all empty."""
-        H = h_0.shape[-1]
-        kept = None if memory is None else _timeline(x, h_0, H, memory)
-        return _timeline(x, h_0, H, _fresh), h_0.new_empty(h_0.shape), kept
 
     def _chunks(self, x: Tensor, W: Tensor) -> Iterator[slice]:
         """Yield stretches of time in the order in which the recurrence runs."""
@@ -121,29 +116,29 @@ class CompiledScan(Compiled):
 
 def _projected(x: Tensor, like: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
     """Return p [T, (E,) B, GH], which lies in memory as x does."""
-    p = _timeline(x, like, W.shape[-2], workspace)
-    project(_by_rows(x), W, b, out=_by_rows(p))
+    p = _timeline(x, like, W.shape[-2])
+    turned = _is_turned(x)
+    project(_by_rows(x, turned), W, b, out=_by_rows(p, turned))
     return p
 
 
-def _by_rows(values: Tensor) -> Tensor:
-    """See [T, B, F] as [B, T, F] where the steps of a row are neighbours in memory."""
-    turned = values.dim() == 3 and values.stride(0) < values.stride(1)
+def _is_turned(x: Tensor) -> bool:
+    """Say whether the steps of a row of [T, B, F] are neighbours in memory, as with batch_first."""
+    return x.dim() == 3 and x.stride(0) < x.stride(1)
+
+
+def _by_rows(values: Tensor, turned: bool) -> Tensor:
+    """See [T, B, F] as [B, T, F] where it is turned, so that its rows are one matrix."""
     return values.transpose(0, 1) if turned else values
 
 
-def _timeline(x: Tensor, like: Tensor, features: int, memory: Memory) -> Tensor:
+def _timeline(x: Tensor, like: Tensor, features: int) -> Tensor:
     """Return an empty [T, (E,) B, features] that lies in memory as x does, or members first."""
     T, *members, B = x.shape[:-1]
-    numbers = memory(math.prod(x.shape[:-1]) * features, like)
-    if x.dim() == 3 and x.stride(0) < x.stride(1):
+    numbers = workspace(math.prod(x.shape[:-1]) * features, like)
+    if _is_turned(x):
         return numbers.view(B, T, features).transpose(0, 1)
     return numbers.view(*members, T, B, features).movedim(-3, 0)
-
-
-def _fresh(count: int, like: Tensor) -> Tensor:
-    """Return memory for what the user gets."""
-    return like.new_empty(count)
 
 
 def _part(values: Tensor | None, steps: slice) -> Tensor | None:
@@ -152,11 +147,3 @@ def _part(values: Tensor | None, steps: slice) -> Tensor | None:
 
 def _sum_of(like: Tensor | None) -> Tensor | None:
     return None if like is None else like.new_zeros(like.shape)
-
-
-def _dense(zone: Tensor | None) -> Tensor | None:
-    """See the zoneout with time first, its last axis dense."""
-    if zone is None:
-        return None
-    zone = zone.movedim(-3, 0)
-    return zone if zone.stride(-1) == 1 or zone.shape[-1] == 1 else zone.contiguous()

@@ -145,13 +145,13 @@ def step(
 def forward_after(
     gates: Tensor, h: Tensor, U: Tensor, d: Tensor | None, kept: Iterable[Tensor | None]
 ) -> None:
-    """Run the loop in place, U in the order n r z.
+    """Run the loop in place.
 
     `gates` [T, B, 4H] holds b_hn, a_r, a_z, a_n, and then q, r, z, n; `h` [T+1, B, H] holds the
     initial state in entry 0, and then all. `kept` says what stays of h_{t-1} (see `keeping`).
     """
-    add_product, U_t = add_product_for(U), U.mT.contiguous()
     H = h.shape[-1]
+    add_product, U_t = add_product_for(U), U.roll(H, -2).mT.contiguous()  # rows n r z, as q r z lie
     qrz_t, n_t, h_t = gates[..., : 3 * H].unbind(0), gates[..., 3 * H :].unbind(0), h.unbind(0)
     a = scratch(h[0], 3 * H)
     (q, r, z), rz = a.chunk(3, -1), a[..., H:]
@@ -197,10 +197,11 @@ def adjoint_after(
 ) -> tuple[Tensor, Tensor]:
     """Run the loop back; return dq, da_r, da_z, da_n side by side [T, B, 4H], and dh_0.
 
-    `gates`, `h` and `U` are those of `forward_after`; `passed` says how much of dh_t passes a step by;
+    `gates` and `h` are those of `forward_after`; `passed` says how much of dh_t passes a step by;
     `totals` [T, B, H], if given, is filled with dh_1..dh_T.
     """
-    back, H = back_through(add_product_for(U), U, d), h.shape[-1]
+    H = h.shape[-1]
+    back = back_through(add_product_for(U), U.roll(H, -2), d)
     dh, e = arriving(h, d_h, d_h_n)
     dh_before = torch.empty_like(dh)
     da = timeline(h[0], len(gates), 4 * H)
@@ -283,12 +284,26 @@ def _common_coefficients(
 
 
 @dataclass(frozen=True)
-class GRUAfter(Kernel):
-    """The reset-after form: inputs x, h_0, W, U, b_ih, b_hh, d, ζ; residuals h, gates."""
+class _GRU(Kernel):
+    """What both forms share: inputs x, h_0, W, U, b_ih, b_hh, d, ζ; residuals h, gates."""
 
-    operator = "gru_after"
     clip: float = 0.0
     states: ClassVar[int] = 1
+    parts: ClassVar[int]  # `gates` has so many blocks of H numbers
+
+    def blank(self, inputs: Inputs) -> Tensors:
+        """Return h_TBH, h_n and the residuals."""
+        x, h_0, *_ = inputs
+        H, T = h_0.shape[-1], x.shape[0]
+        h = timeline(h_0, T + 1, H)
+        return h[1:].clone(), h[-1].clone(), h, timeline(h_0, T, self.parts * H)
+
+
+class GRUAfter(_GRU):
+    """The reset-after form; `gates` holds q, r, z, n."""
+
+    operator = "gru_after"
+    parts: ClassVar[int] = 4
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
@@ -298,15 +313,8 @@ class GRUAfter(Kernel):
         h, gates = started(h_0, T), timeline(h_0, T, 4 * H)
         gates[..., :H] = 0.0 if b_hn is None else b_hn.unsqueeze(-2)
         project(x, W, b, out=gates[..., H:])
-        forward_after(gates, h, U.roll(H, -2), d, keeping(mask, zone))
+        forward_after(gates, h, U, d, keeping(mask, zone))
         return h[1:].clone(), h[-1].clone(), h, gates
-
-    def blank(self, inputs: Inputs) -> Tensors:
-        """Return h_TBH, h_n and the residuals."""
-        x, h_0, *_ = inputs
-        H, T = h_0.shape[-1], x.shape[0]
-        h = timeline(h_0, T + 1, H)
-        return h[1:].clone(), h[-1].clone(), h, timeline(h_0, T, 4 * H)
 
     def adjoint(
         self,
@@ -324,7 +332,7 @@ class GRUAfter(Kernel):
         d_h, d_h_n = d_outputs
         totals = None if tap is None else torch.empty_like(h[1:])
         passed, limit = passing(mask, zone, h.dtype), limiter(self.clip, mask)
-        both, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U.roll(H, -2), d, passed, limit, totals)
+        both, dh_0 = adjoint_after(d_h, d_h_n, gates, h, U, d, passed, limit, totals)
         dqrz, da = both[..., : 3 * H], both[..., H:]
         if tap is not None and totals is not None:
             tap.fill(totals, dh_0)
@@ -350,13 +358,11 @@ class GRUAfter(Kernel):
         )
 
 
-@dataclass(frozen=True)
-class GRUBefore(Kernel):
-    """The reset-before form: inputs x, h_0, W, U, b_ih, b_hh, d, ζ; residuals h, gates."""
+class GRUBefore(_GRU):
+    """The reset-before form; `gates` holds r, z, n."""
 
     operator = "gru_before"
-    clip: float = 0.0
-    states: ClassVar[int] = 1
+    parts: ClassVar[int] = 3
 
     def forward(self, mask: Tensor | None, inputs: Inputs, keep: bool = True) -> Tensors:
         """Project the inputs, run the loop."""
@@ -366,13 +372,6 @@ class GRUBefore(Kernel):
         gates = project(x, W, together(b_ih, b_hh), out=timeline(h_0, T, 3 * H))
         forward_before(gates, h, U, d, keeping(mask, zone))
         return h[1:].clone(), h[-1].clone(), h, gates
-
-    def blank(self, inputs: Inputs) -> Tensors:
-        """Return h_TBH, h_n and the residuals."""
-        x, h_0, *_ = inputs
-        H, T = h_0.shape[-1], x.shape[0]
-        h = timeline(h_0, T + 1, H)
-        return h[1:].clone(), h[-1].clone(), h, timeline(h_0, T, 3 * H)
 
     def adjoint(
         self,

@@ -7,34 +7,26 @@ Adjoint      dz = (n - h_{t-1}) * dh_t          dp_z = dz * z(1 - z)        dp_n
              dh_{t-1} = e_{t-1} + (1 - z) * dh_t
              dW = Σ dp_t x_t'      db = Σ dp_t      dx_t = W' dp_t
 
-g is the identity (`candidate="linear"`), or g(p) = p + 1/2 where p >= 0, else σ(p) ("positive"). The
-paper needs positive numbers because it scans logarithms, and h_0 > 0 with them. Here h_t is a mean
-of h_{t-1} and n with weights in [0, 1], and the scan of `linear_scan` adds and multiplies such
-numbers alone: both are stable as they stand, for any h_0. So linear, which can say less than nothing
-and has a gradient everywhere, is the default.
+g is the identity, or the paper's positive function: `minimal` has both.
 
 Feng, L., Tung, F., Ahmed, M. O., Bengio, Y. and Hajimirsadeghi, H. (2024), Were RNNs all we needed?,
-section 3.1; g is in its appendix on the log-space scan.
+section 3.1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from throughtime._checks import one_of
 from throughtime.kernels.compiled_scan import fastest_scan
 from throughtime.kernels.kernel import Kernel
-from throughtime.kernels.linear_scan import LinearRecurrence
+from throughtime.kernels.minimal import Candidate, Minimal
 from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import Zoneout, given
 from throughtime.kernels.tap import AdjointTap
-
-Candidate = Literal["linear", "positive"]
-CANDIDATES = "linear", "positive"
 
 
 def min_gru(
@@ -62,7 +54,6 @@ def min_gru(
     >>> h.flatten()
     tensor([4., 6., 7.])
     """
-    one_of("candidate", candidate, CANDIDATES)
     kernel = min_gru_kernel(W, candidate, state_grad_clip)
     extra = given(x, mask, (h_0,), W, None, (zoneout,))
     h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, b, *extra)
@@ -74,44 +65,22 @@ def min_gru_kernel(W: Tensor, candidate: Candidate = "linear", clip: float = 0.0
     return fastest_scan(MinGRU(clip, candidate), W)
 
 
-def shown(p: Tensor, candidate: Candidate) -> Tensor:
-    """Return g(p).
-
-    >>> shown(torch.tensor([-2.0, 0.0, 2.0]), "positive")
-    tensor([0.1192, 0.5000, 2.5000])
-    """
-    return p if candidate == "linear" else torch.where(p >= 0, p + 0.5, p.sigmoid())
-
-
-def slope(p: Tensor, candidate: Candidate) -> Tensor | float:
-    """Return g'(p)."""
-    if candidate == "linear":
-        return 1.0
-    s = p.sigmoid()
-    return torch.where(p >= 0, 1.0, s * (1.0 - s))
-
-
 @dataclass(frozen=True)
-class MinGRU(LinearRecurrence):
+class MinGRU(Minimal):
     """The minGRU as a `Kernel`."""
 
-    candidate: Candidate = "linear"
+    name: ClassVar[str] = "min_gru"
     parts: ClassVar[int] = 2
-
-    @property
-    def operator(self) -> str:
-        """Return "min_gru" or "min_gru_positive"."""
-        return "min_gru" if self.candidate == "linear" else "min_gru_positive"
 
     def coefficients(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """Return 1 - z and z * n."""
         p_z, p_n = p.chunk(2, -1)
-        return p_z.neg().sigmoid(), p_z.sigmoid() * shown(p_n, self.candidate)
+        return p_z.neg().sigmoid(), p_z.sigmoid() * self.g(p_n)
 
     def coefficients_adjoint(self, p: Tensor, da: Tensor, db: Tensor, out: Tensor) -> None:
         """Write dp_z and dp_n."""
         p_z, p_n = p.chunk(2, -1)
         dp_z, dp_n = out.chunk(2, -1)
         z = p_z.sigmoid()
-        torch.mul(shown(p_n, self.candidate) * db - da, z * (1.0 - z), out=dp_z)
-        torch.mul(z * slope(p_n, self.candidate), db, out=dp_n)
+        torch.mul(self.g(p_n) * db - da, z * (1.0 - z), out=dp_z)
+        torch.mul(z * self.slope(p_n), db, out=dp_n)

@@ -10,8 +10,8 @@ Adjoint      dδ = f(1 - f) * (h_{t-1} - g) * dh_t       dp_f = σ(-p_f) * dδ  
 
 f is the paper's f', the share of the forget gate in the sum of both, so that the state is a mean and
 does not grow with the length of the series; written with δ it is a number even where both gates
-underflow. With b_i = -b_f it is σ(b_f), the LSTM's forget gate. g is the identity
-(`candidate="linear"`) or the paper's positive function; `min_gru` says why linear is the default.
+underflow. With b_i = -b_f it is σ(b_f), the LSTM's forget gate. g is the identity, or the paper's
+positive function: `minimal` has both.
 
 Feng, L., Tung, F., Ahmed, M. O., Bengio, Y. and Hajimirsadeghi, H. (2024), Were RNNs all we needed?,
 section 3.2.
@@ -26,11 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from throughtime._checks import one_of
 from throughtime.kernels.compiled_scan import fastest_scan
 from throughtime.kernels.kernel import Kernel
-from throughtime.kernels.linear_scan import LinearRecurrence
-from throughtime.kernels.min_gru import CANDIDATES, Candidate, shown, slope
+from throughtime.kernels.minimal import Candidate, Minimal
 from throughtime.kernels.recurrence import run
 from throughtime.kernels.regularised import Zoneout, given
 from throughtime.kernels.tap import AdjointTap
@@ -59,7 +57,6 @@ def min_lstm(
     >>> h.flatten()
     tensor([4., 6., 7.])
     """
-    one_of("candidate", candidate, CANDIDATES)
     kernel = min_lstm_kernel(W, candidate, state_grad_clip)
     extra = given(x, mask, (h_0,), W, None, (zoneout,))
     h_TBH, h_n = run(kernel, tap, mask, reverse, x, h_0, W, b, *extra)
@@ -77,22 +74,17 @@ def keeping_argument(p_i: Tensor, p_f: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MinLSTM(LinearRecurrence):
+class MinLSTM(Minimal):
     """The minLSTM as a `Kernel`."""
 
-    candidate: Candidate = "linear"
+    name: ClassVar[str] = "min_lstm"
     parts: ClassVar[int] = 3
-
-    @property
-    def operator(self) -> str:
-        """Return "min_lstm" or "min_lstm_positive"."""
-        return "min_lstm" if self.candidate == "linear" else "min_lstm_positive"
 
     def coefficients(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """Return f and (1 - f) * g."""
         p_i, p_f, p_g = p.chunk(3, -1)
         δ = keeping_argument(p_i, p_f)
-        return δ.sigmoid(), δ.neg().sigmoid() * shown(p_g, self.candidate)
+        return δ.sigmoid(), δ.neg().sigmoid() * self.g(p_g)
 
     def coefficients_adjoint(self, p: Tensor, da: Tensor, db: Tensor, out: Tensor) -> None:
         """Write dp_i, dp_f and dp_g."""
@@ -100,7 +92,7 @@ class MinLSTM(LinearRecurrence):
         dp_i, dp_f, dp_g = out.chunk(3, -1)
         δ = keeping_argument(p_i, p_f)
         f, i = δ.sigmoid(), δ.neg().sigmoid()
-        dδ = (da - shown(p_g, self.candidate) * db) * f * i
+        dδ = (da - self.g(p_g) * db) * f * i
         torch.mul(p_f.neg().sigmoid(), dδ, out=dp_f)
         torch.mul(p_i.neg().sigmoid(), dδ.neg(), out=dp_i)
-        torch.mul(i * slope(p_g, self.candidate), db, out=dp_g)
+        torch.mul(i * self.slope(p_g), db, out=dp_g)

@@ -26,9 +26,9 @@ from throughtime.nn.layers import GRU, LSTM, RNN
 from throughtime.nn.minimal import MinGRU, MinLSTM
 from throughtime.nn.orthogonal import keep_orthogonal
 from throughtime.nn.records import Recorded, recording
+from throughtime.nn.recurrence import Recurrence
 from throughtime.nn.sequences import (
     OneToOne,
-    Recurrence,
     SequenceInput,
     SequenceOutput,
     SequenceToSequence,

@@ -75,8 +75,8 @@ class Layers(torch.nn.RNNBase):
 
     @property
     def operator(self) -> str:
-        """Return the recurrence's name among the operators."""
-        raise TypeError("a layer says which recurrence it runs")
+        """Return the recurrence's name among the operators; the short way asks for it."""
+        raise TypeError("a layer with a short way says which recurrence it runs")
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output of the last layer and the last states, as PyTorch's layer does."""

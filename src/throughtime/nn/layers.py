@@ -36,7 +36,7 @@ from throughtime.kernels import gru, lstm, rnn
 from throughtime.kernels.gru import gru_kernel
 from throughtime.kernels.kernel import Kernel
 from throughtime.kernels.lstm import lstm_kernel
-from throughtime.kernels.rnn import rnn_kernel
+from throughtime.kernels.rnn import Phi, rnn_kernel
 from throughtime.nn.base import Layers, States
 
 
@@ -53,18 +53,21 @@ class RNN(Layers, torch.nn.RNN):
     (torch.Size([10, 3, 16]), torch.Size([4, 3, 8]))
     """
 
+    @property
+    def _phi(self) -> Phi:
+        return "tanh" if self.mode == "RNN_TANH" else "relu"
+
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
-        return rnn_kernel(W, "tanh" if self.mode == "RNN_TANH" else "relu")
+        return rnn_kernel(W, self._phi)
 
     @property
     def operator(self) -> str:
         """Return the recurrence's name among the operators."""
-        return "rnn_tanh" if self.mode == "RNN_TANH" else "rnn_relu"
+        return f"rnn_{self._phi}"
 
     def _recur(self, x: Tensor, states: States, weights: list[Any], **how: Any) -> States:
-        phi: Any = self.mode.removeprefix("RNN_").lower()
-        return rnn(x, *states, *weights, phi=phi, **how)
+        return rnn(x, *states, *weights, phi=self._phi, **how)
 
 
 class LSTM(Layers, torch.nn.LSTM):

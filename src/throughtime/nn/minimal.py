@@ -25,8 +25,9 @@ from throughtime._checks import one_of
 from throughtime._errors import SettingError
 from throughtime.kernels import min_gru, min_lstm
 from throughtime.kernels.kernel import Kernel
-from throughtime.kernels.min_gru import CANDIDATES, Candidate, min_gru_kernel
+from throughtime.kernels.min_gru import min_gru_kernel
 from throughtime.kernels.min_lstm import min_lstm_kernel
+from throughtime.kernels.minimal import CANDIDATES, Candidate
 from throughtime.nn.base import Layers, States
 
 LONGEST = 4.0  # of u: about 55 steps
@@ -97,14 +98,11 @@ class _Minimal(Layers):
         if self.weight_ih_l0.is_meta:
             return  # there is nothing to draw
         with torch.no_grad():
-            for name, parameter in self.named_parameters(recurse=False):
-                layer = int(name.split("_l")[1].split("_")[0])
-                width = (
-                    self.input_size if layer == 0 else self.hidden_size * (1 + self.bidirectional)
-                )
-                parameter.uniform_(-(width**-0.5), width**-0.5)
-                if name.startswith("bias"):
-                    self._remember(parameter)
+            for W, *biases in self.all_weights:
+                bound = W.shape[1] ** -0.5
+                W.uniform_(-bound, bound)
+                for b in biases:
+                    self._remember(b.uniform_(-bound, bound))
 
     def _remember(self, b: Tensor) -> None:
         """Draw the bias of the gates."""
@@ -150,7 +148,7 @@ class MinGRU(_Minimal):
 
     Arguments, inputs and outputs are those of `torch.nn.GRU`, packed sequences and `masked` included;
     the parameters are `weight_ih_l0` [2H, I] and `bias_ih_l0` [2H], blocks z n, for every layer and
-    direction. `candidate="positive"` takes the paper's g in place of the identity (`kernels/min_gru.py`
+    direction. `candidate="positive"` takes the paper's g in place of the identity (`kernels/minimal.py`
     says why not). `zoneout` and `state_grad_clip` are those of `GRU`. It runs on every device; on a
     CPU in C++, elsewhere as a parallel scan. The module says where the weights start. Raises
     SettingError for an unknown candidate, for `recurrent_dropout`, which has nothing to act on, and
@@ -165,11 +163,6 @@ class MinGRU(_Minimal):
     """
 
     BLOCKS = 2
-
-    @property
-    def operator(self) -> str:
-        """Return the recurrence's name among the operators."""
-        return "min_gru" if self.candidate == "linear" else "min_gru_positive"
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""
@@ -198,11 +191,6 @@ class MinLSTM(_Minimal):
     """
 
     BLOCKS = 3
-
-    @property
-    def operator(self) -> str:
-        """Return the recurrence's name among the operators."""
-        return "min_lstm" if self.candidate == "linear" else "min_lstm_positive"
 
     def kernel(self, W: Tensor) -> Kernel:
         """Return the kernel for weights like W."""

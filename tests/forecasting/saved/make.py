@@ -17,8 +17,8 @@ import pyarrow as pa
 import torch
 
 import throughtime as tt
-from throughtime.forecasting.resuming import conditions
-from throughtime.forecasting.storage import FORMAT
+from throughtime.forecasting.fitting.resuming import conditions
+from throughtime.forecasting.saving import FORMAT
 from throughtime.training import TrainingSettings
 
 HERE = Path(__file__).parent

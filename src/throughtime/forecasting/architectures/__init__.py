@@ -7,6 +7,9 @@ seq2seq     a second net writes them one after the other, from the newest state
 synced      all h steps at once, from the state of every step
 recursive   one step ahead from the state of every step, fed with paths that it draws
 ar          as recursive, from what was a season ago, too, and from the calendar
+
+They have in common what `architecture` says, those that say all steps at once `at_once`, too;
+`reversible` is a scale that is learned with any of them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from throughtime._checks import positive_int
 from throughtime._errors import SettingError
 from throughtime.forecasting.architectures.architecture import HeadOf
 from throughtime.forecasting.architectures.recursive import Recursive
-from throughtime.forecasting.channels import Sizes
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 
 

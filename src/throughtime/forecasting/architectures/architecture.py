@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.forecasting.architectures.reversible import Reversible
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.residuals import Base
-from throughtime.forecasting.scaling import Scale
+from throughtime.forecasting.preprocessing.residuals import Base
+from throughtime.forecasting.preprocessing.scaling import Scale
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 from throughtime.nn.heads import ValueHead
 
@@ -60,11 +60,12 @@ class Place(NamedTuple):
 class Window:
     """Windows on their scale, [..., channels, L + h], and what does not change.
 
-    `z` is read: a gap carries the last value on, and what is before a series begins is its first. `truth` is z with NaN
-    where nothing was observed. `numbers` [..., n] and `codes` [..., k] are static. With `lags`,
-    `differences` of z are read in its place (`differences.py`). With `size` [..., M, 1] the targets
-    are counts: `truth` is of the counts themselves, z size. `back` are the lags that are read beside
-    z, `earlier` [..., M, R] the values before it that they need.
+    `z` is read: a gap carries the last value on, and what is before a series begins is its first.
+    `truth` is z with NaN where nothing was observed. `numbers` [..., n] and `codes` [..., k] are
+    static. With `lags`, `differences` of z are read in its place (`preprocessing/differences.py`).
+    With `size` [..., M, 1] the targets are counts: `truth` is of the counts themselves, z size.
+    `back` are the lags that are read beside z, `earlier` [..., M, R] the values before it that they
+    need.
     """
 
     L: int

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from throughtime.forecasting.architectures.architecture import Ahead, Beside, HeadOf
 from throughtime.forecasting.architectures.at_once import AtOnce, linear_skip_of
-from throughtime.forecasting.channels import Sizes
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 from throughtime.nn.sequences import newest
 

@@ -39,8 +39,8 @@ from torch.nn.functional import embedding
 
 from throughtime.forecasting.architectures.architecture import HeadOf, Inputs, Window
 from throughtime.forecasting.architectures.direct import Direct
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.residuals import Base
+from throughtime.forecasting.preprocessing.residuals import Base
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.kernels.linear_scan import linear_scan
 from throughtime.nn import Recurrence
 

@@ -24,9 +24,9 @@ from throughtime.forecasting.architectures.architecture import (
     lagged,
     resized,
 )
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.differences import differenced
-from throughtime.forecasting.residuals import Base
+from throughtime.forecasting.preprocessing.differences import differenced
+from throughtime.forecasting.preprocessing.residuals import Base
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from throughtime.forecasting.residuals import Base
+from throughtime.forecasting.preprocessing.residuals import Base
 from throughtime.nn.heads import ValueHead
 
 

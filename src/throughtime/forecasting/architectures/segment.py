@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from throughtime.forecasting.architectures.architecture import Beside, HeadOf, copies
 from throughtime.forecasting.architectures.at_once import AtOnce, linear_skip_of
-from throughtime.forecasting.channels import Sizes
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 
 MOST_SERIES = 64  # that are told apart

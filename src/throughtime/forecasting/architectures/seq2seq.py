@@ -23,8 +23,8 @@ from throughtime.forecasting.architectures.architecture import (
     resized,
 )
 from throughtime.forecasting.architectures.at_once import AtOnce
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.residuals import Base
+from throughtime.forecasting.preprocessing.residuals import Base
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 
 

@@ -21,8 +21,8 @@ from throughtime.forecasting.architectures.architecture import (
     Window,
     resized,
 )
-from throughtime.forecasting.channels import Sizes
-from throughtime.forecasting.residuals import Base
+from throughtime.forecasting.preprocessing.residuals import Base
+from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 
 

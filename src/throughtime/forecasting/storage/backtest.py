@@ -7,14 +7,14 @@ import torch
 
 from throughtime._archive import Snapshot
 from throughtime._checks import one_of, positive_int
-from throughtime.forecasting.backtest import Backtest
-from throughtime.forecasting.conformity import GRID
-from throughtime.forecasting.intervals import checked_levels
-from throughtime.forecasting.panel import Panel
+from throughtime.forecasting.calibration.conformity import GRID
+from throughtime.forecasting.calibration.intervals import checked_levels
+from throughtime.forecasting.evaluation.backtest import Backtest
+from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
+from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.storage.checking import all_of, array, need
 from throughtime.forecasting.storage.panel import pack_panel, unpack_panel
 from throughtime.forecasting.storage.spread import pack_spread, unpack_spread
-from throughtime.forecasting.transforms import TRANSFORMS
 
 _COUNTS = ("h", "n_windows", "step_size", "season_length")
 

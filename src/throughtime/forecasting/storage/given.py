@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from throughtime.forecasting.given import Given
-from throughtime.forecasting.members import Members
+from throughtime.forecasting.settings.given import Given
+from throughtime.forecasting.settings.members import Members
 from throughtime.forecasting.storage.checking import all_of, need
 from throughtime.nn import read_inits
 from throughtime.training import TrainingSettings

@@ -12,11 +12,11 @@ import torch
 
 from throughtime._archive import Snapshot
 from throughtime._checks import one_of
-from throughtime.forecasting.channels import Channels
-from throughtime.forecasting.committee import Answers, Committee
-from throughtime.forecasting.design import Design
-from throughtime.forecasting.members import COMBINE
-from throughtime.forecasting.model import Model
+from throughtime.forecasting.models.committee import Answers, Committee
+from throughtime.forecasting.models.model import Model
+from throughtime.forecasting.series.channels import Channels
+from throughtime.forecasting.settings.design import Design
+from throughtime.forecasting.settings.members import COMBINE
 from throughtime.forecasting.storage.checking import all_of, array, need
 from throughtime.forecasting.storage.given import made, plain
 from throughtime.forecasting.storage.panel import CHANNELS, NAMES

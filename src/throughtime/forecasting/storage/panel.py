@@ -11,9 +11,9 @@ import torch
 
 from throughtime._archive import Snapshot
 from throughtime._checks import one_of, positive_int
-from throughtime.forecasting.columns import DateKind
-from throughtime.forecasting.frequency import Frequency
-from throughtime.forecasting.panel import Panel, Static
+from throughtime.forecasting.series.columns import DateKind
+from throughtime.forecasting.series.frequency import Frequency
+from throughtime.forecasting.series.panel import Panel, Static
 from throughtime.forecasting.storage.checking import all_of, array, need, text
 
 CHANNELS = ("targets", "hist", "futr")

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from throughtime._archive import Snapshot
-from throughtime.forecasting.spread import Spread
+from throughtime.forecasting.calibration.spread import Spread
+from throughtime.forecasting.calibration.widths import TRAITS
 from throughtime.forecasting.storage.checking import array, need
-from throughtime.forecasting.widths import TRAITS
 
 _NAMES = ("steps", "ratios", "counts")
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from throughtime._archive import Snapshot
-from throughtime.forecasting.committee import Answers, widest
-from throughtime.forecasting.panel import Panel, Static
-from throughtime.forecasting.state import State
+from throughtime.forecasting.models.committee import Answers, widest
+from throughtime.forecasting.models.state import State
+from throughtime.forecasting.series.panel import Panel, Static
 from throughtime.forecasting.storage.checking import need
 
 

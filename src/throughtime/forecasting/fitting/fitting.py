@@ -1,0 +1,112 @@
+"""From a design and a panel to a model: how many updates, and the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from throughtime.forecasting.examples.importance import weighed
+from throughtime.forecasting.examples.scaled import SpreadExamples
+from throughtime.forecasting.fitting.preprogramming import preprogram
+from throughtime.forecasting.fitting.resuming import NOT_KEPT, Runs, whole
+from throughtime.forecasting.models.companions import fit_linear
+from throughtime.forecasting.models.model import Model
+from throughtime.forecasting.series.panel import Panel
+from throughtime.forecasting.settings.design import Design
+from throughtime.nn import Ensemble
+from throughtime.training import History, Observer, Trainer
+from throughtime.training.context import threads
+from throughtime.training.examples import Some
+
+Floats = npt.NDArray[np.float64]
+
+MOST_VALIDATED = 2**11  # windows, at each look
+LEAST_UPDATES = 100  # before that nets have learned nothing, whatever a short validation part says
+
+
+def fit(
+    panel: Panel,
+    design: Design,
+    updates: int,
+    observers: Sequence[Observer],
+    name: str,
+    runs: Runs = NOT_KEPT,
+    partial: bool = False,
+    start: Model | None = None,
+) -> tuple[Model, History]:
+    """Fit all paths to everything in the panel, the nets with a given number of updates.
+
+    The nets go on from the weights of `start` where given, and read what they read there.
+    `KeyboardInterrupt` breaks it off, unless a `partial` fit is as welcome, and updates were made.
+    """
+    training = replace(design.training, max_updates=updates, patience=None)
+    channels = design.channels(panel) if start is None else start.channels
+    linear, network = fit_linear(panel, design), design.network(channels.sizes)
+    examples = design.examples(panel, channels)
+    with threads(design.numbers_a_step):
+        if start is None:
+            explained = _preprogrammed(network, design, linear, examples, observers, runs)
+        else:
+            explained = start.explained
+            network.load_state_dict(start.network.state_dict())
+        trainer = Trainer(network, design.loss, training, observers)
+        learned = weighed(examples) if design.weighting == "owa" else examples
+        history = runs.train(trainer, learned, None, name)
+        if not (partial and history.updates):
+            whole(history)
+    return Model(design, linear, network.eval(), channels, explained), history
+
+
+def count_updates(
+    panel: Panel,
+    design: Design,
+    observers: Sequence[Observer],
+    name: str,
+    runs: Runs = NOT_KEPT,
+) -> tuple[int, History]:
+    """Return how many updates are enough, found by early stopping on the latest fifth.
+
+    The windows whose targets lie in the last fifth of every series validate (2,048 of them at most,
+    spread evenly), the earlier ones are learned from; the number at which the validation loss was least is what later fits will make.
+    """
+    examples = design.examples(panel)
+    if design.training.schedule == "one-cycle":  # which ends where it is to end
+        history = History()
+        history.reason = "a schedule of one cycle, made as a whole"
+        return design.training.max_updates, history
+    n_validation = max(1, int(panel.lengths.max()) // 5)
+    train, validation = examples.split(n_validation)
+    if len(validation) == 0:
+        history = History()
+        history.reason = "too few rows for a validation part"
+        return max(1, design.training.max_updates // 4), history
+    network, linear = design.network(train.parts[0].channels.sizes), None
+    if design.preprogram == "linear":  # of what is known before the validation part
+        linear = fit_linear(panel.cut(n_validation + design.h - 1), design)
+    with threads(design.numbers_a_step):
+        _preprogrammed(network, design, linear, train, observers, runs)
+        trainer = Trainer(network, design.loss, design.training, observers)
+        validated = Some(validation, MOST_VALIDATED)
+        history = whole(runs.train(trainer, train, validated, name))
+    least = min(LEAST_UPDATES, design.training.max_updates)
+    return max(history.best_index or 0, least), history
+
+
+def _preprogrammed(
+    network: Ensemble,
+    design: Design,
+    linear: Floats | None,
+    examples: SpreadExamples,
+    observers: Sequence[Observer],
+    runs: Runs,
+) -> float | None:
+    kind = design.preprogram
+    if kind is None:
+        return None
+    plain = replace(design.training, patience=None, penalties=())
+    return runs.prepare(
+        network, lambda: preprogram(network, kind, linear, examples, plain, observers)
+    )

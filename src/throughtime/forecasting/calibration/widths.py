@@ -7,11 +7,12 @@ Of row i at an origin T, on the transformed scale u = f(y), beside b_i, w_i, q_i
     x_i       log v(h) / b_i,  log v(4h) / b_i,  log b_i,  log n_i,
               log |y_T| / mean |y_t|,  w_i (q_i - q)                       n_i values, of mean |y_t|
 
-    r_io      mean over the steps of the error at origin o, in units of sigma_i
-    a, beta = argmin  sum (log |r_io| - a_o - beta' z_io)^2 + lambda |beta|^2     lambda = 0.1 (N + 200)
+    r_io      mean over the steps of the |error| at origin o, in units of sigma_i; log (r_io + m_o / 20)
+              with their median m_o, for a forecast may happen to be true
+    a, beta = argmin  sum (log r_io - a_o - beta' z_io)^2 + lambda |beta|^2       lambda = 0.1 (N + 200)
 
-over all N rows and origins, z being x standardized and held between its first and its last
-percentile. What intervals are in units of is then
+over all N rows and origins, z being x held between its first and its last percentile, and
+standardized. What intervals are in units of is then
 
     sigma_i exp(beta' z_i)
 
@@ -46,7 +47,7 @@ LEAST = 50  # rows, at each of two origins
 PENALTY, PRIOR_ROWS = 0.1, 200
 PRIOR_STEPS = 2.0
 LOWEST = 0.01  # |y_T| / mean |y|
-FLOOR = 0.05  # of the median |r|, added to each: none is 0
+FLOOR = 0.05  # of the median |r| of an origin, added to each
 EDGE = 0.01  # what lies beyond this share of the rows is held there
 _BLOCK = 2**10
 
@@ -120,9 +121,8 @@ class Widths:
         held = np.clip(x[judged], *edges)
         mean, deviation = np.nanmean(held, axis=0), np.nanstd(held, axis=0)
         unit = cls(mean, np.where(deviation > 0, deviation, 1.0), edges, np.zeros(x.shape[-1]))
-        floor = FLOOR * float(np.median(r[judged]))
         origins = [(unit._standard(x[o, seen]), r[o, seen]) for o, seen in enumerate(judged)]
-        within = [(_centred(z), _centred(np.log(e + floor))) for z, e in origins if len(e)]
+        within = [(_centred(z), _centred(_log(e))) for z, e in origins if len(e)]
         z, t = (np.concatenate(each) for each in zip(*within, strict=True))
         ridge = PENALTY * (len(t) + PRIOR_ROWS) * np.eye(z.shape[-1])
         return replace(unit, beta=np.linalg.solve(z.T @ z + ridge, z.T @ t))
@@ -134,6 +134,11 @@ class Widths:
     def _standard(self, x: Floats) -> Floats:
         z = (np.clip(x, *self.edges) - self.mean) / self.deviation
         return np.asarray(np.where(np.isnan(z), 0.0, z))
+
+
+def _log(r: Floats) -> Floats:
+    """Return the logarithms of r, held up near 0."""
+    return np.asarray(np.log(r + FLOOR * np.median(r)))
 
 
 def _centred(each: Floats) -> Floats:

@@ -18,7 +18,7 @@ the errors r there likeliest, as those of Laplace distributions of widths in pro
 
 A row that never moved has the geometric mean b of the b_i, one of which no error is known has q.
 b, q and nu are those of the rolling origins, for every forecast that these calibrate. Where these
-judge many rows, sigma_i is multiplied by what a regression of |r_i| makes of the past of a row (`widths.py`).
+judge many rows, sigma_i is multiplied by what a regression of |r_i| says of the past of row i (`widths.py`).
 
 sigma_i knows nothing of what comes after its origin but these few numbers, so that errors in units of it
 are conformal scores like others: normalized conformal prediction (Papadopoulos, Proedrou, Vovk and

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime._errors import SettingError
+from throughtime.nn import GRU, LSTM, RNN
 from throughtime.nn.ensemble import Ensemble, mapped
 from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
 from throughtime.nn.records import recording
@@ -117,6 +118,29 @@ def test_a_state_is_carried_for_each_member(cell):
     first, state = ensemble(x[:, :, :2])
     second, _ = ensemble(x[:, :, 2:], state)
     torch.testing.assert_close(torch.cat([first, second], 2), whole)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("cell", [RNN, LSTM, GRU])
+def test_the_short_way_of_members_is_the_long_one_to_the_last_bit(cell, bias, batch_first):
+    ensemble = Ensemble(lambda: cell(F, H, bias=bias, batch_first=batch_first), members=E)
+    weights = list(ensemble.parameters())
+    x = torch.randn(E, B, T, F) if batch_first else torch.randn(E, T, B, F)
+
+    def asked() -> list[Tensor]:
+        first, state = ensemble(x)
+        second, state = ensemble(x, state)
+        told = [first, second, *(state if cell is LSTM else [state])]
+        return [*told, *torch.autograd.grad(sum(y.square().sum() for y in told), weights)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell, "_forward", None)  # the short way goes all the way
+        short = asked()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell, "has_short_way", False)
+        long = asked()
+    assert all(map(torch.equal, short, long))
 
 
 def test_forced_decoders_take_each_member_its_targets():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from throughtime import DataError
 from throughtime.training import examples as module
-from throughtime.training.examples import Shuffle, Some, TensorExamples
+from throughtime.training.examples import Shuffle, Some, TensorExamples, kept
 
 
 def shuffle(count, batch_size, members=None, seed=0):
@@ -94,3 +94,34 @@ def test_what_follows_is_what_is_drawn_next(members):
     drawn = torch.cat([batches.draw() for _ in range(3)], dim=-1)
     assert torch.equal(following, drawn)
     assert shuffle(4, None).following(2).shape == (0,)
+
+
+class Kinds:
+    """Examples of 3 kinds, whose numbers tell them all apart."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index):
+        kind = torch.arange(len(index))[:, None] % 3
+        x = index + 10 * kind
+        return (x[..., None], x[..., None, None].expand(-1, -1, 2, 0)), -x
+
+
+@given(members=st.integers(1, 7), batch=st.integers(1, 9), seed=st.integers(0, 99))
+def test_what_is_kept_is_what_was_made(members, batch, seed):
+    index = torch.randint(7, (members, batch), generator=torch.Generator().manual_seed(seed))
+    (x, nothing), y = kept(Kinds(), 3)[index]
+    (own_x, none), own_y = Kinds()[index]
+    assert torch.equal(x, own_x)
+    assert torch.equal(y, own_y)
+    assert nothing.shape == none.shape
+
+
+def test_what_are_many_numbers_is_not_kept(monkeypatch):
+    examples = Kinds()
+    monkeypatch.setattr(module, "MOST_KEPT", 7 * 3 * 2)
+    assert len(kept(examples, 3)) == 7
+    assert kept(examples, 3) is not examples
+    monkeypatch.setattr(module, "MOST_KEPT", 7 * 3 * 2 - 1)
+    assert kept(examples, 3) is examples

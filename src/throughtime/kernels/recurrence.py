@@ -60,16 +60,17 @@ def run(
     if tap is None and in_forward_mode():
         return kernel.replay(mask, (x, *rest))
     if in_one_vmap():
-        eager = partial(_run_eagerly, kernel, tap)
+        eager = partial(run_eagerly, kernel, tap)
         return at_once(eager, kernel.states, (mask, x, *rest))
     if _is_transformed():
         return _recur(kernel, tap, mask, x, *rest)[: 1 + kernel.states]
-    return _run_eagerly(kernel, tap, mask, x, *rest)
+    return run_eagerly(kernel, tap, mask, x, *rest)
 
 
-def _run_eagerly(
+def run_eagerly(
     kernel: Kernel, tap: AdjointTap | None, mask: Tensor | None, x: Tensor, *rest: Tensor | None
 ) -> Tensors:
+    """Return the outputs where no transform is at work; without a gradient to come, nothing is kept."""
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *rest)):
         return recur_eagerly(kernel, tap, mask, x, *rest)
     return kernel.forward(mask, (x, *rest), keep=False)[: 1 + kernel.states]

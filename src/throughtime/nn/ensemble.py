@@ -15,12 +15,12 @@ being recorded (`nn.recording`): each member then has records of its own, those 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_floating_point, nn
 from torch.compiler import is_compiling
 
 from throughtime._checks import positive_int
@@ -30,6 +30,7 @@ from throughtime.nn.dilated import Layer
 from throughtime.nn.records import is_recorded_in_turn
 
 _functorch: Any = torch._C._functorch
+_Place = tuple[dict[str, Tensor], str]  # what holds a weight, and its name there
 
 
 class Ensemble(nn.Module):
@@ -68,6 +69,9 @@ class Ensemble(nn.Module):
             parent.register_buffer(leaf, stack)
         # Only the code and the mode of the template are used; its weights are no weights of ours.
         object.__setattr__(self, "template", built[0])
+        self._places = [*_places("parameters", self.stacked, built[0])]
+        self._places += _places("buffers", self.stacked, built[0])
+        self._fused = [layer for layer in built[0].modules() if isinstance(layer, nn.RNNBase)]
 
     template: nn.Module
 
@@ -89,22 +93,36 @@ class Ensemble(nn.Module):
                     "give each member its own, or x.expand(members, *x.shape) to all",
                 )
         self._follow_mode()
-        weights = {**dict(self.stacked.named_parameters()), **dict(self.stacked.named_buffers())}
+        weights = self._weights()
         if self._maps():
             return mapped(partial(self._run, names), self.members, weights, *inputs)
         parts = (_part((weights, *inputs), e) for e in range(self.members))
         return _join([self._run(names, *part) for part in parts])
 
-    def _maps(self) -> bool:
-        fused = [layer for layer in self.template.modules() if isinstance(layer, nn.RNNBase)]
-        ours = all(isinstance(layer, Layer) and not is_recorded_in_turn(layer) for layer in fused)
-        return not fused or (ours and all(map(on_our_ground, self.parameters())))
+    def _weights(self) -> tuple[Tensor, ...]:
+        return tuple(stack[leaf] for (stack, leaf), _ in self._places)
 
-    def _run(self, names: tuple[str, ...], weights: dict[str, Tensor], *inputs: Any) -> Any:
-        """Call the template, the last of the inputs by their names."""
+    def _maps(self) -> bool:
+        if not self._fused:
+            return True
+        ours = all(isinstance(f, Layer) and not is_recorded_in_turn(f) for f in self._fused)
+        return ours and all(map(on_our_ground, filter(is_floating_point, self._weights())))
+
+    def _run(self, names: tuple[str, ...], weights: tuple[Tensor, ...], *inputs: Any) -> Any:
+        """Call the template with these weights, the last of the inputs by their names.
+
+        As `torch.func.functional_call`, which looks for where the weights belong in every call.
+        """
         first = len(inputs) - len(names)
         named = dict(zip(names, inputs[first:], strict=True))
-        return torch.func.functional_call(self.template, weights, inputs[:first], named)
+        own = [home[leaf] for _, (home, leaf) in self._places]
+        try:
+            for (_, (home, leaf)), weight in zip(self._places, weights, strict=True):
+                home[leaf] = weight
+            return self.template(*inputs[:first], **named)
+        finally:
+            for (_, (home, leaf)), weight in zip(self._places, own, strict=True):
+                home[leaf] = weight
 
     def member(self, index: int) -> nn.Module:
         """Return a plain copy of one member, counted from 0, that shares nothing with the ensemble.
@@ -189,6 +207,19 @@ def _descend(root: nn.Module, name: str) -> tuple[nn.Module, str]:
             root.add_module(part, nn.Module())
         root = root.get_submodule(part)
     return root, leaf
+
+
+def _places(kind: str, stacked: nn.Module, template: nn.Module) -> Iterator[tuple[_Place, _Place]]:
+    """Yield where the stack has a weight, and where the template, which may share it."""
+    first: dict[int, str] = {}
+    for name, tensor in getattr(template, f"named_{kind}")(remove_duplicate=False):
+        shared = first.setdefault(id(tensor), name)
+        yield _place(kind, stacked, shared), _place(kind, template, name)
+
+
+def _place(kind: str, root: nn.Module, name: str) -> _Place:
+    owner, leaf = _descend(root, name)
+    return vars(owner)[f"_{kind}"], leaf
 
 
 def _part(stack: Any, index: int) -> Any:

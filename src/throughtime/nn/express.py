@@ -3,6 +3,7 @@
 A streaming step takes a microsecond of arithmetic; asking what all a call might be takes twenty. So
 this asks what it is not, cheapest question first, and answers; or returns None for the long way.
 Every question guards an address that the C++ will read at, or somebody who listens to PyTorch's calls.
+The members of an ensemble, which one vmap maps over, are answered together.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, empty, empty_like, get_num_threads, is_grad_enabled
+from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.nn import Parameter
@@ -21,9 +23,11 @@ from throughtime._errors import TensorError
 from throughtime.kernels import compiled
 from throughtime.kernels.compiled import PRECISIONS, Processor, pair
 from throughtime.kernels.kernel import Kernel
-from throughtime.kernels.transforms import pull_back
+from throughtime.kernels.recurrence import run_eagerly
+from throughtime.kernels.transforms import in_one_vmap, pull_back
 from throughtime.kernels.workspace import workspace
 
+_functorch: Any = torch._C._functorch
 _is_dispatched = torch._C._len_torch_dispatch_stack
 _is_transformed = torch._C._are_functorch_transforms_active
 _autocasts = torch._C._is_any_autocast_enabled
@@ -33,10 +37,11 @@ _tracing_state = torch._C._get_tracing_state
 
 def answer(layer: Any, input: Any, hx: Any) -> Any:
     """Return what `layer.forward` returns; or None, if this is another kind of call."""
+    mapped = _is_transformed()
     if (
         type(input) is not Tensor
         or _is_dispatched()
-        or _is_transformed()
+        or (mapped and not in_one_vmap())
         or _autocasts()
         or _has_function_mode()
         or _tracing_state() is not None
@@ -55,18 +60,21 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
         *map(parameters.get, names),
         *(() if layer.bias else (None, None)),
     ]
+    kind = Tensor if mapped else Parameter
     states: Any = (None,) * layer.STATES if hx is None else hx if both else (hx,)
-    if len(states) != layer.STATES or type(W) is not Parameter or type(U) is not Parameter:
+    if len(states) != layer.STATES or type(W) is not kind or type(U) is not kind:
         return None
     if shape[2] != layer.input_size or input.dtype is not W.dtype or input.dtype not in PRECISIONS:
         return None
     if not (input.is_cpu and W.is_cpu):
         return None
-    if layer.bias and (type(b_ih) is not Parameter or type(b_hh) is not Parameter):
+    if layer.bias and (type(b_ih) is not kind or type(b_hh) is not kind):
         return None
     last = 1, shape[0] if layer.batch_first else shape[1], H
     if hx is not None and not all(type(s) is Tensor and s.shape == last for s in states):
         return None
+    if mapped:
+        return None if layer.state_grad_clip else _answer_members(layer, input, states, weights)
     moving = is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (input, *weights, *states)
     )
@@ -77,6 +85,34 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     except TensorError:  # not laid out as the C++ reads it, or not of the right size
         return None
     return output, tuple(ends) if both else ends[0]
+
+
+def _answer_members(layer: Any, x: Tensor, states: Any, weights: Any) -> Any:
+    """Return the same where a vmap maps over the members, which must be the first axis of all."""
+    interpreter: Any = retrieve_current_functorch_interpreter()
+    level, time = interpreter.level(), 2 if layer.batch_first else 1
+    given = [x, *states, *weights]
+    pairs = [(t, 0) if t is None else _functorch._unwrap_batched(t, level) for t in given]
+    if any(dim != 0 for _, dim in pairs):
+        return None
+    x_E, *rest = [tensor for tensor, _ in pairs]
+    assert x_E is not None
+    starts, weights = rest[: layer.STATES], rest[layer.STATES :]
+    with interpreter.lower():
+        x_TEBI = x_E.movedim(time, 0)
+        zero = x_E.new_zeros(*x_TEBI.shape[1:3], layer.hidden_size)
+        starts = [zero if h is None else h.squeeze(1) for h in starts]
+        kernel = layer.kernel(weights[0])
+        inputs = x_TEBI, *starts, *weights, *_nothing_around(kernel)
+        h_TEBH, *ends = run_eagerly(kernel, None, None, *inputs)
+        made = h_TEBH.movedim(0, time), *(h.unsqueeze(1) for h in ends)
+    output, *ends = (_functorch._add_batch_dim(each, 0, level) for each in made)
+    return output, tuple(ends) if layer.STATES == 2 else ends[0]
+
+
+def _nothing_around(kernel: Kernel) -> tuple[None, ...]:
+    """Return None for the projection, dropout and zoneout that a kernel could take."""
+    return (None,) * (2 if kernel.states == 1 else 4)
 
 
 def _infer(layer: Any, processor: Processor, *inputs: Any) -> tuple[Tensor, ...]:
@@ -160,6 +196,5 @@ def _replay(kernel: Kernel, batch_first: bool, x: Tensor, *rest: Any) -> tuple[T
     x = _time_first(x, batch_first)
     zeros = x.new_zeros(x.shape[1], weights[1].shape[-1])
     starts = [zeros if h is None else h.squeeze(0) for h in states]
-    without = (None,) * (2 if kernel.states == 1 else 4)  # projection, dropout, zoneout
-    h_TBH, *ends = kernel.replay(None, (x, *starts, *weights, *without))
+    h_TBH, *ends = kernel.replay(None, (x, *starts, *weights, *_nothing_around(kernel)))
     return _time_first(h_TBH, batch_first), *(end.unsqueeze(0) for end in ends)

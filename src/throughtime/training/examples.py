@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Union
+from typing import Any, Protocol, Union
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ Example = Union[tuple[Inputs, Tensor], tuple[Inputs, Tensor, Tensor]]  # noqa: U
 
 LARGEST_EPOCH = 2**16  # examples; of more, any one is drawn
 LARGEST_DRAW = 2**12  # indices that are drawn at once, then
+MOST_KEPT = 2**22  # numbers that are kept at hand
 
 
 class Examples(Protocol):
@@ -88,6 +89,56 @@ class Some:
     def __getitem__(self, index: Tensor) -> Example:
         last = max(len(self) - 1, 1)
         return self.examples[index * (len(self.examples) - 1) // last]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Examples for an ensemble, of K kinds, that were made once: member e reads those of kind e mod K.
+
+    Their tensors are [K, N, ...].
+    """
+
+    example: Example
+
+    def __len__(self) -> int:
+        return self.example[1].shape[1]
+
+    def __getitem__(self, index: Tensor) -> Example:
+        K, N = self.example[1].shape[:2]
+        row = (index + N * (torch.arange(len(index)) % K)[:, None]).flatten()
+        made: Example = _rows(self.example, row, index.shape)
+        return made
+
+
+def _rows(tensors: Any, row: Tensor, shape: torch.Size) -> Any:
+    if isinstance(tensors, tuple):
+        return tuple(_rows(tensor, row, shape) for tensor in tensors)
+    return tensors.flatten(0, 1).index_select(0, row).reshape(*shape, *tensors.shape[2:])
+
+
+def kept(examples: Examples, kinds: int) -> Examples:
+    """Return examples for an ensemble, made at once where all of them are few numbers.
+
+    >>> class Squares:
+    ...     def __len__(self) -> int:
+    ...         return 9
+    ...     def __getitem__(self, index):
+    ...         return index[..., None], index**2
+    >>> x, y = kept(Squares(), kinds=1)[torch.tensor([[3, 4], [5, 6]])]
+    >>> y.tolist()
+    [[9, 16], [25, 36]]
+    """
+    one = examples[torch.zeros(kinds, 1, dtype=torch.long)]
+    if len(examples) * numbers_in(one) > MOST_KEPT:
+        return examples
+    return Kept(examples[torch.arange(len(examples)).expand(kinds, -1)])
+
+
+def numbers_in(example: Example) -> int:
+    """Return how many numbers there are in a batch."""
+    inputs, *others = example
+    parts = (inputs,) if isinstance(inputs, Tensor) else inputs
+    return max(1, sum(tensor.numel() for tensor in (*parts, *others)))
 
 
 class Shuffle:

@@ -247,11 +247,12 @@ def _mean(
             f"shapes {tuple(params.shape)} and {tuple(target.shape)}",
             "give both the same leading axes (a point forecast has a last axis of 1 parameter)",
         )
-    observed = ~torch.isnan(target)
-    values = elements(torch.where(observed, target, 0))
-    weight = observed.to(values.dtype) if weights is None else observed * weights.to(values.dtype)
+    missing = target.isnan()
+    values = elements(target.masked_fill(missing, 0))
+    weight = (~missing).to(values.dtype)
+    weight = weight if weights is None else weight * weights.to(values.dtype)
     total = weight.sum()
-    return (torch.where(observed, values, 0) * weight).sum() / torch.where(total > 0, total, 1)
+    return (values.masked_fill(missing, 0) * weight).sum() / total.masked_fill(total == 0, 1)
 
 
 def _point(params: Tensor) -> Tensor:

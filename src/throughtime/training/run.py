@@ -35,7 +35,7 @@ from throughtime.training.parameters import ParameterMatrix, members_of
 from throughtime.training.penalties import penalise, watching
 from throughtime.training.schedule import learning_rate
 from throughtime.training.settings import TrainingSettings
-from throughtime.training.sources import Lesson, Source, device_of
+from throughtime.training.sources import Lesson, Source
 
 
 class Run:
@@ -75,7 +75,7 @@ class Run:
             settings.warm_up,
         )
         self.matrix.forget_gradient()
-        with own_noise(self._noise_seed(), device_of(self.model)), self._watched():
+        with own_noise(self._noise_seed(), self.weights.device), self._watched():
             with watching(self.model, settings.penalties) as records:
                 lesson = self.source.lesson(index)
             losses = self._losses(lesson)
@@ -101,7 +101,7 @@ class Run:
     def evaluate(self) -> Evaluation:
         """Measure the loss on the validation part and keep the weights if it is the best."""
         with self._averaged_weights(), mode(self.model, training=False), torch.no_grad():
-            with own_noise(self.settings.seed, device_of(self.model)):
+            with own_noise(self.settings.seed, self.weights.device):
                 lesson = self.source.validation()
                 loss = self._losses(lesson).mean().item()
             if not math.isfinite(loss):

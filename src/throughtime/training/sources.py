@@ -16,7 +16,7 @@ from torch import Tensor
 from throughtime._archive import Snapshot
 from throughtime._errors import DataError, SettingError
 from throughtime.training.checkpoint import pack_state, unpack_state
-from throughtime.training.examples import Example, Examples, Inputs, Shuffle
+from throughtime.training.examples import Example, Examples, Inputs, Shuffle, numbers_in
 from throughtime.training.forcing import takes_forcing
 from throughtime.training.parameters import members_of
 from throughtime.training.settings import TrainingSettings
@@ -236,13 +236,6 @@ def batches_of(example: Example, size: int, axis: int) -> Iterator[Example]:
         for each in example
     ]
     return zip(*parts, strict=True)
-
-
-def numbers_in(example: Example) -> int:
-    """Return how many numbers there are in a batch."""
-    inputs, *others = example
-    parts = (inputs,) if isinstance(inputs, Tensor) else inputs
-    return max(1, sum(tensor.numel() for tensor in (*parts, *others)))
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

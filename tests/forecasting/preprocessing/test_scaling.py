@@ -20,7 +20,7 @@ from throughtime.forecasting.models.ridge import fit_ridge, say, scaled
 from throughtime.forecasting.planning.deciding import decide
 from throughtime.forecasting.planning.scale_choice import choose
 from throughtime.forecasting.preprocessing.residuals import Base
-from throughtime.forecasting.preprocessing.scaling import OF_WINDOWS, Scale, begun, carry_on
+from throughtime.forecasting.preprocessing.scaling import OF_WINDOWS, Scale, begun, carry_on, latest
 from throughtime.forecasting.preprocessing.transforms import Identity
 from throughtime.training.outputs import OUTPUTS, output
 
@@ -258,6 +258,7 @@ def test_gaps_are_filled_in_each_row_as_in_it_alone(rows: list[list[float]], L: 
         assert made.shape == u.shape
         for each, row in zip(made.tolist(), rows, strict=True):
             np.testing.assert_array_equal(each, fill(row))
+    np.testing.assert_array_equal(latest(u)[:, 0], [_carried(row)[-1] for row in rows])
     torch.testing.assert_close(u, whole, equal_nan=True)  # left as it was
 
 
@@ -270,7 +271,8 @@ def _carried(row: list[float]) -> list[float]:
 
 def _begun(row: list[float], L: int) -> list[float]:
     seen = [t for t, value in enumerate(row[:L]) if not np.isnan(value)]
-    return row if not seen else [row[seen[0]]] * seen[0] + row[seen[0] :]
+    filled = row if not seen else [row[seen[0]]] * seen[0] + row[seen[0] :]
+    return [0.0 if np.isnan(value) else value for value in filled]
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -39,7 +39,6 @@ from throughtime.forecasting.preprocessing.scaling import (
     Scale,
     begun,
     carry_on,
-    has_gaps,
 )
 from throughtime.forecasting.preprocessing.transforms import Transform, in_single
 from throughtime.forecasting.series.channels import Channels
@@ -171,23 +170,22 @@ class ScaledWindows:
         before = max(sum(self.lags), max(self.back, default=1) - 1)
         y = self.windows.gather(range(M), series, origin, ahead, before)
         u = in_single(self.transform, y)
-        gaps, known, u = has_gaps(u), carry_on(u), u[..., before:]
-        scale = self._scale(u[..., :L], series)
+        known = carry_on(u)
+        scale = self._scale(u[..., before : before + L], series)
         scaled = scale.apply(known)
-        z = truth = scaled[..., before:]
-        if gaps:
-            z, truth = begun(z, L).nan_to_num(0.0), scale.apply(u)
+        z = begun(scaled[..., before:], L)
+        truth = (scaled if known is u else scale.apply(u))[..., before:]
         hist, futr = self.channels.covariates(self.windows, series, origin, ahead)
         numbers = None if self.places is None else self.places[:, 0]
         static = self.channels.static(self.windows.panel.static, series, numbers)
-        truth, size = (u, scale.size) if self.counts else (truth, None)
+        truth, size = (u[..., before:], scale.size) if self.counts else (truth, None)
         window = Window(L, z, truth, hist, futr, *static, size=size)
         if self.places is not None:
             number, start = self.places[series].unbind(-1)
             place = Place(number, start + origin - L, self.whole.size[series] / scale.size)
             window = replace(window, place=place)
         if self.back:
-            earlier = begun(scaled, before + L)[..., :before].nan_to_num(0.0)
+            earlier = begun(scaled, before + L)[..., :before]
             window = replace(window, back=self.back, earlier=earlier)
         if not self.lags:
             return window, scale

@@ -19,7 +19,7 @@ from throughtime.forecasting.settings.design import Design
 from throughtime.nn import Ensemble
 from throughtime.training import History, Observer, Trainer
 from throughtime.training.context import threads
-from throughtime.training.examples import Some
+from throughtime.training.examples import Some, kept
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def fit(
             network.load_state_dict(start.network.state_dict())
         trainer = Trainer(network, design.loss, training, observers)
         learned = weighed(examples) if design.weighting == "owa" else examples
-        history = runs.train(trainer, learned, None, name)
+        history = runs.train(trainer, kept(learned, len(design.transforms)), None, name)
         if not (partial and history.updates):
             whole(history)
     return Model(design, linear, network.eval(), channels, explained), history
@@ -89,8 +89,9 @@ def count_updates(
     with threads(design.numbers_a_step):
         _preprogrammed(network, design, linear, train, observers, runs)
         trainer = Trainer(network, design.loss, design.training, observers)
-        validated = Some(validation, MOST_VALIDATED)
-        history = whole(runs.train(trainer, train, validated, name))
+        parts = train, Some(validation, MOST_VALIDATED)
+        learned, validated = (kept(part, len(design.transforms)) for part in parts)
+        history = whole(runs.train(trainer, learned, validated, name))
     least = min(LEAST_UPDATES, design.training.max_updates)
     return max(history.best_index or 0, least), history
 

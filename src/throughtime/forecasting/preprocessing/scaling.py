@@ -85,8 +85,7 @@ def robust(u: Tensor, series: Scale) -> Scale:
     """Return median and (q75 - q25) / 1.349 of each window."""
     levels = torch.tensor([0.25, 0.5, 0.75], dtype=u.dtype, device=u.device)
     low, middle, high = u.nanquantile(levels, dim=-1, keepdim=True)
-    size = (high - low) / 1.349
-    return _safe(middle, torch.where(size > 0, size, _deviation(u, middle)), series)
+    return _safe(middle, _or_deviation((high - low) / 1.349, u, middle), series)
 
 
 def mean_absolute(u: Tensor, series: Scale) -> Scale:
@@ -97,14 +96,13 @@ def mean_absolute(u: Tensor, series: Scale) -> Scale:
 
 def last(u: Tensor, series: Scale) -> Scale:
     """Return last value and mean |u_t - u_{t-1}| of each window."""
-    location = carry_on(u)[..., -1:]
-    step = _mean(u.diff(dim=-1).abs())
-    return _safe(location, torch.where(step > 0, step, _deviation(u, location)), series)
+    location = latest(u)
+    return _safe(location, _or_deviation(_mean(u.diff(dim=-1).abs()), u, location), series)
 
 
 def shift(u: Tensor, series: Scale) -> Scale:
     """Return last value of each window and deviation of its series."""
-    return _safe(carry_on(u)[..., -1:], series.size, series)
+    return _safe(latest(u), series.size, series)
 
 
 def of_series(u: Tensor, series: Scale) -> Scale:
@@ -147,33 +145,50 @@ def has_gaps(u: Tensor) -> bool:
 
 
 def carry_on(u: Tensor) -> Tensor:
-    """Return windows [..., L] in which a gap repeats the value before it.
+    """Return windows [..., L] in which a gap repeats the value before it; u where none has one.
 
     >>> carry_on(torch.tensor([float("nan"), 1.0, float("nan"), 3.0]))
     tensor([nan, 1., 1., 3.])
     """
-    return _of_gaps(u, u, _carried_on)
+    if not has_gaps(u):
+        return u
+    gap = u.isnan()
+    if not (gap[..., 1:] & ~gap[..., :-1]).any():  # all lie before a series begins
+        return u
+    return _of_gaps(u, u.sum(dim=-1), u, _carried_on)
+
+
+def latest(u: Tensor) -> Tensor:
+    """Return the last value [..., 1] that was observed in windows [..., L]; NaN where none was.
+
+    >>> latest(torch.tensor([1.0, 3.0, float("nan")]))
+    tensor([3.])
+    """
+    newest = u[..., -1:]
+    return carry_on(u)[..., -1:] if has_gaps(newest) else newest
 
 
 def begun(u: Tensor, L: int) -> Tensor:
     """Return windows [..., L + ahead] with the first value of the context for what lies before it.
 
-    A context without a value stays as it is: what comes after must not be told.
+    What is missing even so reads 0: to a context without a value, what comes after must not be told.
 
     >>> begun(torch.tensor([float("nan"), 1.0, 3.0]), 2), begun(torch.tensor([float("nan"), 3.0]), 1)
-    (tensor([1., 1., 3.]), tensor([nan, 3.]))
+    (tensor([1., 1., 3.]), tensor([0., 3.]))
     """
-    return _of_gaps(u, u, partial(_begun, L=L))
+    return _of_gaps(u, u.sum(dim=-1), u, partial(_begun, L=L))
 
 
-def _of_gaps(u: Tensor, plain: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return `plain` [..., n], with `of(u)` in its place where windows u [..., L] have gaps."""
-    rows = u.reshape(-1, u.shape[-1])
-    gaps = (~rows.sum(dim=-1).isfinite()).nonzero()[:, 0]
+def _of_gaps(u: Tensor, sums: Tensor, plain: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `plain` [..., n], with `of(u)` in its place where windows u [..., L] have gaps.
+
+    Their `sums` [...] (or means) tell which do: they are no numbers.
+    """
+    gaps = (~sums.flatten().isfinite()).nonzero()[:, 0]
     if len(gaps) == 0:
         return plain
-    made = plain.reshape(len(rows), -1).index_copy(0, gaps, of(rows.index_select(0, gaps)))
-    return made.reshape(plain.shape)
+    rows = u.reshape(-1, u.shape[-1]).index_select(0, gaps)
+    return plain.reshape(sums.numel(), -1).index_copy(0, gaps, of(rows)).reshape(plain.shape)
 
 
 def _carried_on(u: Tensor) -> Tensor:
@@ -186,7 +201,13 @@ def _begun(u: Tensor, L: int) -> Tensor:
     observed = ~u[..., :L].isnan()
     first = observed.float().argmax(dim=-1, keepdim=True)  # 0 where nothing is
     position = torch.arange(u.shape[-1])
-    return torch.where(position < first, u.gather(-1, first), u)
+    return torch.where(position < first, u.gather(-1, first), u).nan_to_num(0.0)
+
+
+def _or_deviation(size: Tensor, u: Tensor, location: Tensor) -> Tensor:
+    """Return a size, or the deviation about the location where it is not above 0."""
+    wide = size > 0
+    return size if wide.all() else torch.where(wide, size, _deviation(u, location))
 
 
 def _deviation(u: Tensor, location: Tensor) -> Tensor:
@@ -195,7 +216,8 @@ def _deviation(u: Tensor, location: Tensor) -> Tensor:
 
 def _mean(u: Tensor) -> Tensor:
     """Return the mean of what was observed, [..., 1]: u.mean, but for gaps."""
-    return _of_gaps(u, u.mean(dim=-1, keepdim=True), partial(torch.nanmean, dim=-1, keepdim=True))
+    mean = u.mean(dim=-1, keepdim=True)
+    return _of_gaps(u, mean, mean, partial(torch.nanmean, dim=-1, keepdim=True))
 
 
 def _safe(location: Tensor, size: Tensor, series: Scale) -> Scale:

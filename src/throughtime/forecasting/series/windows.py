@@ -170,18 +170,19 @@ class _Span(NamedTuple):
     def of(self, values: Tensor) -> Tensor:
         """Return the values [..., width] there, NaN where the series has none."""
         begin, end, first = (each.flatten() for each in self[:3])
-        apart = (first < 0) | (first + self.width > end)
-        if len(values) < self.width:  # all of them are
+        place, steps, last = begin + first, torch.arange(self.width), len(values) - self.width
+        if last < 0:
             rows = values.new_empty(len(first), self.width)
         else:  # whole rows are copied many times as fast as single values
-            start = (begin + first).clamp_(0, len(values) - self.width)
-            rows = values.unfold(0, self.width, 1).index_select(0, start)
-        part = apart.nonzero()[:, 0]
-        if len(part):
-            position = first[part, None] + torch.arange(self.width)
-            place = (begin[part, None] + position).clamp_(0, len(values) - 1)
-            inside = (position >= 0) & (position < end[part, None])
-            rows[part] = torch.where(inside, values[place], torch.nan)
+            rows = values.unfold(0, self.width, 1).index_select(0, place.clamp(0, last))
+        across = ((place < 0) | (place > last)).nonzero()[:, 0]  # an end of the buffer
+        if len(across):
+            rows[across] = values[(place[across, None] + steps).clamp_(0, len(values) - 1)]
+        apart = ((first < 0) | (first + self.width > end)).nonzero()[:, 0]
+        if len(apart):
+            position = first[apart, None] + steps
+            inside = (position >= 0) & (position < end[apart, None])
+            rows[apart] = rows[apart].where(inside, torch.nan)
         return rows.reshape(*self.first.shape, self.width)
 
 

@@ -108,10 +108,9 @@ class ValueHead(Head):
         `location` and `size` > 0 broadcast over the values [..., outputs]. Carries gradients.
         """
         powers, shifts = params.new_tensor(self._powers), params.new_tensor(self._shifts)
-        return (
-            _per_parameter(size, params) ** powers * params
-            + _per_parameter(location, params) * shifts
-        )
+        if isinstance(size, Tensor) or size != 1.0:
+            params = _per_parameter(size, params) ** powers * params
+        return params + _per_parameter(location, params) * shifts
 
     @abstractmethod
     def _cdf(self, params: Tensor, y: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from throughtime.forecasting.fitting import fitting as fitting_module
 from throughtime.forecasting.fitting.fitting import fit
 from throughtime.forecasting.models import linear
 from throughtime.forecasting.models import model as model_module
+from throughtime.forecasting.models.companions import Maps
 from throughtime.forecasting.models.linear import fit_linear_map
 from throughtime.forecasting.preprocessing.transforms import Identity
 from throughtime.forecasting.series import panel as panel_module
@@ -99,7 +100,7 @@ def test_one_value_below_0_lets_all_forecasts_be(monkeypatch: pytest.MonkeyPatch
     falling = 10.0 - 0.45 * np.arange(20)
     known = panel(falling, *[wave(20) + 5] * 6, wave(20) - 9)
     model = fit(known, design(residual="last"), 3, (), "test")[0]
-    model = replace(model, linear=model.linear + 5)  # runs off, to the lower limit
+    model = replace(model, linear=Maps(model.linear.shared + 5))  # runs off, to the lower limit
     assert model.kinds(known)["linear"][:, 0].min() < 0
     whole = model.forecast(known)
     monkeypatch.setattr(model_module, "BLOCK", 2)

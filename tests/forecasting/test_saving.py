@@ -321,6 +321,8 @@ CHANGES: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
     ("panel.starts", lambda s: s + 10**6 * 86400 * 30),
     ("model.linear", lambda a: a[:, 1:]),
     ("model.linear", lambda a: a * torch.nan),
+    ("model.own.maps", lambda a: a[:, :1]),
+    ("model.own.maps", lambda a: a * torch.nan),
     ("model.network.stacked.head.map.weight", lambda w: w * torch.inf),
     ("backtest.y", lambda y: y[:1]),
     ("backtest.y", lambda y: y * torch.nan),

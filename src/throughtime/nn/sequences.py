@@ -25,9 +25,7 @@ from throughtime._errors import SettingError
 from throughtime.nn.base import on_our_ground
 from throughtime.nn.dilated import Layer
 from throughtime.nn.heads import Head
-from throughtime.nn.recurrence import Nonlinearity as Nonlinearity
-from throughtime.nn.recurrence import Recurrence, State
-from throughtime.nn.recurrence import newest as newest
+from throughtime.nn.recurrence import Recurrence, State, newest
 from throughtime.nn.stacks import Stack
 
 

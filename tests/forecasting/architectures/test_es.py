@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import throughtime as tt
 from throughtime import SettingError
 from throughtime.forecasting.architectures.es import ES, smooth
+from throughtime.forecasting.models.companions import Maps
 from throughtime.forecasting.settings.design import Design
 from throughtime.forecasting.tuning.tune import _architectures
 from throughtime.nn.heads import PointHead
@@ -224,6 +225,8 @@ def test_a_series_that_was_not_in_the_fit_has_the_mean_of_the_parameters(
     mean = tt.load(tmp_path / "model")
     own = mean.model.network.stacked.own
     own.data = own.mean(dim=1, keepdim=True).expand_as(own).contiguous()
+    shared = Maps(mean.model.linear.shared)  # so has its autoregression
+    object.__setattr__(mean.model, "linear", shared)
     known = monthly()
     new = known.set_column(0, "unique_id", pa.array([f"new {i}" for i in known["unique_id"]]))
     np.testing.assert_allclose(forecast(fitted, new), forecast(mean, known), rtol=1e-4)

@@ -13,6 +13,7 @@ from forecasting_cases import CELLS, NAN, TRAINING, design, panel, wave
 from throughtime import SettingError
 from throughtime.diagnostics import lag_profile
 from throughtime.forecasting.fitting.fitting import count_updates, fit
+from throughtime.forecasting.models.companions import Maps
 from throughtime.forecasting.models.model import Model
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.design import Design
@@ -78,10 +79,11 @@ def test_every_path_is_made_on_its_own_scale(residual: Any) -> None:
     model = fitted(known=known, transforms=ALL, members=5, residual=residual)
     paths = model.kinds(known)
     for k, name in enumerate(ALL):
+        maps = model.linear.of(k, known)[:, 0]
         for s, y in enumerate(SERIES):
             u = FORWARD[name](y)
             w, mean, deviation = u[-8:], u.mean(), u.std()
-            linear = mean + deviation * model.linear[k] @ ((w - mean) / deviation)
+            linear = mean + deviation * maps[s] @ ((w - mean) / deviation)
             np.testing.assert_allclose(paths["linear"][k, s], INVERSE[name](linear), rtol=1e-4)
             location, size = (w.mean() + mean) / 2, (w.std() + deviation) / 2
             z = torch.from_numpy((w - location) / size).float()[None, :, None]
@@ -124,7 +126,7 @@ def test_no_path_runs_off(sign: int) -> None:
     """Each is held within the range of the newest window, widened by itself, and 0 if need be."""
     known = panel(*SERIES)
     model = fitted(known=known, transforms=ALL, members=3)
-    wild = replace(model, linear=np.full_like(model.linear, sign * 1e6))
+    wild = replace(model, linear=Maps(np.full_like(model.linear.shared, sign * 1e6)))
     with torch.no_grad():
         for name, weight in model.network.named_parameters():
             if "head" in name:
@@ -143,7 +145,7 @@ def test_a_series_that_may_be_below_0_may_be_forecast_there() -> None:
     known = panel(wave(40))
     u = wave(40)[-8:]
     A = np.tile(-1e6 * np.sign(u - wave(40).mean()), (1, H, 1))
-    found = replace(fitted(), linear=A).kinds(known)["linear"][0]
+    found = replace(fitted(), linear=Maps(A)).kinds(known)["linear"][0]
     np.testing.assert_allclose(found, np.full((1, H), 2 * u.min() - u.max()))
 
 
@@ -168,7 +170,7 @@ def test_series_are_forecast_from_their_own_ends() -> None:
     a, b = wave(40), 5 + wave(31, 1)
     together = panel(a, b)
     model = fitted(known=together)
-    swapped = panel(b, a)
+    swapped = together.take(np.array([1, 0]))
     np.testing.assert_allclose(model.forecast(together), model.forecast(swapped)[::-1], atol=1e-6)
 
 

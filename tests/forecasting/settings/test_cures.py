@@ -207,7 +207,7 @@ def test_a_preprogrammed_net_forecasts_as_its_teacher(kind: Any, residual: Any) 
     assert plain.explained is None
     examples = model.design.examples(series)
     z_E, _ = examples[torch.arange(len(examples)).expand(2, -1)]
-    taught = _teacher(kind, model.linear, examples)(z_E)
+    taught = _teacher(kind, model.linear.shared, examples)(z_E)
     with torch.no_grad():
         near, far = (each.network(z_E).squeeze(-1) - taught for each in (model, plain))
     assert near.square().mean() < 0.1 * taught.square().mean()

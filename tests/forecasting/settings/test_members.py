@@ -11,6 +11,7 @@ from forecasting_cases import quick, wave
 
 import throughtime as tt
 from throughtime.forecasting.calibration.conformity import GRID
+from throughtime.forecasting.models.companions import Maps
 from throughtime.forecasting.models.model import Model
 
 Y = 5 + wave(60)
@@ -120,7 +121,9 @@ def alone(model: Model, e: int) -> Model:
     design = replace(model.design, members=1, transforms=(names[k],), combine="mean")
     network = design.network(model.channels.sizes)
     network.load_state_dict({n: w[e : e + 1] for n, w in model.network.state_dict().items()})
-    return replace(model, design=design, network=network.eval(), linear=model.linear[k : k + 1])
+    return replace(
+        model, design=design, network=network.eval(), linear=Maps(model.linear.shared[k : k + 1])
+    )
 
 
 @pytest.mark.parametrize(("members", "output"), [(5, "quantiles"), (4, "gaussian"), (2, "point")])

@@ -17,7 +17,7 @@ from throughtime.forecasting.architectures.architecture import Ahead, Beside, He
 from throughtime.forecasting.architectures.at_once import AtOnce, linear_skip_of
 from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
-from throughtime.nn.sequences import newest
+from throughtime.nn.recurrence import newest
 
 
 class Direct(AtOnce):

@@ -134,16 +134,18 @@ class Backtest:
         if self.spread is None:
             return series_sizes(self.panel, self.transform)
         assert self.common is not None
-        return self.spread.sizes(self.common)
+        return self.spread.left_out(self.common, self._errors)
 
     @cached_property
     def common(self) -> Common | None:
         """What the rows have in common of their `spread`, as our model's errors tell."""
-        if self.spread is None:
-            return None
+        return None if self.spread is None else self.spread.common(self._errors)
+
+    @property
+    def _errors(self) -> Floats:
+        """Return the errors [R, S, h] of our model on the transformed scale."""
         f = self.transform
-        errors = f.forward(self.y) - f.forward(f.nearest(self.forecasts[self.models[0]]))
-        return self.spread.common(errors)
+        return f.forward(self.y) - f.forward(f.nearest(self.forecasts[self.models[0]]))
 
     def around(self, model: str) -> Conformity:
         """Return what the errors of `model` are measured by, over all origins."""

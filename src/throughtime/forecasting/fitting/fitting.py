@@ -12,7 +12,7 @@ from throughtime.forecasting.examples.importance import weighed
 from throughtime.forecasting.examples.scaled import SpreadExamples
 from throughtime.forecasting.fitting.preprogramming import preprogram
 from throughtime.forecasting.fitting.resuming import NOT_KEPT, Runs, whole
-from throughtime.forecasting.models.companions import fit_linear
+from throughtime.forecasting.models.companions import Maps, fit_linear
 from throughtime.forecasting.models.model import Model
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.design import Design
@@ -99,7 +99,7 @@ def count_updates(
 def _preprogrammed(
     network: Ensemble,
     design: Design,
-    linear: Floats | None,
+    linear: Maps | None,
     examples: SpreadExamples,
     observers: Sequence[Observer],
     runs: Runs,
@@ -108,6 +108,7 @@ def _preprogrammed(
     if kind is None:
         return None
     plain = replace(design.training, patience=None, penalties=())
+    shared = None if linear is None else linear.shared
     return runs.prepare(
-        network, lambda: preprogram(network, kind, linear, examples, plain, observers)
+        network, lambda: preprogram(network, kind, shared, examples, plain, observers)
     )

@@ -25,7 +25,7 @@ from throughtime.forecasting.examples.running import location_and_size
 from throughtime.forecasting.preprocessing.residuals import Base
 from throughtime.kernels import compiled
 from throughtime.nn import GRU, LSTM, RNN, Ensemble
-from throughtime.nn.sequences import newest
+from throughtime.nn.recurrence import newest
 
 States = tuple[Tensor, ...]
 

@@ -43,13 +43,13 @@ BLOCK = 2**10  # series that are forecast together
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The linear maps A_k [K, h, L] and the trained nets, with what they read beside the targets.
+    """The linear maps A_k and the trained nets, with what they read beside the targets.
 
     `explained` is the share of their teacher's variance that the nets explained before training.
     """
 
     design: Design
-    linear: Floats
+    linear: companions.Maps
     network: Ensemble
     channels: Channels
     explained: float | None = None
@@ -114,10 +114,12 @@ class Model:
         points, quantiles = self.nets.distribution(parts, h, levels)
         made = {"recurrent": points}
         if design.companions:
-            made["linear"] = companions.linear(self.linear, parts)[..., :h]
+            made["linear"] = companions.linear(self.linear, panel, parts)[..., :h]
             if design.has_cycle:
                 seasonal = companions.last_two_seasons(panel, h, design.season_length)
                 made["seasonal"] = seasonal[None]
+            if design.smoothing:
+                made["smoothing"] = companions.smoothing(panel, design, h)
         low, high = self._limits(panel, negative)
         return {kind: np.clip(values, low, high) for kind, values in made.items()}, quantiles
 

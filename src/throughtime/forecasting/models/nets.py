@@ -33,7 +33,7 @@ from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.design import Design
 from throughtime.nn import Ensemble
 from throughtime.nn.heads import ValueHead
-from throughtime.nn.sequences import newest as layer_newest
+from throughtime.nn.recurrence import newest as layer_newest
 from throughtime.training.sources import evaluation_batches
 
 Floats = npt.NDArray[np.float64]

@@ -27,6 +27,7 @@ from torch import Tensor
 from throughtime.forecasting.examples.running import location_and_size, of_one
 from throughtime.forecasting.examples.scaled import row_sums
 from throughtime.forecasting.models.carrying import Carrier
+from throughtime.forecasting.models.smoothing import memory
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
 from throughtime.forecasting.series.calendar import features
 from throughtime.forecasting.series.channels import Channels
@@ -59,6 +60,8 @@ class State:
         C, M, K = len(fitted.values), len(fitted.targets), len(design.transforms)
         reach = design.reach
         R = max(reach + design.h + MOST_NEW, 2 * design.season_length)
+        if design.smoothing:
+            R = max(R, memory(design.season_length))
         nothing = (("n", (M,)), ("steps", (M,)), ("A", (M, K)), ("B", (M, K)), ("path", (M, K)))
         self.arrays: dict[str, Floats] = {
             "starts": fitted.starts[:0],

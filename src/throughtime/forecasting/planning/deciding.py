@@ -74,6 +74,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         reads_more = reads_more or made["output"] in COUNTS
         made["companions"] = effort.companions and not reads_more
+    made["smoothing"] = _smooths(made, effort)
     made |= _read_how(made, effort)
     made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
@@ -175,6 +176,13 @@ def _architecture(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     if dropout is None:
         dropout = effort.dropout if architecture == effort.architecture == "segment" else 0.0
     return {"architecture": architecture, "dropout": dropout}
+
+
+def _smooths(made: dict[str, Any], effort: Effort) -> bool:
+    """Say whether exponential smoothing stands beside the nets: of few data, but for cycles about a level."""
+    few = made["companions"] and effort.companions and not effort.many
+    plain = made["scaling"] == "blend" and made["architecture"] != "es"
+    return few and plain and (made["residual"] != "level" or made["season_length"] == 1)
 
 
 def _lags(made: dict[str, Any], longest: int) -> tuple[int, ...]:

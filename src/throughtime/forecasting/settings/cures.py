@@ -30,7 +30,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 
 from throughtime._checks import one_of, real
 from throughtime._errors import SettingError
-from throughtime.nn.sequences import Nonlinearity
+from throughtime.nn.recurrence import Nonlinearity
 from throughtime.nn.stacks import Dilations
 from throughtime.nn.starting_points import Inits
 from throughtime.training import Clip, Clipping, TrainingSettings

@@ -24,7 +24,7 @@ from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.cures import OF_THE_NET, Preprogram, checked_preprogram
 from throughtime.nn import Ensemble, Init, Recurrence
 from throughtime.nn.heads import ValueHead
-from throughtime.nn.sequences import Nonlinearity
+from throughtime.nn.recurrence import Nonlinearity
 from throughtime.nn.stacks import Dilations
 from throughtime.training import TrainingSettings
 from throughtime.training.losses import Loss
@@ -65,6 +65,7 @@ class Design:
     segment: int = 1
     linear_skip: bool = False
     companions: bool = True
+    smoothing: bool = False
     scaling: str = "blend"
     difference: Difference | None = None
     weighting: str = "window"
@@ -100,7 +101,7 @@ class Design:
                 f"architecture={self.architecture!r}, output={self.output!r}",
                 "leave weighting out",
             )
-        for name in ("layer_norm", "bidirectional", "skip_connections", "companions"):
+        for name in ("layer_norm", "bidirectional", "skip_connections", "companions", "smoothing"):
             one_of(name, getattr(self, name), [False, True])
 
     def _check_context(self) -> None:

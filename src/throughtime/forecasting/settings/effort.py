@@ -3,7 +3,7 @@
     N = sum of floor(n_i / min(h, m))      horizons or seasons (of m steps) that the panel has
 
 Few, below 500 (a single series of a few cycles), want many small nets that stop early: the
-number of updates is found on a validation part (`fitting.count_updates`), and an autoregression stands
+number of updates is found on a validation part (`fitting.count_updates`), and closed forms stand
 beside them (`models/companions.py`). Many want fewer and larger nets, the linear map inside them
 (`linear_skip`), and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an
 average of the weights that is long. There a long context is read by segments. Most, 5,000 and more,

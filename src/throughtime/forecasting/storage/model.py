@@ -6,13 +6,16 @@ Of several groups of members it is each of their models, and how these are combi
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from throughtime._archive import Snapshot
 from throughtime._checks import one_of
 from throughtime.forecasting.models.committee import Answers, Committee
+from throughtime.forecasting.models.companions import Maps
 from throughtime.forecasting.models.model import Model
 from throughtime.forecasting.series.channels import Channels
 from throughtime.forecasting.settings.design import Design
@@ -30,7 +33,10 @@ def pack_model(model: Answers) -> Snapshot:
     if isinstance(model, Committee):
         return _pack_committee(model)
     design = plain({each.name: getattr(model.design, each.name) for each in fields(Design)})
-    part = Snapshot({"linear": torch.tensor(model.linear)}, {"design": design})
+    part = Snapshot({"linear": torch.tensor(model.linear.shared)}, {"design": design})
+    if model.linear.own is not None:
+        own = {"maps": torch.tensor(model.linear.own)}
+        part.include("own", Snapshot(own, {"ids": list(model.linear.ids)}))
     part.facts["explained"] = model.explained
     part.include("network", Snapshot(model.network.state_dict()))
     part.include("channels", _pack_channels(model.channels))
@@ -67,14 +73,15 @@ def _unpack_one(part: Snapshot) -> Model:
     need(isinstance(facts["calendar"], list), "calendar")
     need(all_of(names, str) and len(set(names)) == len(names) > 0, "transforms")
     design = Design(**{**made(facts), "transforms": tuple(names)})
-    linear = array(part, "linear", np.float64, len(names), design.h, design.context_length)
+    shared = array(part, "linear", np.float64, len(names), design.h, design.context_length)
+    channels = _unpack_channels(part.part("channels"))
+    linear = Maps(shared, *_unpack_own(part.part("own"), shared.shape, len(channels.targets)))
     weights = part.part("network").tensors
     # before a net is made whose size nothing in the file bears out
     least = design.members * design.num_layers * design.hidden_size**2
     need(sum(w.numel() for w in weights.values()) >= least, "the number of weights")
     finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
-    need(finite and bool(np.isfinite(linear).all()), "weights")
-    channels = _unpack_channels(part.part("channels"))
+    need(finite and bool(np.isfinite(shared).all()), "weights")
     network = design.network(channels.sizes)
     shapes = {name: w.shape for name, w in network.state_dict().items()}
     need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
@@ -82,6 +89,21 @@ def _unpack_one(part: Snapshot) -> Model:
     explained = part.facts.get("explained")
     need(explained is None or isinstance(explained, (int, float)), "explained")
     return Model(design, linear, network.eval(), channels, explained)
+
+
+def _unpack_own(
+    part: Snapshot, shared: tuple[int, ...], M: int
+) -> tuple[npt.NDArray[np.float64] | None, tuple[Any, ...]]:
+    """Return the maps [K, S, M, h, L] that series have of their own, if any, and their names."""
+    if not part.facts:
+        return None, ()
+    ids = part.facts["ids"]
+    need(all_of(ids, str) or all_of(ids, int), "the series of the maps")
+    need(len(set(ids)) == len(ids) > 0, "the series of the maps")
+    K, *map_ = shared
+    own = array(part, "maps", np.float64, K, len(ids), M, *map_)
+    need(bool(np.isfinite(own).all()), "the maps of the series")
+    return own, tuple(ids)
 
 
 def _pack_channels(channels: Channels) -> Snapshot:

@@ -1,4 +1,4 @@
-"""How far series usually lie from their forecasts, in a file: steps, ratios and counts of errors."""
+"""How far series usually lie from their forecasts, in a file: steps, ratios, counts of errors, traits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 
 from throughtime._archive import Snapshot
 from throughtime.forecasting.calibration.spread import Spread
+from throughtime.forecasting.calibration.widths import TRAITS
 from throughtime.forecasting.storage.checking import array, need
 
 _NAMES = ("steps", "ratios", "counts")
@@ -14,7 +15,8 @@ _NAMES = ("steps", "ratios", "counts")
 
 def pack_spread(spread: Spread) -> Snapshot:
     """Return what `unpack_spread` makes the same of."""
-    return Snapshot({name: torch.tensor(getattr(spread, name)) for name in _NAMES})
+    names = _NAMES if spread.traits is None else (*_NAMES, "traits")
+    return Snapshot({name: torch.tensor(getattr(spread, name)) for name in names})
 
 
 def unpack_spread(part: Snapshot, *shape: int) -> Spread:
@@ -23,4 +25,8 @@ def unpack_spread(part: Snapshot, *shape: int) -> Spread:
     for each in (steps, ratios):
         need(bool((np.isnan(each) | (np.isfinite(each) & (each > 0))).all()), "sizes of errors")
     need(bool((np.isfinite(counts) & (counts >= 0)).all()), "counts of errors")
-    return Spread(steps, ratios, counts)
+    told = None
+    if "traits" in part.tensors:  # files of before have none
+        told = array(part, "traits", np.float64, *shape, TRAITS).copy()
+        need(not np.isinf(told).any(), "traits")
+    return Spread(steps, ratios, counts, told)

@@ -139,6 +139,32 @@ def test_no_path_runs_off(sign: int) -> None:
         assert (made <= highest).all()
         assert all(((path == lowest) | (path == highest)).any() for path in made)
     assert (wild.forecast(known) >= lowest).all()
+    point, quantiles = wild.distribution(known, (0.1, 0.9))
+    np.testing.assert_array_equal(point, wild.forecast(known))
+    assert np.isfinite(quantiles).all()
+    assert (quantiles >= 0).all()
+
+
+LEVELS = (0.005, 0.025, 0.1, 0.5, 0.9, 0.975, 0.995)
+
+
+@pytest.mark.parametrize("output", ["quantiles", "gaussian", "student-t"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_quantiles_are_those_of_the_nets_about_the_forecast_however_little_is_known(
+    output: str, sign: int
+) -> None:
+    """Of one value, two alike, two, growth ahead of its range, and many."""
+    known = panel([3.0], [2.0, 2.0], [1.0, 1.1], 1.5 ** np.arange(12), 5 + wave(40))
+    if sign < 0:
+        known = panel(*(-known.row(i) for i in range(len(known))))
+    model = fitted(known=known, output=output)
+    parts = model.design.examples(known).parts
+    nets = model.nets.quantiles(parts, H, LEVELS)
+    moved = nets + (model.forecast(known) - nets[..., LEVELS.index(0.5)])[..., None]
+    expected = moved if sign < 0 else np.maximum(moved, 0.0)
+    said = model.quantiles(known, LEVELS)
+    np.testing.assert_allclose(said, expected, rtol=1e-5, atol=1e-6)
+    assert (np.diff(said)[said[..., 1:] > (-np.inf if sign < 0 else 0.0)] > 0).all()
 
 
 def test_a_series_that_may_be_below_0_may_be_forecast_there() -> None:

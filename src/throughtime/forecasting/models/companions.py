@@ -135,17 +135,15 @@ def smoothing(panel: Panel, design: Design, h: int) -> Floats:
     return made
 
 
-def limits(
-    panel: Panel, context_length: int, negative: bool, whole: bool = False
-) -> tuple[Floats, Floats]:
+def limits(panel: Panel, context_length: int, negative: bool) -> tuple[Floats, Floats]:
     """Return the range [rows, 1] of each row's newest window, widened by itself on either side.
 
-    The range of the `whole` series if asked for, or where that window has no value. An unstable autoregression, or
-    a logarithm taken back, may not run off. Not below 0 unless values may be `negative`.
+    The range of the whole series where that window has no value. An unstable autoregression, or a
+    logarithm taken back, may not run off. Not below 0 unless values may be `negative`.
     """
     w = Windows(panel, context_length, 1).newest().flatten(0, 1).numpy()
     low, high = (
-        np.where(np.isnan(newest) | whole, ever, newest)[:, None]
+        np.where(np.isnan(newest), ever, newest)[:, None]
         for newest, ever in (
             (extreme.reduce(w, axis=1), panel.extreme(extreme)) for extreme in (np.fmin, np.fmax)
         )

@@ -9,7 +9,12 @@ For each of the K scales f_k (as is, square root, logarithm; `preprocessing/tran
 w is the window of the transformed series, location and size its scale; h_T the newest state of a
 net that reads z (`examples/scaled.py`); members e = k, k + K, ... of the ensemble are on scale k,
 and recurrent_k is the mean of what they say. Each is held within the range of the window widened by
-itself on either side. The forecast is the mean over the kinds of the mean over the scales.
+itself on either side. The forecast y is the mean over the kinds of the mean over the scales.
+
+    F^-1(q)       y + (F_n^-1(q) - y_n)          max with 0 where no value is below it
+
+Quantiles are those F_n^-1 of the nets, moved from the nets' own forecast y_n (not held) to y. They are held
+within no range: where few values are known all quantiles would be its end, and so be sure of it.
 
 Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
 and cannot bend; the nets bend and err in other places; the last seasons keep the level and
@@ -39,6 +44,7 @@ from throughtime.nn import Ensemble
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 2**10  # series that are forecast together
+FAR = 1e30  # beyond which a logarithm taken back says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +85,11 @@ class Model:
         panel, negative = self.nets.remembered(panel), panel.is_negative
         points, made = [], []
         for block in self._blocks(panel):
-            kinds, quantiles = self._said(block, h or self.design.h, negative, levels)
+            kinds, own, quantiles = self._said(block, h or self.design.h, negative, levels)
             points.append(_mean(kinds))
             if levels:
-                shift = points[-1] - kinds["recurrent"].mean(axis=0)
-                low, high = self._limits(block, negative, whole=True)
-                held = np.clip(quantiles + shift[..., None], low[..., None], high[..., None])
+                moved = quantiles + (points[-1] - own)[..., None]
+                held = moved if negative else np.maximum(moved, 0.0)
                 made.append(np.round(held) if self.design.counts else held)
         point = np.concatenate(points)
         return point, np.concatenate(made) if levels else np.zeros((*point.shape, 0))
@@ -108,8 +113,8 @@ class Model:
 
     def _said(
         self, panel: Panel, h: int, negative: bool, levels: Sequence[float]
-    ) -> tuple[dict[str, Floats], Floats]:
-        """Return the kinds, and the quantiles of the nets alone."""
+    ) -> tuple[dict[str, Floats], Floats, Floats]:
+        """Return the kinds, and the forecast and quantiles of the nets alone."""
         design, parts = self.design, self.nets.examples(panel).parts
         points, quantiles = self.nets.distribution(parts, h, levels)
         made = {"recurrent": points}
@@ -121,11 +126,12 @@ class Model:
             if design.smoothing:
                 made["smoothing"] = companions.smoothing(panel, design, h)
         low, high = self._limits(panel, negative)
-        return {kind: np.clip(values, low, high) for kind, values in made.items()}, quantiles
+        kinds = {kind: np.clip(values, low, high) for kind, values in made.items()}
+        return kinds, np.clip(points.mean(axis=0), -FAR, FAR), np.clip(quantiles, -FAR, FAR)
 
-    def _limits(self, panel: Panel, negative: bool, whole: bool = False) -> tuple[Floats, Floats]:
+    def _limits(self, panel: Panel, negative: bool) -> tuple[Floats, Floats]:
         """Return the limits of forecasts; counts, on no scale that could run off, have none above."""
-        low, high = companions.limits(panel, self.design.context_length, negative, whole)
+        low, high = companions.limits(panel, self.design.context_length, negative)
         return (low * 0.0, high + np.inf) if self.design.counts else (low, high)
 
     def reach(self, panel: Panel) -> LagProfile:

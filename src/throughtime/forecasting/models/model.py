@@ -11,10 +11,11 @@ net that reads z (`examples/scaled.py`); members e = k, k + K, ... of the ensemb
 and recurrent_k is the mean of what they say. Each is held within the range of the window widened by
 itself on either side. The forecast y is the mean over the kinds of the mean over the scales.
 
-    F^-1(q)       y + (F_n^-1(q) - y_n)          max with 0 where no value is below it
+    F^-1(q)       F_n^-1(q) + y - y_n
 
-Quantiles are those F_n^-1 of the nets, moved from the nets' own forecast y_n (not held) to y. They are held
-within no range: where few values are known all quantiles would be its end, and so be sure of it.
+Quantiles are those F_n^-1 of the nets, moved from what these forecast, y_n, to y. They and y_n are not
+below 0 where no value is, and held within no range: where it is narrow, of few values, all quantiles
+would be its end, as if that were sure.
 
 Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
 and cannot bend; the nets bend and err in other places; the last seasons keep the level and
@@ -88,8 +89,9 @@ class Model:
             kinds, own, quantiles = self._said(block, h or self.design.h, negative, levels)
             points.append(_mean(kinds))
             if levels:
-                moved = quantiles + (points[-1] - own)[..., None]
-                held = moved if negative else np.maximum(moved, 0.0)
+                lowest = -np.inf if negative else 0.0
+                shift = points[-1] - np.maximum(own, lowest)
+                held = np.maximum(quantiles + shift[..., None], lowest)
                 made.append(np.round(held) if self.design.counts else held)
         point = np.concatenate(points)
         return point, np.concatenate(made) if levels else np.zeros((*point.shape, 0))

@@ -43,6 +43,7 @@ BY_SERIES = ("blend", "running")  # scalings beside which the maps keep to that 
 
 
 PRIOR = 100  # nu, values
+FAR = 100  # ranges of a series
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +151,13 @@ def limits(panel: Panel, context_length: int, negative: bool) -> tuple[Floats, F
     )
     lowest = -np.inf if negative else 0.0
     return np.maximum(2 * low - high, lowest), 2 * high - low
+
+
+def far_limits(panel: Panel, negative: bool) -> tuple[Floats, Floats]:
+    """Return the range [rows, 1] of each row, widened by a hundred of itself on either side.
+
+    Of values that are all alike by a hundred of them. Not below 0 unless values may be `negative`.
+    """
+    low, high = (panel.extreme(extreme)[:, None] for extreme in (np.fmin, np.fmax))
+    width = FAR * np.where(high > low, high - low, np.abs(high))
+    return np.maximum(low - width, -np.inf if negative else 0.0), high + width

@@ -13,9 +13,9 @@ itself on either side. The forecast y is the mean over the kinds of the mean ove
 
     F^-1(q)       F_n^-1(q) + y - y_n
 
-Quantiles are those F_n^-1 of the nets, moved from what these forecast, y_n, to y. They and y_n are not
-below 0 where no value is, and held within no range: where it is narrow, of few values, all quantiles
-would be its end, as if that were sure.
+Quantiles are those F_n^-1 of the nets, moved from what these forecast, y_n, to y. They and y_n are held
+within the range of the series widened by a hundred of itself on either side, which only what runs off
+leaves: of few values the range is narrow, and all quantiles would be its end, as if that were sure.
 
 Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
 and cannot bend; the nets bend and err in other places; the last seasons keep the level and
@@ -45,7 +45,6 @@ from throughtime.nn import Ensemble
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 2**10  # series that are forecast together
-FAR = 1e30  # beyond which a logarithm taken back says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +88,9 @@ class Model:
             kinds, own, quantiles = self._said(block, h or self.design.h, negative, levels)
             points.append(_mean(kinds))
             if levels:
-                lowest = -np.inf if negative else 0.0
-                shift = points[-1] - np.maximum(own, lowest)
-                held = np.maximum(quantiles + shift[..., None], lowest)
+                low, high = self._limits(block, negative, far=True)
+                shift = points[-1] - np.clip(own, low, high)
+                held = np.clip(quantiles + shift[..., None], low[..., None], high[..., None])
                 made.append(np.round(held) if self.design.counts else held)
         point = np.concatenate(points)
         return point, np.concatenate(made) if levels else np.zeros((*point.shape, 0))
@@ -129,11 +128,14 @@ class Model:
                 made["smoothing"] = companions.smoothing(panel, design, h)
         low, high = self._limits(panel, negative)
         kinds = {kind: np.clip(values, low, high) for kind, values in made.items()}
-        return kinds, np.clip(points.mean(axis=0), -FAR, FAR), np.clip(quantiles, -FAR, FAR)
+        return kinds, points.mean(axis=0), quantiles
 
-    def _limits(self, panel: Panel, negative: bool) -> tuple[Floats, Floats]:
+    def _limits(self, panel: Panel, negative: bool, far: bool = False) -> tuple[Floats, Floats]:
         """Return the limits of forecasts; counts, on no scale that could run off, have none above."""
-        low, high = companions.limits(panel, self.design.context_length, negative)
+        if far:
+            low, high = companions.far_limits(panel, negative)
+        else:
+            low, high = companions.limits(panel, self.design.context_length, negative)
         return (low * 0.0, high + np.inf) if self.design.counts else (low, high)
 
     def reach(self, panel: Panel) -> LagProfile:

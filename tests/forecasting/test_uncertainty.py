@@ -15,9 +15,10 @@ from scipy.stats import norm
 
 import throughtime as tt
 from throughtime.forecasting.calibration import copula
-from throughtime.forecasting.calibration.conformity import GRID
+from throughtime.forecasting.calibration.conformity import GRID, MOST
 from throughtime.forecasting.calibration.intervals import Calibration
 from throughtime.forecasting.evaluation.backtest import Backtest, StepCoverage, roll
+from throughtime.forecasting.evaluation.metrics import interval_loss
 from throughtime.forecasting.preprocessing.transforms import Identity
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.uncertainty import normal_scores, stretched, tied
@@ -122,6 +123,24 @@ def test_the_widths_follow_what_is_said_of_each_place() -> None:
     lo, hi = made.intervals["LSTM"][80]
     inside = (lo <= made.y) & (made.y <= hi)
     assert inside[wide].mean() == pytest.approx(inside[~wide].mean(), abs=0.06)
+
+
+def test_a_short_past_makes_no_forecast_sure_of_itself() -> None:
+    """Walks that drift leave the range of what is known of them, the sooner the less that is."""
+    rng = np.random.default_rng(0)
+    steps = [rng.normal(1.0, 0.5, size=n) for n in rng.integers(8, 60, size=40)]
+    ids = np.repeat(np.arange(len(steps)), [len(each) for each in steps])
+    y = np.concatenate([100 + each.cumsum() for each in steps])
+    ds = np.concatenate([np.arange(len(each)) for each in steps])
+    walks = pa.table({"unique_id": ids, "ds": ds, "y": y})
+    lost: dict[str, float] = {}
+    for output in ("point", "gaussian", "quantiles"):
+        made = quick(output=output, n_windows=2, residual="last").fit(walks).backtest
+        assert made.scores[0].coverage[95] == pytest.approx(0.95, abs=0.03)
+        assert np.nanmax(np.abs(made.residuals("LSTM"))) < MOST / 2
+        lo, hi = made.intervals["LSTM"][95]
+        lost[output] = float(np.nanmean(interval_loss(made.y, lo, hi, 95)))
+    assert max(lost.values()) < 2 * lost["point"]
 
 
 def test_coverage_by_step_is_that_of_the_table() -> None:

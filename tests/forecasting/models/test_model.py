@@ -139,6 +139,38 @@ def test_no_path_runs_off(sign: int) -> None:
         assert (made <= highest).all()
         assert all(((path == lowest) | (path == highest)).any() for path in made)
     assert (wild.forecast(known) >= lowest).all()
+    point, quantiles = wild.distribution(known, (0.1, 0.9))
+    np.testing.assert_array_equal(point, wild.forecast(known))
+    low, high = (np.array([[[extreme(y)]] for y in SERIES]) for extreme in (np.min, np.max))
+    assert (quantiles >= 0).all()
+    assert (quantiles <= high + 100 * (high - low)).all()
+
+
+LEVELS = (0.005, 0.025, 0.1, 0.5, 0.9, 0.975, 0.995)
+
+
+@pytest.mark.parametrize("output", ["quantiles", "gaussian", "student-t"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_quantiles_are_those_of_the_nets_about_the_forecast_however_little_is_known(
+    output: str, sign: int
+) -> None:
+    """Of one value, two alike, two a little apart, growth, many, and a fall to 0."""
+    fall = np.maximum(5 - np.arange(12.0), 0)
+    known = panel([3.0], [2.0, 2.0], [1.0, 1.1], 1.5 ** np.arange(12), 5 + wave(40), fall)
+    if sign < 0:
+        known = panel(*(-known.row(i) for i in range(len(known))))
+    model = fitted(known=known, output=output)
+    with torch.no_grad():  # a net that says too little, and so less than 0 after the fall
+        params, middle = {"quantiles": (7, 3), "gaussian": (2, 0), "student-t": (3, 1)}[output]
+        bias = dict(model.network.named_parameters())["stacked.head.linear.bias"]
+        bias.unflatten(-1, (H, params))[..., middle] -= 2.0
+    parts = model.design.examples(known).parts
+    nets, lowest = model.nets.quantiles(parts, H, LEVELS), -np.inf if sign < 0 else 0.0
+    own = np.maximum(nets[..., LEVELS.index(0.5)], lowest)
+    expected = np.maximum(nets + (model.forecast(known) - own)[..., None], lowest)
+    said = model.quantiles(known, LEVELS)
+    np.testing.assert_allclose(said, expected, rtol=1e-5, atol=1e-6)
+    assert (np.diff(said)[said[..., 1:] > lowest] > 0).all()
 
 
 def test_a_series_that_may_be_below_0_may_be_forecast_there() -> None:

@@ -43,6 +43,7 @@ BY_SERIES = ("blend", "running")  # scalings beside which the maps keep to that 
 
 
 PRIOR = 100  # nu, values
+FAR = 100  # ranges of a series
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,20 +136,28 @@ def smoothing(panel: Panel, design: Design, h: int) -> Floats:
     return made
 
 
-def limits(
-    panel: Panel, context_length: int, negative: bool, whole: bool = False
-) -> tuple[Floats, Floats]:
+def limits(panel: Panel, context_length: int, negative: bool) -> tuple[Floats, Floats]:
     """Return the range [rows, 1] of each row's newest window, widened by itself on either side.
 
-    The range of the `whole` series if asked for, or where that window has no value. An unstable autoregression, or
-    a logarithm taken back, may not run off. Not below 0 unless values may be `negative`.
+    The range of the whole series where that window has no value. An unstable autoregression, or a
+    logarithm taken back, may not run off. Not below 0 unless values may be `negative`.
     """
     w = Windows(panel, context_length, 1).newest().flatten(0, 1).numpy()
     low, high = (
-        np.where(np.isnan(newest) | whole, ever, newest)[:, None]
+        np.where(np.isnan(newest), ever, newest)[:, None]
         for newest, ever in (
             (extreme.reduce(w, axis=1), panel.extreme(extreme)) for extreme in (np.fmin, np.fmax)
         )
     )
     lowest = -np.inf if negative else 0.0
     return np.maximum(2 * low - high, lowest), 2 * high - low
+
+
+def far_limits(panel: Panel, negative: bool) -> tuple[Floats, Floats]:
+    """Return the range [rows, 1] of each row, widened by a hundred of itself on either side.
+
+    Of values that are all alike by a hundred of them. Not below 0 unless values may be `negative`.
+    """
+    low, high = (panel.extreme(extreme)[:, None] for extreme in (np.fmin, np.fmax))
+    width = FAR * np.where(high > low, high - low, np.abs(high))
+    return np.maximum(low - width, -np.inf if negative else 0.0), high + width

@@ -9,7 +9,13 @@ For each of the K scales f_k (as is, square root, logarithm; `preprocessing/tran
 w is the window of the transformed series, location and size its scale; h_T the newest state of a
 net that reads z (`examples/scaled.py`); members e = k, k + K, ... of the ensemble are on scale k,
 and recurrent_k is the mean of what they say. Each is held within the range of the window widened by
-itself on either side. The forecast is the mean over the kinds of the mean over the scales.
+itself on either side. The forecast y is the mean over the kinds of the mean over the scales.
+
+    F^-1(q)       F_n^-1(q) + y - y_n
+
+Quantiles are those F_n^-1 of the nets, moved from what these forecast, y_n, to y. They and y_n are held
+within the range of the series widened by a hundred of itself on either side, which only what runs off
+leaves: of few values the range is narrow, and all quantiles would be its end, as if that were sure.
 
 Each answers for itself and is trained for itself. The autoregression is hard to beat on few data
 and cannot bend; the nets bend and err in other places; the last seasons keep the level and
@@ -79,11 +85,11 @@ class Model:
         panel, negative = self.nets.remembered(panel), panel.is_negative
         points, made = [], []
         for block in self._blocks(panel):
-            kinds, quantiles = self._said(block, h or self.design.h, negative, levels)
+            kinds, own, quantiles = self._said(block, h or self.design.h, negative, levels)
             points.append(_mean(kinds))
             if levels:
-                shift = points[-1] - kinds["recurrent"].mean(axis=0)
-                low, high = self._limits(block, negative, whole=True)
+                low, high = self._limits(block, negative, far=True)
+                shift = points[-1] - np.clip(own, low, high)
                 held = np.clip(quantiles + shift[..., None], low[..., None], high[..., None])
                 made.append(np.round(held) if self.design.counts else held)
         point = np.concatenate(points)
@@ -108,8 +114,8 @@ class Model:
 
     def _said(
         self, panel: Panel, h: int, negative: bool, levels: Sequence[float]
-    ) -> tuple[dict[str, Floats], Floats]:
-        """Return the kinds, and the quantiles of the nets alone."""
+    ) -> tuple[dict[str, Floats], Floats, Floats]:
+        """Return the kinds, and the forecast and quantiles of the nets alone."""
         design, parts = self.design, self.nets.examples(panel).parts
         points, quantiles = self.nets.distribution(parts, h, levels)
         made = {"recurrent": points}
@@ -121,11 +127,15 @@ class Model:
             if design.smoothing:
                 made["smoothing"] = companions.smoothing(panel, design, h)
         low, high = self._limits(panel, negative)
-        return {kind: np.clip(values, low, high) for kind, values in made.items()}, quantiles
+        kinds = {kind: np.clip(values, low, high) for kind, values in made.items()}
+        return kinds, points.mean(axis=0), quantiles
 
-    def _limits(self, panel: Panel, negative: bool, whole: bool = False) -> tuple[Floats, Floats]:
+    def _limits(self, panel: Panel, negative: bool, far: bool = False) -> tuple[Floats, Floats]:
         """Return the limits of forecasts; counts, on no scale that could run off, have none above."""
-        low, high = companions.limits(panel, self.design.context_length, negative, whole)
+        if far:
+            low, high = companions.far_limits(panel, negative)
+        else:
+            low, high = companions.limits(panel, self.design.context_length, negative)
         return (low * 0.0, high + np.inf) if self.design.counts else (low, high)
 
     def reach(self, panel: Panel) -> LagProfile:

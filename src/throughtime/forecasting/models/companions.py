@@ -40,8 +40,6 @@ from throughtime.forecasting.settings.design import Design
 Floats = npt.NDArray[np.float64]
 
 BY_SERIES = ("blend", "running")  # scalings beside which the maps keep to that of the series
-
-
 PRIOR = 100  # nu, values
 FAR = 100  # ranges of a series
 

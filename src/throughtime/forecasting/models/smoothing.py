@@ -18,6 +18,7 @@ as for Laplacian errors, of which each t has one: p_g counts what g adapts, n th
 settings are chosen by the errors that count, many steps ahead.
 """
 
+# ruff: noqa: E741  (l is the letter of the equations)
 from __future__ import annotations
 
 from itertools import product
@@ -25,6 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from throughtime.forecasting.preprocessing.scaling import carry_on
 
 Floats = npt.NDArray[np.float64]
 
@@ -89,7 +93,7 @@ def smoothed(u: Floats, h: int, season_length: int) -> Floats:
     n = u.shape[1]
     m = season_length if season_length > 1 and n >= 2 * season_length + 2 else 1
     grid = _Grid.of(seasonal=m > 1)
-    l, b, s = _start(_carried(u, observed), m, grid)  # noqa: E741  (the letter of the equations)
+    l, b, s = _start(carry_on(torch.from_numpy(u)).numpy(), m, grid)
     x, k = u.T[..., None], np.arange(h)
     damped = np.cumsum(grid.phi ** (k[:, None] + 1), axis=0)[:, None]  # phi + ... + phi^k
     burn, judged = min(m if m > 1 else 3, n // 4), 0
@@ -101,7 +105,7 @@ def smoothed(u: Floats, h: int, season_length: int) -> Floats:
             total += np.nansum(errors, axis=0)
             judged += int(observed[t : t + h].sum())
         e = x[t] - (l + grid.phi * b + s[t % m]) if observed[t] else 0.0
-        l = l + grid.phi * b + grid.alpha * e  # noqa: E741
+        l = l + grid.phi * b + grid.alpha * e
         b = grid.phi * b + grid.alpha * grid.beta * e
         s[t % m] += grid.gamma * e
     w = _weights(total / max(judged, 1), int(observed[burn:].sum()), grid)
@@ -116,7 +120,7 @@ def _start(u: Floats, m: int, grid: _Grid) -> tuple[Floats, Floats, Floats]:
     """
     n, G = u.shape[1], len(grid.alpha)
     if m == 1:
-        l, s = u[:, :3].mean(axis=1), np.zeros((1, len(u)))  # noqa: E741
+        l, s = u[:, :3].mean(axis=1), np.zeros((1, len(u)))
         trend, drift = np.zeros(len(u)), (u[:, -1] - u[:, 0]) / max(n - 1, 1)
     else:
         seasons = min(SEASONS, n // m)
@@ -124,7 +128,7 @@ def _start(u: Floats, m: int, grid: _Grid) -> tuple[Floats, Floats, Floats]:
         means = each.mean(axis=2)
         trend = (means[:, -1] - means[:, 0]) / ((seasons - 1) * m)
         drift = (u[:, -m:].mean(axis=1) - means[:, 0]) / (n - m)
-        l = means[:, 0] - trend * (m + 1) / 2  # noqa: E741
+        l = means[:, 0] - trend * (m + 1) / 2
         within = trend[:, None] * (np.arange(m) - (m - 1) / 2)
         s = ((each - means[..., None]).mean(axis=1) - within).T
     b = np.where(grid.drifts > 0, drift[:, None], np.where(grid.beta > 0, trend[:, None], 0.0))
@@ -137,9 +141,3 @@ def _weights(E: Floats, n: int, grid: _Grid) -> Floats:
     criterion = n * np.log(np.maximum(E, least)) + grid.p
     w = np.exp(criterion.min(axis=1, keepdims=True) - criterion)
     return np.asarray(w / w.sum(axis=1, keepdims=True))
-
-
-def _carried(u: Floats, observed: npt.NDArray[np.bool_]) -> Floats:
-    """Return u [K, n], the first of which is observed, with each gap repeating what was before it."""
-    latest = np.maximum.accumulate(np.where(observed, np.arange(len(observed)), 0))
-    return u[:, latest]

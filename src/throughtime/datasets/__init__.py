@@ -1,4 +1,4 @@
-"""Series that the package carries."""
+"""Series that the package carries, and others that it makes up."""
 
 from __future__ import annotations
 
@@ -8,5 +8,12 @@ from throughtime._lazy import lazy
 
 if TYPE_CHECKING:
     from throughtime.datasets.carried import sunspots as sunspots
+    from throughtime.datasets.simulation import simulated as simulated
 
-__getattr__, __dir__, __all__ = lazy(__name__, {"sunspots": "throughtime.datasets.carried"})
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "simulated": "throughtime.datasets.simulation",
+        "sunspots": "throughtime.datasets.carried",
+    },
+)

@@ -6,7 +6,7 @@ in the net's own units, of 192 series an update, which share season m, length T 
 are drawn anew for each update. AdamW, a cosine from 2e-3, gradients clipped to norm 1; what is kept is
 the moving average of the weights. Half a second an update at most, of one core; no series is seen twice.
 
-    python benchmarks/pretraining.py --out src/throughtime/forecasting/pretrained/weights.safetensors
+    python benchmarks/pretraining.py --out src/throughtime/forecasting/pretrained/simulated-1.safetensors
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def train(updates: int, seed: int) -> PretrainedNet:
             group["lr"] = RATE * min(1, (k + 1) / 100) * (LEAST_RATE + (1 - LEAST_RATE) * cosine)
         loss, naive = loss_of(net, y, h, m)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         for average, p in zip(averages, parameters, strict=True):

@@ -71,7 +71,7 @@ def _formed(g: np.random.Generator, x: Floats) -> Floats:
     y = y + outliers * g.normal(0, 4, (S, n)) * y.std(axis=1, keepdims=True)
     level = np.where(g.random(S) < 0.05, g.uniform(0.05, 0.6, S), 0.0)
     floor = np.take_along_axis(np.sort(y, axis=1), (level * (n - 1)).astype(int)[:, None], axis=1)
-    return np.maximum(y, floor)
+    return np.asarray(np.maximum(y, floor))
 
 
 def _walk(g: np.random.Generator, S: int, n: int) -> Floats:

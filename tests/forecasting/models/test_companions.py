@@ -1,4 +1,4 @@
-"""What goes beside the nets: each series has a linear map of its own, drawn to the shared one."""
+"""What goes beside the nets: linear maps of each series, drawn to the shared one; the pretrained net."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 from forecasting_cases import NAN, design, panel
 
-from throughtime.forecasting.models.companions import PRIOR, fit_linear
+from throughtime.forecasting.examples.scaled import moments
+from throughtime.forecasting.models.companions import PRIOR, fit_linear, pretrained
 from throughtime.forecasting.models.linear import fit_linear_map
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
+from throughtime.forecasting.pretrained.net import LONGEST, WEIGHTS, forecast
 
 SCALES = ("identity", "sqrt")
 DESIGN = design(transforms=SCALES, context_length=6, residual="level", companions=True)
@@ -64,3 +66,25 @@ def test_a_single_series_shares_with_nobody() -> None:
     maps = fit_linear(panel(noise(80, 0)), DESIGN)
     assert maps.ids == ()
     np.testing.assert_array_equal(maps.shared, by_hand([noise(80, 0)]))
+
+
+def test_the_pretrained_net_answers_each_row_on_each_scale_for_itself() -> None:
+    few = replace(DESIGN, transforms=("sqrt", "identity"))
+    gapped, late = noise(60, 0), noise(60, 1)
+    gapped[20:23] = gapped[-1] = late[:15] = NAN
+    known = panel(gapped, noise(40, 2), late)
+    made = pretrained(known, few, 5, WEIGHTS[-1])
+    assert made.shape == (2, 3, 5)
+    for r, y in enumerate([gapped, noise(40, 2), late[15:]]):
+        filled = np.array([y[: t + 1][~np.isnan(y[: t + 1])][-1] for t in range(len(y))])
+        for k, f_k in enumerate(TRANSFORMS[name] for name in few.transforms):
+            expected = f_k.inverse(forecast(f_k.forward(filled)[None], 5, few.season_length)[0])
+            np.testing.assert_allclose(made[k, r], expected, rtol=1e-4)
+
+
+def test_a_row_without_a_new_value_is_forecast_by_its_mean() -> None:
+    few = replace(DESIGN, transforms=("identity",))
+    silent = np.concatenate([noise(20, 1), np.full(LONGEST, NAN)])
+    known = panel(noise(40, 0), silent)
+    mean = float(moments(known, TRANSFORMS["identity"])[0][1])
+    np.testing.assert_allclose(pretrained(known, few, 5, WEIGHTS[-1])[0, 1], mean)

@@ -3,6 +3,7 @@
     linear_k      f_k^-1( location + size A_k (w - location) / size )
     seasonal      the mean of the last two seasons                     for a cycle about a level
     smoothing_k   f_k^-1 of a level, a trend and seasons (`smoothing.py`)     for other short series
+    pretrained_k  f_k^-1 of what a net says that has learned from simulated series (`pretrained/`)
 
 w is the window of the transformed series, f_k the transforms. With scaling="blend" or "running" the
 scale is that of its series and A_k an autoregression that is iterated (`linear.py`), the better of the
@@ -18,6 +19,7 @@ do; a short one says little (Gelman and Hill 2007, chapter 12, on partial poolin
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +34,9 @@ from throughtime.forecasting.examples.scaled import ScaledWindows, moments
 from throughtime.forecasting.models.linear import fit_linear_map
 from throughtime.forecasting.models.ridge import fit_ridge
 from throughtime.forecasting.models.smoothing import smoothed
+from throughtime.forecasting.preprocessing.scaling import carry_on
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
+from throughtime.forecasting.pretrained.net import LONGEST, forecast
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.series.windows import Windows
 from throughtime.forecasting.settings.design import Design
@@ -131,6 +135,28 @@ def smoothing(panel: Panel, design: Design, h: int) -> Floats:
         u = smoothed(np.stack([f_k.forward(y) for f_k in scales]), h, design.season_length)
         for k, f_k in enumerate(scales):
             made[k, r] = f_k.inverse(np.where(np.isnan(u[k]), means[k][r], u[k]))
+    return made
+
+
+@np.errstate(over="ignore")  # as above
+def pretrained(panel: Panel, design: Design, h: int, weights: str) -> Floats:
+    """Return the forecasts [K, rows, h] by the pretrained net; the mean where no value is new."""
+    scales = [TRANSFORMS[name] for name in design.transforms]
+    K, of_length = len(scales), defaultdict(list)
+    for r in range(len(panel)):
+        y = panel.row(r)[-LONGEST:].astype(np.float64)
+        of_length[len(y) - int(np.argmax(~np.isnan(y)))].append(r)
+    made = np.empty((K, len(panel), h))
+    for T, rows in of_length.items():
+        y = np.stack([panel.row(r)[-T:] for r in rows]).astype(np.float64)
+        u = np.stack([f_k.forward(y) for f_k in scales])
+        unseen = np.isnan(u).all(axis=-1, keepdims=True)
+        means = np.stack([moments(panel, f_k)[0][rows] for f_k in scales])[..., None]
+        whole = carry_on(torch.from_numpy(np.where(unseen, means, u))).numpy()
+        said = forecast(whole.reshape(K * len(rows), T), h, design.season_length, weights)
+        made[:, rows] = said.reshape(K, len(rows), h)
+    for k, f_k in enumerate(scales):
+        made[k] = f_k.inverse(made[k])
     return made
 
 

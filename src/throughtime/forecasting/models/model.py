@@ -119,6 +119,10 @@ class Model:
         design, parts = self.design, self.nets.examples(panel).parts
         points, quantiles = self.nets.distribution(parts, h, levels)
         made = {"recurrent": points}
+        if design.pretrained:
+            made["recurrent"] = np.concatenate(
+                [points, companions.pretrained(panel, design, h, design.pretrained)]
+            )
         if design.companions:
             made["linear"] = companions.linear(self.linear, panel, parts)[..., :h]
             if design.has_cycle:

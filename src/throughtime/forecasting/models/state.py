@@ -29,6 +29,7 @@ from throughtime.forecasting.examples.scaled import row_sums
 from throughtime.forecasting.models.carrying import Carrier
 from throughtime.forecasting.models.smoothing import memory
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
+from throughtime.forecasting.pretrained.net import LONGEST
 from throughtime.forecasting.series.calendar import features
 from throughtime.forecasting.series.channels import Channels
 from throughtime.forecasting.series.panel import Panel, Static
@@ -62,6 +63,8 @@ class State:
         R = max(reach + design.h + MOST_NEW, 2 * design.season_length)
         if design.smoothing:
             R = max(R, memory(design.season_length))
+        if design.pretrained:
+            R = max(R, LONGEST)
         nothing = (("n", (M,)), ("steps", (M,)), ("A", (M, K)), ("B", (M, K)), ("path", (M, K)))
         self.arrays: dict[str, Floats] = {
             "starts": fitted.starts[:0],

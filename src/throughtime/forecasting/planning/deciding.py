@@ -21,6 +21,7 @@ from throughtime.forecasting.examples.scaled import choose_residual
 from throughtime.forecasting.planning.scale_choice import CANDIDATES, LEAST_SERIES, OF_LONG, choose
 from throughtime.forecasting.preprocessing.residuals import RESIDUALS
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS, choose_transforms
+from throughtime.forecasting.pretrained.net import WEIGHTS, answers
 from throughtime.forecasting.series.calendar import checked_calendar
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.series.seasons import panel_season_length
@@ -75,6 +76,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         reads_more = reads_more or made["output"] in COUNTS
         made["companions"] = effort.companions and not reads_more
     made["smoothing"] = _smooths(made, effort)
+    made["pretrained"] = WEIGHTS[-1] if _is_plain(made, effort) and answers(h, m) else None
     made |= _read_how(made, effort)
     made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
@@ -178,11 +180,16 @@ def _architecture(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     return {"architecture": architecture, "dropout": dropout}
 
 
+def _is_plain(made: dict[str, Any], effort: Effort) -> bool:
+    """Say whether others may stand beside nets of few data: smoothing, and the pretrained net."""
+    few = made["companions"] and effort.companions and not effort.many
+    return few and made["scaling"] == "blend"
+
+
 def _smooths(made: dict[str, Any], effort: Effort) -> bool:
     """Say whether exponential smoothing stands beside the nets: of few data, but for cycles about a level."""
-    few = made["companions"] and effort.companions and not effort.many
-    plain = made["scaling"] == "blend" and made["architecture"] != "es"
-    return few and plain and (made["residual"] != "level" or made["season_length"] == 1)
+    turns = made["residual"] == "level" and made["season_length"] > 1
+    return _is_plain(made, effort) and made["architecture"] != "es" and not turns
 
 
 def _lags(made: dict[str, Any], longest: int) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ LONGEST = 200  # newest steps that are read
 FARTHEST = 64  # longest season and horizon that it answers for
 LEAST = 4  # values, below which the last one is repeated
 
+WEIGHTS = ("simulated-1",)  # files beside this one; a saved forecaster keeps to that of its time
 FORMAT = Format("throughtime-pretrained", 1, "a pretrained net", "install throughtime again")
 
 
@@ -53,7 +54,8 @@ class PretrainedNet(nn.Module):
         f, state = self.sums_up(e)
         c = (e[:, -1:] + f[:, -1:]).expand(-1, reading.ahead.shape[1], -1)
         q, _ = self.answers(torch.cat([reading.ahead, c], dim=-1), state)
-        return self.says(nn.functional.silu(self.joins(torch.cat([q, c], dim=-1)))).squeeze(-1)
+        o: Tensor = self.says(nn.functional.silu(self.joins(torch.cat([q, c], dim=-1))))
+        return o.squeeze(-1)
 
 
 def answers(h: int, season_length: int) -> bool:
@@ -61,8 +63,8 @@ def answers(h: int, season_length: int) -> bool:
     return h <= FARTHEST and season_length <= FARTHEST
 
 
-def forecast(u: Floats, h: int, season_length: int = 1) -> Floats:
-    """Return the forecasts [B, h] of windows u [B, T] without gaps, with the weights that are carried.
+def forecast(u: Floats, h: int, season_length: int = 1, weights: str = WEIGHTS[-1]) -> Floats:
+    """Return the forecasts [B, h] of windows u [B, T] without gaps, with weights that are carried.
 
     >>> forecast(np.tile([[1.0, 4.0, 2.0]], 8), 4, season_length=3).round(1)
     array([[1., 4., 2., 1.]])
@@ -70,16 +72,17 @@ def forecast(u: Floats, h: int, season_length: int = 1) -> Floats:
     u = u[:, -LONGEST:]
     if u.shape[1] < LEAST:
         return np.repeat(u[:, -1:], h, axis=1)
-    reading = read(torch.from_numpy(u), h, season_length)
+    reading = read(torch.tensor(u), h, season_length)
     with torch.no_grad():
-        o = carried()(reading).double()
+        o = carried(weights)(reading).double()
     return np.asarray((reading.base + reading.unit * o).numpy())
 
 
 @cache
-def carried() -> PretrainedNet:
-    """Return the net with the weights that lie beside this file."""
-    with as_file(files("throughtime.forecasting.pretrained") / "weights.safetensors") as path:
+def carried(weights: str) -> PretrainedNet:
+    """Return the net with weights that lie beside this file."""
+    name = f"{weights}.safetensors"
+    with as_file(files("throughtime.forecasting.pretrained") / name) as path:
         snapshot = read_archive(path, FORMAT)
     net = PretrainedNet().eval().requires_grad_(False)
     with FORMAT.unpacking(path):

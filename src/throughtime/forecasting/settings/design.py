@@ -19,6 +19,7 @@ from throughtime.forecasting.preprocessing.differences import DIFFERENCES, Diffe
 from throughtime.forecasting.preprocessing.residuals import RESIDUALS, Base, Residual
 from throughtime.forecasting.preprocessing.scaling import SCALING_WORDS, SCALINGS
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS, Transform
+from throughtime.forecasting.pretrained.net import WEIGHTS
 from throughtime.forecasting.series.channels import Channels, Sizes
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.cures import OF_THE_NET, Preprogram, checked_preprogram
@@ -66,6 +67,7 @@ class Design:
     linear_skip: bool = False
     companions: bool = True
     smoothing: bool = False
+    pretrained: str | None = None
     scaling: str = "blend"
     difference: Difference | None = None
     weighting: str = "window"
@@ -94,6 +96,7 @@ class Design:
         one_of("output", self.output, OUTPUTS)
         one_of("weighting", self.weighting, WEIGHTINGS)
         one_of("combine", self.combine, ("mean", "median"))
+        one_of("pretrained", self.pretrained, (None, *WEIGHTS))
         if self.weighting != "window" and not (self.architecture in AT_ONCE and self.in_units):
             raise SettingError(
                 "weighting='window' for all but architecture='direct', 'es' or 'segment' with "

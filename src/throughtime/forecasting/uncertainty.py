@@ -93,7 +93,8 @@ class Forecast:
                 raise NotFittedError(
                     "a back-test", "none", "call fit with n_windows above 0, or cross_validation"
                 )
-            around = AroundPoint(point, _sizes(model, panel, backtest, spread), scale)
+            sizes = _sizes(model, panel, backtest, spread)
+            around = AroundPoint(point, sizes, scale, backtest.bent)
         calibration = None if backtest is None else backtest.calibration(backtest.models[0])
         return cls(point, around, calibration, coverage)
 

@@ -86,3 +86,32 @@ def test_errors_about_points_are_taken_on_their_scale(transform: Transform) -> N
     expected = (transform.forward(y) - transform.forward(point)) / sizes[:, None]
     np.testing.assert_allclose(score, expected)
     np.testing.assert_allclose(around.value(score), y)
+
+
+def test_bent_errors_are_those_of_fourth_roots() -> None:
+    """Far above 0, scores are differences of y^(1/4), in units of size at the point."""
+    point, y, sizes = RNG.gamma(9, 9, (4, 3)) + 9, RNG.gamma(9, 9, (4, 3)), RNG.uniform(0.1, 3, 4)
+    made = AroundPoint(point, sizes, Sqrt(), bent=True).score(y)
+    slope = 0.5 * point**-0.25  # of the fourth root, by the square root
+    expected = (y**0.25 - point**0.25) / (slope * sizes[:, None])
+    np.testing.assert_allclose(made, expected)
+
+
+@given(st.floats(0, 1e4), st.floats(1e-2, 1e2), st.floats(0, 1e4), st.floats(0, 9))
+def test_bent_scores_rise_with_the_value_and_lead_back(
+    point: float, size: float, y: float, c: float
+) -> None:
+    around = AroundPoint(np.array([[point]]), np.array([size]), Sqrt(), bent=True)
+    u, a = point**0.5 / size, max(point**0.5 / size, 1.0)
+    ys = np.array([0.0, point, y, y + 1])
+    scores = np.concatenate([around.score(each.reshape(1, 1))[0] for each in ys])
+    assert scores[0] <= scores[1] == 0.0
+    assert scores[0] <= scores[2] < scores[3]
+    back = [around.value(each)[0, 0] for each in scores]
+    np.testing.assert_allclose(back, ys, rtol=1e-6, atol=1e-6 * size**2)
+    lo, hi = (around.value(np.array(each))[0, 0] ** 0.5 / size for each in (-c, c))
+    if c <= 2 * a:
+        np.testing.assert_allclose(lo, max(u - c + c * c / (4 * a), 0.0), rtol=1e-6, atol=1e-6)
+    else:
+        assert lo == pytest.approx(0.0, abs=1e-6)
+    np.testing.assert_allclose(hi, u + c + c * c / (4 * a), rtol=1e-6)

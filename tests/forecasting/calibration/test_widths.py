@@ -18,16 +18,18 @@ from throughtime.forecasting.calibration.spread import Common, Spread
 from throughtime.forecasting.calibration.widths import EDGE, LEAST, Widths, traits
 from throughtime.forecasting.evaluation.metrics import coverage
 from throughtime.forecasting.preprocessing.transforms import Identity, Sqrt
+from throughtime.forecasting.storage.spread import pack_spread, unpack_spread
 
 H = 2
-R, ROWS, J = 3, 60, 6
+R, ROWS, J = 3, 60, 7
 
 
-def test_traits_are_those_of_the_equations() -> None:
+@pytest.mark.parametrize("h", [2, 4, 11])
+def test_traits_are_those_of_the_equations(h: int) -> None:
     rng = np.random.default_rng(0)
-    rows = [rng.gamma(3.0, size=n) for n in (40, 9, 4, 2)]
-    rows[0][[3, 34, 39]] = NAN
-    made = traits(panel(*rows), Sqrt(), H)
+    rows = [rng.gamma(3.0, size=n) for n in (60, 9, 4, 2)]
+    rows[0][[3, 54, 59]] = NAN
+    made = traits(panel(*rows), Sqrt(), h)
     for x, y in zip(made, rows, strict=True):
         d = np.diff(np.sqrt(y))
         b = np.nanmean(np.abs(d))
@@ -37,17 +39,20 @@ def test_traits_are_those_of_the_equations() -> None:
             squares = ((steps - steps.mean()) ** 2).sum() if len(steps) else 0.0
             return float(((squares + 2 * b**2) / (max(len(steps) - 1, 0) + 2)) ** 0.5)
 
+        newest = d[-{2: 1, 4: 1, 11: 2}[h] :]
+        newest = newest[~np.isnan(newest)]
+        size = ((newest @ newest + 2 * b**2) / (len(newest) + 2)) ** 0.5
         seen = y[~np.isnan(y)]
         level = seen[-1] / seen.mean()
-        expected = [v(d[-H:]) / b, v(d[-4 * H :]) / b, b, len(seen), level]
+        expected = [v(d[-h:]) / b, v(d[-4 * h :]) / b, b, len(seen), level, size / b]
         np.testing.assert_allclose(np.exp(x), expected)
 
 
 def test_a_row_that_never_moved_has_its_number_and_level_alone() -> None:
     made = traits(panel([0.0] * 9, [5.0] * 9, [5.0]), Identity(), H)
-    np.testing.assert_allclose(made[1], [NAN, NAN, NAN, np.log(9), 0.0])
-    np.testing.assert_allclose(made[2], [NAN, NAN, NAN, 0.0, 0.0])
-    assert np.isnan(made[0]).tolist() == [True, True, True, False, True]
+    np.testing.assert_allclose(made[1], [NAN, NAN, NAN, np.log(9), 0.0, NAN])
+    np.testing.assert_allclose(made[2], [NAN, NAN, NAN, 0.0, 0.0, NAN])
+    assert np.isnan(made[0]).tolist() == [True, True, True, False, True, True]
 
 
 @settings(max_examples=25, deadline=None)
@@ -106,8 +111,8 @@ def test_traits_that_no_row_or_every_row_has_alike_say_nothing() -> None:
 
 
 def spread_of(x: np.ndarray) -> Spread:
-    ratios, counts = np.exp(x[..., 5] / 9), np.full(x.shape[:2], 24.0)
-    return Spread(np.exp(x[..., 2] / 9), ratios, counts, x[..., :5])
+    ratios, counts = np.exp(x[..., 6] / 9), np.full(x.shape[:2], 24.0)
+    return Spread(np.exp(x[..., 2] / 9), ratios, counts, x[..., :6])
 
 
 def test_widths_at_an_origin_are_by_the_errors_at_the_others() -> None:
@@ -129,7 +134,7 @@ def test_widths_are_learned_from_errors_in_units_of_sigma() -> None:
     plain = replace(common, widths=None)
     w = spread.counts / (spread.counts + common.prior)
     own = w * (np.log(spread.ratios) - common.ratio)
-    whole = np.concatenate([x[..., :5], own[..., None]], axis=-1)
+    whole = np.concatenate([x[..., :6], own[..., None]], axis=-1)
     expected = Widths.fit(whole, r / spread.sizes(plain)).factors(whole)
     np.testing.assert_allclose(spread.sizes(common), spread.sizes(plain) * expected)
 
@@ -152,6 +157,29 @@ def test_files_without_traits_have_the_sizes_of_before() -> None:
     before = replace(spread, traits=None)
     assert before.common(r[..., None]) == replace(common, widths=None)
     np.testing.assert_array_equal(before.sizes(common), spread.sizes(replace(common, widths=None)))
+
+
+def test_files_with_five_traits_go_by_these_and_bend_no_errors() -> None:
+    x, r = told()
+    spread, errors = spread_of(x), r[..., None]
+    before = replace(spread, traits=x[..., :5])
+    common = before.common(errors)
+    w = before.weights(common.prior)
+    own = w * (np.log(before.ratios) - common.ratio)
+    plain = before.sizes(replace(common, widths=None))
+    five = np.concatenate([x[..., :5], own[..., None]], axis=-1)
+    expected = plain * Widths.fit(five, r / plain).factors(five)
+    for each in (before, spread):  # of the file, of what a loaded model says of other rows
+        np.testing.assert_allclose(each.sizes(common), expected)
+    rows = panel(*np.arange(3.0 * (ROWS + 1)).reshape(-1, 3))  # one of them new
+    one = Spread(before.steps[0], before.ratios[0], before.counts[0], x[0, :, :5])
+    assert np.isfinite(one.moved_to(rows, Identity()).sizes(common)).all()
+    assert not common.bent
+    assert spread.common(errors).bent
+    assert unpack_spread(pack_spread(before), R, ROWS).traits.shape == (R, ROWS, 5)
+    short = replace(spread, traits=x[..., :4])
+    with pytest.raises(ValueError, match="traits"):
+        unpack_spread(pack_spread(short), R, ROWS)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -231,6 +259,20 @@ def test_forecasts_are_as_wide_as_their_past_says(fitted: tt.Forecaster, tmp_pat
     assert loaded.predict(level=[80]) == made
 
 
+def test_intervals_of_many_rows_lie_as_much_higher_as_they_are_wide(fitted: tt.Forecaster) -> None:
+    made = fitted.predict(level=[80])
+    u, lo, hi = (np.sqrt(made[f"LSTM{end}"].to_numpy()) for end in ("", "-lo-80", "-hi-80"))
+    half = (hi - lo) / 2
+    np.testing.assert_allclose((lo + hi) / 2, u + half**2 / (4 * u), rtol=1e-6)
+    backtest = fitted.backtest
+    assert backtest.bent
+    assert not replace(backtest, transform=Identity()).bent
+    u = np.sqrt(backtest.forecasts["LSTM"])
+    lo, hi = np.sqrt(backtest.intervals["LSTM"][80.0])
+    half = (hi - lo) / 2
+    np.testing.assert_allclose((lo + hi) / 2, u + half**2 / (4 * u), rtol=1e-6)
+
+
 def test_a_stream_keeps_the_widths_of_the_fit(tmp_path: Path) -> None:
     forecaster = quick(transform="sqrt").fit(walks())
     before = Spread.of(forecaster.model, forecaster.panel, Sqrt())
@@ -248,7 +290,7 @@ def test_a_stream_keeps_the_widths_of_the_fit(tmp_path: Path) -> None:
         np.append(steps, NAN),
         np.append(before.ratios, NAN),
         np.append(before.counts, 0.0),
-        np.vstack([before.traits, np.full(5, NAN)]),
+        np.vstack([before.traits, np.full(6, NAN)]),
     )
     ratio = widths(forecaster, made) / moved.sizes(common)
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)

@@ -5,7 +5,18 @@
 
 Both rise with y, so that an interval of values is one of scores: what the scores at rolling origins
 say (`intervals.py`) holds for a point as for any distribution. Ends at -c and c nest as c grows:
-intervals never cross. For a normal distribution the second is (y - mu) / sigma, the scaled form of
+intervals never cross.
+
+Values that cannot fall below 0 have errors that are even on the root of them where they are small
+beside the value, and stretch upward where they are not. Errors about points that many series share on
+the scale f(y) = sqrt(y) are therefore taken on its root, in units that are those of f at the point:
+
+    s(y) = 2 a (sqrt(1 + e/a) - 1),    e = (f(y) - f(y')) / size,    a = max(f(y') / size, 1)
+    e    = s + s^2 / 4a,               s >= -2a
+
+so that the interval of -c to c is as wide on the scale f as it was, and c^2 / 4a units of size higher.
+
+For a normal distribution the second is (y - mu) / sigma, the scaled form of
 conformalized quantile regression (Romano, Patterson and Candes 2019); for any other it is
 distributional conformal prediction (Chernozhukov, Wuthrich and Zhu 2021) on normal scores, which go
 on beyond the outermost quantile where probabilities end.
@@ -61,26 +72,41 @@ class Conformity(Protocol):
 class AroundPoint:
     """Errors about points [..., rows, h] on a transformed scale, in units of `sizes` [..., rows].
 
-    >>> from throughtime.forecasting.preprocessing.transforms import Identity
+    Those that are `bent` are even on the root of the scale, which does not fall below 0.
+
+    >>> from throughtime.forecasting.preprocessing.transforms import Identity, Sqrt
     >>> around = AroundPoint(np.array([[10.0]]), np.array([2.0]), Identity())
     >>> around.score(np.array([[13.0]])), around.value(np.array([1.5]))
     (array([[1.5]]), array([[13.]]))
+    >>> AroundPoint(np.array([[16.0]]), np.array([2.0]), Sqrt(), bent=True).value(np.array([-1.0, 1.0]))
+    array([[ 5.0625, 39.0625]])
     """
 
     point: Floats
     sizes: Floats
     transform: Transform
+    bent: bool = False
 
     rises: ClassVar[bool] = True
 
     def score(self, y: Floats) -> Floats:
-        """Return (f(y) - f(point)) / size."""
-        return np.asarray((self.transform.forward(y) - self._middle) / self.sizes[..., None])
+        """Return e of values, or s where errors are bent."""
+        e = (self.transform.forward(y) - self._middle) / self.sizes[..., None]
+        return np.asarray(2 * e / (1 + np.sqrt(1 + e / self._reach)) if self.bent else e)
 
     def value(self, score: Floats) -> Floats:
-        """Return f^-1(f(point) + size score)."""
+        """Return f^-1(f(point) + size e) of scores."""
         size = self.sizes[..., None]
+        if self.bent:
+            a = self._reach
+            score = np.maximum(score, -2 * a)
+            score = score + score**2 / (4 * a)
         return self.transform.inverse((self._middle / size + score) * size)
+
+    @property
+    def _reach(self) -> Floats:
+        """Return a [..., rows, h], how far points lie above 0 in units of size."""
+        return np.maximum(self._middle / self.sizes[..., None], 1.0)
 
     @property
     def _middle(self) -> Floats:

@@ -12,7 +12,8 @@ var(z) / (var(mean of z over an origin) * scores per origin), between the number
 
 Where j > n the scores cannot tell: the largest is widened by the ratio of the normal quantiles
 of the level asked for and of m / (m + 1). The intervals are symmetric, for with few origins both
-tails together say more than each alone; skew is left to the transform around the model.
+tails together say more than each alone; skew is left to the transform around the model, and to the
+bend of scores that many rows share (`conformity.py`).
 
 Vovk, Gammerman and Shafer (2005); Stankeviciute, Alaa and van der Schaar (2021) for many steps.
 """

@@ -77,12 +77,22 @@ class Common:
     prior: float
     widths: Widths | None = None
 
+    @property
+    def traits(self) -> int:
+        """How many traits of a row the widths go by, 5 in files of before."""
+        return TRAITS if self.widths is None else len(self.widths.beta) - 1
+
+    @property
+    def bent(self) -> bool:
+        """Say if errors are bent on a scale from 0 (`conformity.py`), as files of before say not."""
+        return self.widths is not None and self.traits == TRAITS
+
 
 @dataclass(frozen=True, eq=False)
 class Spread:
     """Steps b, ratios e / b and counts n of errors, [..., rows] each; NaN and 0 where there is none.
 
-    `traits` [..., rows, 5] of the past (`widths.py`) are None in files that were saved without.
+    `traits` [..., rows, 6] of the past (`widths.py`) are 5 or None in files of before.
 
     >>> spread = Spread(np.ones(3), np.array([1.0, 4.0, np.nan]), np.array([24, 24, 0]))
     >>> spread.sizes(Common(1.0, np.log(2), prior=24)).round(4)
@@ -129,7 +139,7 @@ class Spread:
         ratios = np.append(self.ratios, np.full(new, np.nan))
         told = self.traits
         if told is not None:
-            told = np.concatenate([told, np.full((new, TRAITS), np.nan)])
+            told = np.concatenate([told, np.full((new, told.shape[-1]), np.nan)])
         return Spread(steps, ratios, np.append(self.counts, np.zeros(new)), told)
 
     def sizes(self, common: Common) -> Floats:
@@ -181,9 +191,10 @@ class Spread:
         return Widths.fit(self._told(plain), r) if (r > 0).sum() >= LEAST else None
 
     def _told(self, common: Common) -> Floats:
-        """Return x [..., rows, 6]: the traits, and what the rows' own errors say."""
+        """Return x [..., rows, 7]: the traits, and what the rows' own errors say."""
         assert self.traits is not None
-        return np.concatenate([self.traits, self._own(common)[..., None]], axis=-1)
+        told = self.traits[..., : common.traits]
+        return np.concatenate([told, self._own(common)[..., None]], axis=-1)
 
     def _own(self, common: Common) -> Floats:
         """Return w (q_i - q) [..., rows], 0 where no error is known."""

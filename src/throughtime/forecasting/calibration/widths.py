@@ -4,8 +4,10 @@ Of row i at an origin T, on the transformed scale u = f(y), beside b_i, w_i, q_i
 
     d_t       u_t - u_{t-1}
     v(m)^2    (sum (d_t - mean d)^2 + 2 b_i^2) / (max(m - 1, 0) + 2)      of the last m steps
+    s(m)^2    (sum d_t^2 + 2 b_i^2) / (m + 2)                             of the last m, too
     x_i       log v(h) / b_i,  log v(4h) / b_i,  log b_i,  log n_i,
-              log |y_T| / mean |y_t|,  w_i (q_i - q)                       n_i values, of mean |y_t|
+              log |y_T| / mean |y_t|,                                      n_i values, of mean |y_t|
+              log s(h/4) / b_i,  w_i (q_i - q)                             h/4 rounded down, 1 at least
 
     r_io      mean over the steps of the |error| at origin o, in units of sigma_i; log (r_io + m_o / 20)
               with their median m_o, for a forecast may happen to be true
@@ -17,14 +19,15 @@ standardized. What intervals are in units of is then
     sigma_i exp(beta' z_i)
 
 b_i counts a steady growth as if it were noise, which v does not, and all that was long ago as if it
-were today; how errors go with the scale b_i itself says where f has not made them even, how they go
+were today; large steps come in clusters, so that the newest say something of their own; how errors go with the scale b_i itself says where f has not made them even, how they go
 with n_i and |y_T| what young series and those far above their past have in common. a_o takes up what an
 origin had of its own, such as a crisis that all series felt: widths of the rows beside each other are
 learned, not that of all. As beta at an origin comes from the others alone, errors there in these units
 are conformal scores like any other. Below 50 rows at two origins nothing is learned, beta = 0.
 
 The regression is the first step of Harvey (1976), "Estimating regression models with multiplicative
-heteroscedasticity", with a ridge; spreads over several windows beside each other are those of Corsi
+heteroscedasticity", with a ridge; that large steps follow large ones, Engle (1982), "Autoregressive
+conditional heteroscedasticity"; spreads over several windows beside each other are those of Corsi
 (2009), "A simple approximate long-memory model of realized volatility"; conformal scores in units of a
 regression of their size, Lei, G'Sell, Rinaldo, Tibshirani and Wasserman (2018, section 5.2).
 """
@@ -42,7 +45,7 @@ from throughtime.forecasting.series.panel import Panel
 
 Floats = npt.NDArray[np.float64]
 
-TRAITS = 5  # of a row; its own errors are the sixth
+TRAITS = 6  # of a row, five in files of before; its own errors are the last x
 LEAST = 50  # rows, at each of two origins
 PENALTY, PRIOR_ROWS = 0.1, 200
 PRIOR_STEPS = 2.0
@@ -53,12 +56,12 @@ _BLOCK = 2**10
 
 
 def traits(panel: Panel, transform: Transform, h: int) -> Floats:
-    """Return the first five x [rows, 5] of every row at the end of a panel; NaN where there is none.
+    """Return all x but the last, [rows, 6], of every row at the end of a panel; NaN where there is none.
 
     >>> from throughtime.forecasting import read_frame
     >>> from throughtime.forecasting.preprocessing.transforms import Identity
     >>> np.exp(traits(read_frame([1.0, 3.0, 5.0]), Identity(), h=1)).round(3)  # grows steadily
-    array([[1.   , 0.816, 2.   , 3.   , 1.667]])
+    array([[1.   , 0.816, 2.   , 3.   , 1.667, 1.   ]])
     """
     return np.concatenate([_traits(block, transform, h) for block in panel.blocks(_BLOCK)])
 
@@ -80,6 +83,7 @@ def _traits(panel: Panel, transform: Transform, h: int) -> Floats:
             np.log(b),
             np.log(n),
             np.log(np.maximum(last / mean, LOWEST)),
+            np.log(_size(d[:, -max(1, h // 4) :], b) / b),
         )
     made = np.stack(x, axis=-1)
     return np.where(np.isfinite(made), made, np.nan)
@@ -94,9 +98,16 @@ def _spread(d: Floats, b: Floats) -> Floats:
     return np.asarray(np.sqrt(v2))
 
 
+def _size(d: Floats, b: Floats) -> Floats:
+    """Return s [rows] of steps d [rows, m]."""
+    m = (~np.isnan(d)).sum(axis=-1)
+    s2 = (np.nansum(d**2, axis=-1) + PRIOR_STEPS * b**2) / (m + PRIOR_STEPS)
+    return np.asarray(np.sqrt(s2))
+
+
 @dataclass(frozen=True, eq=False)
 class Widths:
-    """What standardizes x [6], the `edges` [2, 6] it is held between, and the weights beta [6]."""
+    """What standardizes x [7], the `edges` [2, 7] it is held between, and the weights beta [7]."""
 
     mean: Floats
     deviation: Floats
@@ -105,7 +116,7 @@ class Widths:
 
     @classmethod
     def fit(cls, x: Floats, r: Floats) -> Widths:
-        """Return what the mean errors |r| [R, rows] of rows with x [R, rows, 6] say.
+        """Return what the mean errors |r| [R, rows] of rows with x [R, rows, 7] say.
 
         NaN and 0 say nothing; one has to.
 
@@ -128,7 +139,7 @@ class Widths:
         return replace(unit, beta=np.linalg.solve(z.T @ z + ridge, z.T @ t))
 
     def factors(self, x: Floats) -> Floats:
-        """Return exp(beta' z) [...] of x [..., 6]; an x that is not known counts as the mean."""
+        """Return exp(beta' z) [...] of x [..., 7]; an x that is not known counts as the mean."""
         return np.asarray(np.exp(self._standard(x) @ self.beta))
 
     def _standard(self, x: Floats) -> Floats:

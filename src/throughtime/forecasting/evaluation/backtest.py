@@ -30,7 +30,7 @@ from throughtime.forecasting.evaluation import metrics
 from throughtime.forecasting.evaluation.baselines import Baseline
 from throughtime.forecasting.evaluation.forecast_columns import prefixes
 from throughtime.forecasting.preprocessing.steps import series_sizes
-from throughtime.forecasting.preprocessing.transforms import Transform
+from throughtime.forecasting.preprocessing.transforms import Sqrt, Transform
 from throughtime.forecasting.series.panel import Panel
 
 if TYPE_CHECKING:
@@ -142,6 +142,12 @@ class Backtest:
         return None if self.spread is None else self.spread.common(self._errors)
 
     @property
+    def bent(self) -> bool:
+        """Say if errors about points are even on the fourth root (`calibration/conformity.py`)."""
+        learned = self.common is not None and self.common.bent
+        return learned and isinstance(self.transform, Sqrt)
+
+    @property
     def _errors(self) -> Floats:
         """Return the errors [R, S, h] of our model on the transformed scale."""
         f = self.transform
@@ -151,7 +157,7 @@ class Backtest:
         """Return what the errors of `model` are measured by, over all origins."""
         if self.quantiles is not None and model == self.models[0]:
             return self._around(self.in_errors)
-        return AroundPoint(self.forecasts[model], self.sizes, self.transform)
+        return AroundPoint(self.forecasts[model], self.sizes, self.transform, self.bent)
 
     @cached_property
     def in_errors(self) -> bool:

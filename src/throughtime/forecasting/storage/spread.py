@@ -26,7 +26,13 @@ def unpack_spread(part: Snapshot, *shape: int) -> Spread:
         need(bool((np.isnan(each) | (np.isfinite(each) & (each > 0))).all()), "sizes of errors")
     need(bool((np.isfinite(counts) & (counts >= 0)).all()), "counts of errors")
     told = None
-    if "traits" in part.tensors:  # files of before have none
-        told = array(part, "traits", np.float64, *shape, TRAITS).copy()
+    if "traits" in part.tensors:  # files of before have none, or one less
+        told = array(part, "traits", np.float64, *shape, _traits(part)).copy()
         need(not np.isinf(told).any(), "traits")
     return Spread(steps, ratios, counts, told)
+
+
+def _traits(part: Snapshot) -> int:
+    """Return how many traits of a row are there; the last came later than the others."""
+    there = part.tensors["traits"].shape[-1:]
+    return TRAITS - 1 if there == (TRAITS - 1,) else TRAITS

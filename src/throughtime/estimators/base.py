@@ -39,7 +39,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from throughtime._checks import one_of, positive_int, real
+from throughtime._checks import one_of, positive_int, random_seed, real
 from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName, model_name
 from throughtime.diagnostics import Diagnosis, GradientLog, Watch, diagnose
@@ -255,7 +255,7 @@ class SequenceEstimator(ABC):
             raise SettingError(
                 "training to be TrainingSettings", repr(self.training), "pass such settings"
             )
-        changes: dict[str, Any] = {"seed": positive_int("seed", self.seed, at_least=0)}
+        changes: dict[str, Any] = {"seed": random_seed("seed", self.seed)}
         if self.clip is not None:
             is_norm = not isinstance(self.clip, Clipping)
             changes["clip"] = Clip(norm=real("clip", self.clip, above=0)) if is_norm else self.clip

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from throughtime._checks import positive_int
+from throughtime._checks import positive_int, random_seed
 from throughtime._errors import NotFittedError
 from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
@@ -370,7 +370,7 @@ class Forecaster:
         n = positive_int("n", n)
         h = self.h if h is None else positive_int("h", h)
         panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
-        seed = positive_int("seed", seed, at_least=0)
+        seed = random_seed("seed", seed)
         spread = self._spread(panel) if data is None else None
         drawn = paths(self.model, panel, h, self._backtest, n, seed, spread)
         return panel.like(path_columns(panel, self.name, drawn))

@@ -50,7 +50,9 @@ def test_no_byte_can_be_missing(path):
     sound = path.read_bytes()
     for length in range(len(sound)):
         path.write_bytes(sound[:length])
-        with pytest.raises(ModelFileError, match="a test archive"):
+        with pytest.raises(
+            ModelFileError, match="a test archive, found one that is cut off: write"
+        ):
             read(path, FORMAT)
 
 
@@ -79,6 +81,12 @@ FOREIGN = {
     "a folder": lambda file, _: file.mkdir(),
     "missing": lambda file, _: None,
 }
+FOUND = {
+    "text": "another kind of file",
+    "pickle": "another kind of file",
+    "a folder": "a folder",
+    "missing": "no such file",
+}
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -88,6 +96,8 @@ def test_a_foreign_file_is_refused_in_a_sentence_and_runs_no_code(tmp_path, kind
     FOREIGN[kind](file, trace)
     with pytest.raises(ModelFileError, match="a test archive") as caught:
         read(file, FORMAT)
+    if kind in FOUND:
+        assert f"found {FOUND[kind]}: write it again" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not trace.exists()
 

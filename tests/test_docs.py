@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.main import get_command
+
+from throughtime.interfaces.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"throughtime (forecast|backtest|evaluate|diagnose|tune)\b([^`#\n]*)")
 WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
@@ -42,6 +46,14 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_commands_of_a_page_know_their_options(page):
+    commands = get_command(app).commands
+    for command, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
+        known = {option for each in commands[command].params for option in each.opts}
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= known, f"{command}{rest}"
 
 
 def test_the_quick_start_is_among_them():

@@ -125,12 +125,22 @@ def read(path: str | os.PathLike[str], format: Format) -> Snapshot:
     except FileNotFoundError as error:
         raise format.unreadable(path, "no such file") from error
     except (safetensors.SafetensorError, OSError) as error:
-        raise format.unreadable(path, " ".join(str(error).split()).rstrip(".")) from error
+        raise format.unreadable(path, _unread(path, error)) from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise format.unreadable(path, "damaged metadata") from error
     if not isinstance(facts, dict):
         raise format.unreadable(path, "damaged metadata")
     return Snapshot(tensors, facts)
+
+
+def _unread(path: str | os.PathLike[str], error: Exception) -> str:
+    """Say why a file could not be opened: the reader's own words are about its bytes."""
+    if os.path.isdir(path):
+        return "a folder"
+    if isinstance(error, OSError):
+        return error.strerror or "one that cannot be read"
+    cut_off = any(words in str(error) for words in ("too small", "header length", "not fully"))
+    return "one that is cut off" if cut_off else "another kind of file"
 
 
 def _checksum(tensors: dict[str, Tensor], *texts: str) -> int:

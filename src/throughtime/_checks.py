@@ -28,6 +28,21 @@ def positive_int(name: str, value: object, *, at_least: int = 1) -> int:
     return int(value)
 
 
+def random_seed(name: str, value: object) -> int:
+    """Return `value` as a seed of random numbers, which PyTorch takes below 2^63.
+
+    >>> random_seed("seed", 2**64)
+    Traceback (most recent call last):
+    throughtime._errors.SettingError: Expected seed to be a whole number below 2^63, found 18446744073709551616: pass a smaller one.
+    """
+    checked = positive_int(name, value, at_least=0)
+    if checked >= 2**63:
+        raise SettingError(
+            f"{name} to be a whole number below 2^63", repr(value), "pass a smaller one"
+        )
+    return checked
+
+
 def real(
     name: str,
     value: object,

@@ -144,6 +144,7 @@ def test_two_examples_are_enough():
 INF = float("inf")
 BAD = {
     "infinite": ([[0.0, 1.0], [0.0, INF]], "inf in sequence 1 at step 1, feature 0"),
+    "huge": ([[0.0, 1.0], [0.0, -1e300]], r"none beyond 1e\+16, .* found -1e\+300 in sequence 1"),
     "ragged features": ([np.ones((2, 2)), np.ones((3, 1))], "1 in sequence 1"),
     "empty": ([[0.0], []], "none in sequence 1"),
     "no steps": (np.ones((2, 0)), r"shape \(2, 0\)"),

@@ -151,6 +151,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("infinite", np.where(np.arange(N) == 9, np.inf, Y), "inf in row 9"),
     ("duplicates", table(ds=np.minimum(np.arange(N), 38)), "one row a date"),
     ("no regular step", table(ds=np.cumsum(np.arange(N) % 3 + 2)), "dates at a regular step"),
+    ("one value", [NAN] * 39 + [3.0], "the value 3"),
+    ("zeros", np.zeros(N), "the value 0 in all 40 rows"),
+    ("huge", Y * 1e30, r"none beyond 1e\+16, found .* in row 0"),
+    ("booleans", table(y=Y > 1), "numbers in column 'y', found bool"),
     ("no column y", pa.table({"ds": [1], "value": [2]}), "columns 'ds' and 'y'"),
     ("a table of two dimensions", np.zeros((3, 4)), "an array of one dimension"),
     ("no table", 5, "a pandas, polars or pyarrow table"),
@@ -206,6 +210,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"context_length": 0}, "context_length"),
     ({"season_length": "12"}, "season_length"),
     ({"seed": -1}, "seed"),
+    ({"seed": 2**63}, "seed to be a whole number below 2\\^63"),
 ]
 
 
@@ -226,6 +231,26 @@ def test_before_fit_there_is_nothing(name: str) -> None:
     forecaster = quick()
     with pytest.raises(tt.NotFittedError):
         forecaster.predict() if name == "predict" else getattr(forecaster, name)
+
+
+def test_columns_of_other_names_are_told_in_those_that_are_wanted() -> None:
+    wanted = "columns 'ds' and 'sales', found 'ds', 'y': rename its columns to 'ds' and 'sales'"
+    with pytest.raises(tt.DataError, match=wanted):
+        quick(n_windows=0, target="sales").fit(table())
+
+
+@pytest.mark.parametrize("level", [80, "80", 80.0])
+def test_one_level_is_to_be_a_list_of_one(level: Any) -> None:
+    forecaster = quick(n_windows=2).fit(Y)
+    for refuses in (forecaster.predict, lambda level: quick(n_windows=2).fit(Y, level=level)):
+        with pytest.raises(tt.SettingError, match=r"level to be a list .* pass level=\[80(\.0)?\]"):
+            refuses(level=level)
+
+
+def test_the_largest_seed_and_the_smallest_numbers_will_do() -> None:
+    for y in (Y, Y * 1e-300):
+        made = quick(n_windows=2, seed=2**63 - 1).fit(y).predict(level=[99.9])
+        assert np.isfinite([made[name].to_pylist() for name in made.column_names[2:]]).all()
 
 
 @pytest.mark.parametrize("level", [0, 100, -5, "80", NAN])

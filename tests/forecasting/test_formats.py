@@ -47,7 +47,7 @@ def test_every_version_has_files_small_enough_to_keep() -> None:
     versions = {int(path.parent.name) for path in FILES}
     assert versions == set(range(1, FORMAT.version + 1))
     kinds = {path.stem for path in FILES if path.parent.name == "1"}
-    assert kinds >= {"plain", "covariates", "distribution", "targets"}
+    assert kinds >= {"plain", "covariates", "distribution", "targets", "committee"}
     assert all(path.stat().st_size < 40_000 for path in FILES)
 
 
@@ -61,6 +61,18 @@ def test_a_saved_file_can_be_fitted_anew_and_saved_again(path: Path, tmp_path: P
     assert str(again.settings) == str(forecaster.settings)
     forecaster.fit(forecaster.panel)
     assert pack_given(forecaster._given) == given
+
+
+def test_a_saved_committee_keeps_its_groups_and_their_weights() -> None:
+    forecaster = tt.load(FOLDER / "1" / "committee.safetensors")
+    groups = [(g["context_length"], g["architecture"]) for g in forecaster.settings["groups"]]
+    assert groups == [(6, "direct"), (6, "segment"), (12, "direct"), (12, "segment")]
+    weights = forecaster.settings["weights"]
+    assert sum(weights) == pytest.approx(1)
+    assert len(set(weights)) == 4
+    points = [model.forecast(forecaster.panel) for model in forecaster.model.models]
+    expected = np.tensordot(weights, points, 1)
+    np.testing.assert_allclose(forecaster.model.forecast(forecaster.panel), expected)
 
 
 # for every argument a value that is not its default, and what it needs beside it

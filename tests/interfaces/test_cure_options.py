@@ -82,7 +82,7 @@ WRONG = {
     "--clip x": "'x' is no number",
     "--zoneout 1": "--zoneout",
     "--recurrent-dropout -1": "--recurrent-dropout",
-    "--preprogram arima": "--preprogram to be one of None, 'linear', 'seasonal', found 'arima'",
+    "--preprogram arima": "--preprogram to be one of 'linear', 'seasonal', found 'arima'",
     "--nonlinearity relu": "--cell rnn with --nonlinearity, found --cell lstm",
     "--layer-norm --cell gru": "--cell lstm with --layer-norm",
 }

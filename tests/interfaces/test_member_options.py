@@ -8,7 +8,9 @@ import pytest
 from stand_in import StandIn
 
 import throughtime as tt
+from throughtime.forecasting.settings.members import COMBINE
 from throughtime.interfaces.cli import main
+from throughtime.interfaces.groups import COMBINED
 from throughtime.interfaces.options import Options
 
 MEMBERS = {
@@ -67,6 +69,32 @@ def test_they_reach_the_forecaster(line, forecaster, tmp_path, monkeypatch, caps
     assert main([*line.split(), *options.split()]) == 0
     json.loads(capsys.readouterr().out)
     assert seen == [{"members": tt.Members(contexts=(4, 8), combine="median")}]
+
+
+@pytest.mark.parametrize("combine", COMBINE)
+def test_the_terminal_and_the_machine_hear_of_every_group(
+    combine, forecaster, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("day,load\n" + "".join(f"{k},{k % 7}\n" for k in range(60)))
+    init = StandIn.__init__
+
+    def in_groups(self, h, **given):
+        init(self, h, **given)
+        shared = self.settings | {"combine": combine}
+        choices = [(c, a) for c in (4, 8) for a in ("direct", "es")]
+        groups = [shared | {"context_length": c, "architecture": a} for c, a in choices]
+        self.settings |= groups[0] | {"weights": [0.25] * 4, "groups": groups}
+
+    monkeypatch.setattr(StandIn, "__init__", in_groups)
+    assert main(["forecast", "t.csv", "--h", "2", "--windows", "1", "--no-report", "--json"]) == 0
+    out, err = capsys.readouterr()
+    err = " ".join(err.split())
+    assert "architecture direct and es members 4 groups of 5, their" in err
+    assert COMBINED[combine] in err
+    assert "look-back 4 and 8 steps" in err
+    last = json.loads(out)["groups"][-1]
+    assert last == {"context_length": 8, "architecture": "es", "weight": 0.25}
 
 
 def test_a_search_has_its_own(capsys):

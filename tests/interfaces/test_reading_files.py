@@ -123,6 +123,14 @@ def test_signs_in_numbers_are_read_as_the_whole_column_has_them():
     assert any("decimal comma" in note for note in comma.notes)
 
 
+def test_commas_between_semicolons_are_decimal_wherever_they_can_be():
+    assert read("ds;y\n2024-01;1,599\n2024-02;12,345\n").table["y"].to_pylist() == [1.599, 12.345]
+    thousands = read("ds;y\n2024-01;1,234.5\n2024-02;1,234,567\n")
+    assert thousands.table["y"].to_pylist() == [1234.5, 1234567]
+    nought = read('ds,y\n2024-01,"0,123"\n2024-02,"7,345"\n')
+    assert nought.table["y"].to_pylist() == [0.123, 7.345]
+
+
 LONG = "unique_id,ds,y\na,1,10\na,2,11\nb,1,20\nb,2,21\n"
 
 

@@ -170,6 +170,24 @@ def test_nested_settings_are_one_list(data):
     assert "{" not in page.split("Settings of the model")[1].split("</table>")[0]
 
 
+def test_of_several_groups_the_page_shows_each():
+    forecaster = StandIn(11).fit(sunspots())
+    groups = [forecaster.settings | {"context_length": c} for c in (22, 44)]
+    forecaster.settings |= {"context_length": 22, "weights": [0.4375, 0.5625], "groups": groups}
+    data = report_data(forecaster, forecaster.predict(), [80])
+    assert "hidden_size" in data.settings
+    assert not {"context_length", "groups", "weights"} & set(data.settings)
+    text = Page(render(data)).text
+    assert "Group context length weight 1 22 0.4375 2 44 0.5625" in text
+    assert "Settings of the model, that all groups share." in text
+    assert "Of 2 groups of nets, the first: a pilot run of" in text
+
+
+def test_one_group_is_no_group(data):
+    assert data.groups == []
+    assert "group" not in Page(render(data)).text
+
+
 def test_the_figures_hold_the_numbers(data):
     figures = Page(render(data)).figures
     [forecast] = figures["forecast"]

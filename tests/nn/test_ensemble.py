@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime._errors import SettingError
+from throughtime.kernels.functorch import INSIDE, NAMES, inside
 from throughtime.nn import GRU, LSTM, RNN
 from throughtime.nn.ensemble import Ensemble, mapped
 from throughtime.nn.heads import ClassHead, PointHead, QuantileHead
@@ -337,7 +338,9 @@ def test_members_read_rows_that_end_early(cell):
     assert all(torch.equal(record.mask, real) for record in records)
 
 
-def test_what_is_mapped_equals_each_members_own() -> None:
+@pytest.mark.parametrize("inside", [INSIDE, None], ids=["private", "public"])
+def test_what_is_mapped_equals_each_members_own(inside: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("throughtime.nn.ensemble._functorch", inside)
     a, b = torch.randn(3, 4, 2), {"w": torch.randn(3, 2)}
     leaves = [a.requires_grad_(), b["w"].requires_grad_()]
 
@@ -352,6 +355,36 @@ def test_what_is_mapped_equals_each_members_own() -> None:
     ours = torch.autograd.grad(made.square().sum() + sums.sum(), leaves)
     theirs = sum(each[0].square().sum() + each[1][1] for each in alone)
     torch.testing.assert_close(ours, torch.autograd.grad(theirs, leaves))
+
+
+@pytest.mark.parametrize("gone", NAMES)
+def test_without_a_private_name_of_torchs_the_public_way_is_taken(gone: str) -> None:
+    assert INSIDE is torch._C._functorch
+    kept = getattr(torch._C._functorch, gone)
+    delattr(torch._C._functorch, gone)
+    try:
+        assert inside() is None
+    finally:
+        setattr(torch._C._functorch, gone, kept)
+
+
+@pytest.mark.parametrize("name", ["plain", "SyncedSequence-rnn", "SyncedSequence-lstm"])
+def test_the_public_way_of_an_ensemble_gives_the_same(name: str, monkeypatch: Any) -> None:
+    ensemble, x = ensemble_and_input(name)
+
+    def answers() -> list[Tensor]:
+        made = tensors(ensemble(x))
+        loss = sum((y.square().sum() for y in made), torch.zeros(()))
+        return [*made, *torch.autograd.grad(loss, [x, *ensemble.parameters()])]
+
+    usual = answers()
+    for where in ("nn.ensemble", "kernels.transforms"):
+        monkeypatch.setattr(f"throughtime.{where}._functorch", None)
+    calls: list[Any] = []
+    vmap = torch.func.vmap
+    monkeypatch.setattr("torch.func.vmap", lambda *a, **k: calls.append(a) or vmap(*a, **k))
+    torch.testing.assert_close(answers(), usual)
+    assert calls
 
 
 def test_an_error_within_leaves_no_mapping_behind() -> None:

@@ -156,14 +156,28 @@ def test_the_default_is_torchs_own(build):
 REFUSALS = [
     (lambda: identity_(nn.LSTM(1, 2)), "a ReLU RNN for identity_, found LSTM"),
     (lambda: identity_(nn.RNN(1, 2)), "a ReLU RNN for identity_, found RNN with nonlin.*'tanh'"),
-    (lambda: chrono_(nn.RNN(1, 2), 10), "an LSTM or a GRU for chrono_, found RNN"),
+    (
+        lambda: chrono_(nn.RNN(1, 2), 10),
+        "an LSTM, a GRU, a MinLSTM or a MinGRU for chrono_, found RNN.* or use orthogonal_",
+    ),
     (lambda: chrono_(nn.GRU(1, 2), 1), "t_max to be a number at least 2"),
     (lambda: chrono_(nn.GRU(1, 2, bias=False), 10), "biases for chrono_, found bias=False"),
-    (lambda: forget_bias_(nn.GRUCell(1, 2)), "an LSTM for forget_bias_, found GRUCell"),
+    (
+        lambda: forget_bias_(nn.GRUCell(1, 2)),
+        "an LSTM or a MinLSTM for forget_bias_, found GRUCell: pass one, or use orth",
+    ),
     (lambda: forget_bias_(nn.LSTM(1, 2, bias=False)), "biases for forget_bias_"),
-    (lambda: orthogonal_(nn.Linear(1, 2)), "a recurrent layer or cell, found Linear"),
+    (lambda: forget_bias_(ours.MinGRU(1, 2)), "a MinLSTM for .*, found MinGRU: .* or use chrono_"),
+    (lambda: forget_bias_(ours.MinLSTM(1, 2, bias=False)), "biases for forget_bias_"),
+    (lambda: identity_(ours.MinLSTM(1, 2)), "a ReLU RNN for .*, found MinLSTM: .* or use chrono_"),
+    (lambda: orthogonal_(ours.MinGRU(1, 2)), "an LSTM or a GRU for .*, found MinGRU: .* chrono_"),
+    (lambda: chrono_(nn.Linear(1, 2), 10), "a MinGRU for chrono_, found Linear: pass one.$"),
+    (
+        lambda: orthogonal_(nn.Linear(1, 2)),
+        "an RNN, an LSTM or a GRU for orthogonal_, found Linear",
+    ),
     (lambda: orthogonal_(nn.GRU(1, 2), gain=0), "gain to be a number above 0"),
-    (lambda: torch_default_(nn.Linear(1, 2)), "a recurrent layer or cell"),
+    (lambda: torch_default_(nn.Linear(1, 2)), "a MinLSTM for torch_default_, found Linear"),
 ]
 
 

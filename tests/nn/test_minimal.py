@@ -243,12 +243,14 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
         layer(drawn(B, 0, I))
     with pytest.raises(ValueError, match="hidden_size must be greater than zero"):
         getattr(tt.nn, name)(I, 0)
-    with pytest.raises(SettingError, match="a recurrent layer or cell for orthogonal"):
-        tt.nn.orthogonal()(layer)
     with pytest.raises(
-        SettingError, match=f"with a recurrent matrix for orthogonal_, found {name}"
+        SettingError, match=r"a recurrent matrix for orthogonal.* pass another model.$"
     ):
+        tt.nn.orthogonal()(layer)
+    with pytest.raises(SettingError, match=f"a GRU for orthogonal_, found {name}"):
         tt.nn.orthogonal_(layer)
+    with pytest.raises(SettingError, match=f"a GRU to keep orthogonal, found {name}"):
+        tt.nn.keep_orthogonal(layer)
     assert layer(drawn(0, T, I))[0].shape == (0, T, H)
 
 

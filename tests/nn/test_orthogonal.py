@@ -324,7 +324,7 @@ def spectral() -> nn.Module:
 
 
 REFUSED = [
-    (lambda: nn.Linear(2, 2), "a recurrent layer or cell to keep orthogonal, found Linear"),
+    (lambda: nn.Linear(2, 2), "an RNN, an LSTM or a GRU to keep orthogonal, found Linear"),
     (spectral, "weight_hh_l0 without a parametrization.*_SpectralNorm"),
 ]
 

@@ -136,9 +136,15 @@ RANGES = [
     (lambda: read_inits("chrono:1"), "t_max"),
     (lambda: read_inits("orthogonal,"), "found ''"),
     (lambda: read_inits(5), "found 5"),
-    (lambda: chrono(9)(ours.RNN(1, 2)), r"an LSTM or a GRU with biases for chrono\(9\), found RNN"),
+    (
+        lambda: chrono(9)(ours.RNN(1, 2)),
+        r"MinGRU with biases for chrono\(9\), found RNN.*, or init=orthogonal\(\)",
+    ),
     (lambda: chrono(9)(nn.GRU(1, 2, bias=False)), "found GRU with bias=False"),
-    (lambda: forget_bias()(nn.GRU(1, 2)), r"an LSTM with biases for forget_bias\(1\), found GRU"),
+    (
+        lambda: forget_bias()(nn.GRU(1, 2)),
+        r"an LSTM or a MinLSTM with biases for forget_bias\(1\), found GRU",
+    ),
     (lambda: identity()(nn.RNN(1, 2)), "nonlinearity='relu' for .* nonlinearity='tanh'"),
     (lambda: orthogonal()(nn.Linear(1, 2)), "found Linear without a recurrent layer"),
     (

@@ -18,6 +18,7 @@ from throughtime.diagnostics.need import Dependence, Need, data_need, need_of_wi
 from throughtime.diagnostics.one_step_loss import Loss
 from throughtime.diagnostics.rules import RULES
 from throughtime.diagnostics.trajectory import trajectories
+from throughtime.drawing import doctor
 
 MARKS = {"serious": "!!", "warning": " !", "note": " -", "fine": "ok"}
 
@@ -49,8 +50,6 @@ class Diagnosis:
 
         Raises `MissingExtraError` where plotly is not installed.
         """
-        from throughtime.drawing import doctor
-
         return doctor.figure(self.to_dict())
 
     def __str__(self) -> str:

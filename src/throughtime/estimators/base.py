@@ -28,7 +28,6 @@ given, `fit` checks it, what was learned has names that end in an underscore.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,7 +39,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from throughtime._checks import one_of, positive_int, real
+from throughtime._checks import one_of, positive_int, random_seed, real
 from throughtime._errors import NotFittedError, SettingError
 from throughtime._types import CellName, model_name
 from throughtime.diagnostics import Diagnosis, GradientLog, Watch, diagnose
@@ -89,7 +88,7 @@ AT_ONCE = 1024  # sequences that are answered at a time
 
 
 class SequenceEstimator(ABC):
-    """Settings, training and files; a subclass says what it reads and what it answers."""
+    """Settings and training; a subclass says what it reads and what it answers."""
 
     shape: ClassVar[type[SequenceInput] | type[SyncedSequence]]
     reads_both_ways: ClassVar[bool]  # where `bidirectional` is None
@@ -198,27 +197,6 @@ class SequenceEstimator(ABC):
             step=step,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator to one file (safetensors with JSON), whole or not at all.
-
-        Raises NotFittedError before `fit`, and SettingError where `path` cannot be written or a
-        class is no text, number or truth value.
-        """
-        from throughtime.estimators.storage import save
-
-        save(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Return the estimator that `save` wrote: it answers the same, and can be fitted anew.
-
-        Loading runs no code from the file. Raises ModelFileError for one that is missing, damaged,
-        or of something else.
-        """
-        from throughtime.estimators.storage import load
-
-        return load(cls, path)
-
     @abstractmethod
     def _targets(self, sequences: Sequences, codes: Sequence[Any]) -> Tensor:
         """Return the codes of all sequences as targets [n, ..., 1]."""
@@ -277,7 +255,7 @@ class SequenceEstimator(ABC):
             raise SettingError(
                 "training to be TrainingSettings", repr(self.training), "pass such settings"
             )
-        changes: dict[str, Any] = {"seed": positive_int("seed", self.seed, at_least=0)}
+        changes: dict[str, Any] = {"seed": random_seed("seed", self.seed)}
         if self.clip is not None:
             is_norm = not isinstance(self.clip, Clipping)
             changes["clip"] = Clip(norm=real("clip", self.clip, above=0)) if is_norm else self.clip

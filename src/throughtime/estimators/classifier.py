@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import DataError
-from throughtime.estimators.base import Floats, SequenceEstimator
+from throughtime.estimators.base import Floats
 from throughtime.estimators.labels import Array, as_list, classes_of, codes_of, is_missing
 from throughtime.estimators.sequences import Sequences, read_sequences, same_number
+from throughtime.estimators.storage import SavedEstimator
 from throughtime.nn import SequenceInput
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class SequenceClassifier(SequenceEstimator):
+class SequenceClassifier(SavedEstimator):
     """Tells which class a whole sequence belongs to.
 
     >>> import numpy as np, throughtime as tt

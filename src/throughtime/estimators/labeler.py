@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import DataError
-from throughtime.estimators.base import Floats, SequenceEstimator
+from throughtime.estimators.base import Floats
 from throughtime.estimators.labels import (
     NOT_OBSERVED,
     as_list,
@@ -25,6 +25,7 @@ from throughtime.estimators.labels import (
     is_missing,
 )
 from throughtime.estimators.sequences import Sequences, read_sequences, same_number
+from throughtime.estimators.storage import SavedEstimator
 from throughtime.nn import SyncedSequence
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Steps(SyncedSequence):
         return params
 
 
-class SequenceLabeler(SequenceEstimator):
+class SequenceLabeler(SavedEstimator):
     """Tells the class of every step of a sequence.
 
     >>> import numpy as np, throughtime as tt

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from throughtime._errors import DataError
+from throughtime.forecasting.series.columns import LARGEST
 
 Floats = npt.NDArray[np.float64]
 FORMS = "pass an array [n, T] or [n, T, features], or a list of arrays [T_i] or [T_i, features]"
@@ -54,13 +55,14 @@ class Sequences:
 def read_sequences(X: Any, features: int | None = None) -> Sequences:
     """Read an array [n, T] or [n, T, I], or a list of n arrays [T_i] or [T_i, I]; NaN is a gap.
 
-    Raises DataError for anything else, for infinite values, and for other than so many `features`.
+    Raises DataError for anything else, for values that are infinite or too large, and for other than
+    so many `features`.
 
     >>> read_sequences([[1.0, 2.0], [3.0]]).lengths
     [2, 1]
     >>> read_sequences([[1.0, float("inf")]])
     Traceback (most recent call last):
-    throughtime._errors.DataError: Expected finite values, or NaN for a gap, found inf in sequence 0 at step 1, feature 0 (counted from 0): correct or leave out that sequence.
+    throughtime._errors.DataError: Expected finite values, none beyond 1e+16, or NaN for a gap, found inf in sequence 0 at step 1, feature 0 (counted from 0): correct or leave out that sequence.
     """
     as_array = not _is_list(X)
     rows = _rows_of_array(X) if as_array else _rows_of_list(X)
@@ -79,10 +81,10 @@ def read_sequences(X: Any, features: int | None = None) -> Sequences:
                 f"{row.shape[1]} in sequence {i} (counted from 0)",
                 "give all sequences the same features, the last axis",
             )
-        if np.isinf(row).any():
-            t, j = np.argwhere(np.isinf(row))[0]
+        if (large := np.abs(row) > LARGEST).any():
+            t, j = np.argwhere(large)[0]
             raise DataError(
-                "finite values, or NaN for a gap",
+                f"finite values, none beyond {LARGEST:g}, or NaN for a gap",
                 f"{row[t, j]} in sequence {i} at step {t}, feature {j} (counted from 0)",
                 "correct or leave out that sequence",
             )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from throughtime.nn import read_inits
 from throughtime.training import History, TrainingSettings
 from throughtime.training.checkpoint import pack_history, unpack_history
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 FORMAT = Format(
     "throughtime estimator",
     1,
@@ -37,48 +40,57 @@ FORMAT = Format(
     "pass a file that save wrote, or fit anew",
 )
 PLAIN = (str, int, float, bool)
-
-Estimator = TypeVar("Estimator", bound=SequenceEstimator)
-
-
-def save(estimator: SequenceEstimator, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator to one file; see `SequenceEstimator.save`."""
-    path, kind = os.path.expanduser(path), type(estimator).__name__
-    check_writable(path)
-    if not estimator.__sklearn_is_fitted__():
-        raise NotFittedError(f"a fitted {kind}", "a new one", "call fit first")
-    labels, features = as_list(estimator.classes_), estimator.features_
-    for label in labels:
-        if not isinstance(label, PLAIN):
-            raise SettingError(
-                "classes that are texts, numbers or truth values, to be saved",
-                repr(label),
-                "fit with such labels",
-            )
-    classes = {"labels": labels, "dtype": estimator.classes_.dtype.str}
-    facts = {"kind": kind, "settings": _packed(estimator), "classes": classes}
-    moments = {name: torch.tensor(getattr(features, name)) for name in MOMENTS}
-    whole = Snapshot(moments, facts)
-    whole.include("network", Snapshot(estimator.network_.state_dict()))
-    for name, history in (("history", estimator.history_), ("pilot", estimator.pilot_)):
-        part = pack_history(history)
-        part.facts["reason"] = history.reason
-        whole.include(name, part)
-    _archive.write(path, FORMAT, whole)
-
-
-def load(cls: type[Estimator], path: str | os.PathLike[str]) -> Estimator:
-    """Return what `save` wrote; see `SequenceEstimator.load`."""
-    path = os.path.expanduser(path)
-    snapshot = _archive.read(path, FORMAT)
-    kind = snapshot.facts.get("kind")
-    if kind != cls.__name__:
-        raise FORMAT.unreadable(path, f"{kind!r}, not a {cls.__name__}")
-    with FORMAT.unpacking(path):
-        return _unpacked(cls, snapshot)
-
-
 MOMENTS = ("mean", "deviation", "has_gaps")
+
+
+class SavedEstimator(SequenceEstimator):
+    """An estimator that can be written to a file, and read from it."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one file (safetensors with JSON), whole or not at all.
+
+        Raises NotFittedError before `fit`, and SettingError where `path` cannot be written or a
+        class is no text, number or truth value.
+        """
+        path, kind = os.path.expanduser(path), type(self).__name__
+        check_writable(path)
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"a fitted {kind}", "a new one", "call fit first")
+        labels, features = as_list(self.classes_), self.features_
+        for label in labels:
+            if not isinstance(label, PLAIN):
+                raise SettingError(
+                    "classes that are texts, numbers or truth values, to be saved",
+                    repr(label),
+                    "fit with such labels",
+                )
+        classes = {"labels": labels, "dtype": self.classes_.dtype.str}
+        facts = {"kind": kind, "settings": _packed(self), "classes": classes}
+        moments = {name: torch.tensor(getattr(features, name)) for name in MOMENTS}
+        whole = Snapshot(moments, facts)
+        whole.include("network", Snapshot(self.network_.state_dict()))
+        for name, history in (("history", self.history_), ("pilot", self.pilot_)):
+            part = pack_history(history)
+            part.facts["reason"] = history.reason
+            whole.include(name, part)
+        _archive.write(path, FORMAT, whole)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the estimator that `save` wrote: it answers the same, and can be fitted anew.
+
+        Loading runs no code from the file. Raises ModelFileError for one that is missing, damaged,
+        or of something else.
+        """
+        path = os.path.expanduser(path)
+        snapshot = _archive.read(path, FORMAT)
+        kind = snapshot.facts.get("kind")
+        if kind != cls.__name__:
+            raise FORMAT.unreadable(path, f"{kind!r}, not a {cls.__name__}")
+        with FORMAT.unpacking(path):
+            estimator = cls(**_made(snapshot.facts["settings"]))
+            _restore(estimator, snapshot)
+        return estimator
 
 
 def _packed(estimator: SequenceEstimator) -> dict[str, Any]:
@@ -108,9 +120,9 @@ def _made(settings: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _unpacked(cls: type[Estimator], snapshot: Snapshot) -> Estimator:
+def _restore(estimator: SequenceEstimator, snapshot: Snapshot) -> None:
+    """Give an estimator with the settings of a file what it had learned."""
     facts, tensors = snapshot.facts, snapshot.tensors
-    estimator = cls(**_made(facts["settings"]))
     estimator._checked_training()
     labels = facts["classes"]["labels"]
     _need(isinstance(labels, list) and len(set(labels)) == len(labels) > 1, "classes")
@@ -139,7 +151,6 @@ def _unpacked(cls: type[Estimator], snapshot: Snapshot) -> Estimator:
         course.append(History(reason=part.facts["reason"]))
         unpack_history(part, course[-1])
     estimator._take(classes, features, network, (course[0], course[1], None))
-    return estimator
 
 
 def _need(fits: bool, what: str) -> None:

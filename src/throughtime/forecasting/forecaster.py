@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from throughtime._checks import positive_int
+from throughtime._checks import positive_int, random_seed
 from throughtime._errors import NotFittedError
 from throughtime._types import CellName
 from throughtime.diagnostics import Diagnosis, Finding, GradientLog, LagProfile
@@ -27,6 +27,7 @@ from throughtime.forecasting.calibration.intervals import checked_levels
 from throughtime.forecasting.calibration.online import Coverage
 from throughtime.forecasting.calibration.spread import Spread
 from throughtime.forecasting.evaluation.backtest import Backtest
+from throughtime.forecasting.evaluation.views import forecast_figure
 from throughtime.forecasting.final import fit_whole
 from throughtime.forecasting.fitting.fitted import Fitted
 from throughtime.forecasting.fitting.resuming import runs_of
@@ -39,6 +40,7 @@ from throughtime.forecasting.planning.plan import Call
 from throughtime.forecasting.preprocessing.differences import Difference
 from throughtime.forecasting.reading import read
 from throughtime.forecasting.rolling import roll_origins
+from throughtime.forecasting.saving import save
 from throughtime.forecasting.series.frequency import Frequency
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.cures import Cures
@@ -368,7 +370,7 @@ class Forecaster:
         n = positive_int("n", n)
         h = self.h if h is None else positive_int("h", h)
         panel = panel_to_forecast(self._need_fit(), self._stream, h, data, futr_df, static_df)
-        seed = positive_int("seed", seed, at_least=0)
+        seed = random_seed("seed", seed)
         spread = self._spread(panel) if data is None else None
         drawn = paths(self.model, panel, h, self._backtest, n, seed, spread)
         return panel.like(path_columns(panel, self.name, drawn))
@@ -450,8 +452,6 @@ class Forecaster:
         `series` is a name or several, the first few where None; `last` how many values are shown.
         Raises `MissingExtraError` where plotly is not installed, and what `predict` raises.
         """
-        from throughtime.forecasting.evaluation.views import forecast_figure
-
         newest = self._stream.newest(self._need_fit())
         return forecast_figure(
             newest, self.name, self.h, self.season_length, self.predict, level, series, last
@@ -462,8 +462,6 @@ class Forecaster:
 
         Raises `NotFittedError` before `fit`, `SettingError` where `path` cannot be written.
         """
-        from throughtime.forecasting.saving import save
-
         fitted = self._need_fit()
         save(path, self._given, fitted, self._backtest, self._stream, self.choice)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _COMMA_DECIMAL = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?([eE][+-]?\d+)?$"
-_COMMA_THOUSANDS = r"^[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d*)?$"
+_COMMA_THOUSANDS = r"^[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?$"
 _FORMATS = (  # none that a decimal number could be read by, such as %m.%Y
     *("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f"),
     *("%Y-%m", "%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%Y/%m", "%Y.%m.%d"),
@@ -207,8 +207,10 @@ def _readable_together(column: Any, first: int, row: int) -> bool:
     return read_times(pair) is not None
 
 
-def read_numbers(column: Any) -> tuple[Any, int | None, list[str]]:
+def read_numbers(column: Any, decimal_comma: bool = False) -> tuple[Any, int | None, list[str]]:
     """Read a column as int64 or float64: the values, the first row that is no number, and notes.
+
+    `decimal_comma` says that 1,234 is a little more than 1, where all cells can be read so.
 
     >>> import pyarrow as pa
     >>> read_numbers(pa.array(["1.234,5", None, "7"]))[0].to_pylist()
@@ -235,10 +237,11 @@ def read_numbers(column: Any) -> tuple[Any, int | None, list[str]]:
     notes: list[str] = []
     first_bad = bad(_NUMBER)
     if first_bad is not None:
-        if bad(_COMMA_THOUSANDS) is None:
+        decimal = bad(_COMMA_DECIMAL) is None
+        if bad(_COMMA_THOUSANDS) is None and not (decimal and decimal_comma):
             column = pc.replace_substring(column, ",", "")
             notes.append("commas in {name!r} read as thousands")
-        elif bad(_COMMA_DECIMAL) is None:
+        elif decimal:
             column = pc.replace_substring(pc.replace_substring(column, ".", ""), ",", ".")
             notes.append("commas in {name!r} read as decimal commas")
         else:

@@ -18,6 +18,7 @@ import throughtime
 from throughtime._errors import ThroughtimeError
 from throughtime.interfaces.options import NUMBER, WHOLE, Options, parted
 from throughtime.interfaces.taking import Given, takes
+from throughtime.interfaces.words import as_options
 
 app = typer.Typer(
     name="throughtime",
@@ -244,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, prog_name="throughtime", standalone_mode=False)
         sys.stdout.flush()
     except ThroughtimeError as error:
-        return _refuse(str(error))
+        return _refuse(as_options(str(error)))
     except typer.Abort:
         return _stopped()
     except KeyboardInterrupt:

@@ -130,7 +130,7 @@ def choose_static(sheet: Sheet, id: str) -> tuple[Any, Callable[[int], str]]:
     columns = {"unique_id": search.labels(own)}
     for name, column in search.columns.items():
         if name != own:
-            values, bad, _ = read_numbers(column)
+            values, bad, _ = read_numbers(column, sheet.delimiter == ";")
             columns[name] = values if bad is None else column
     return pa.table(columns), search.place
 
@@ -303,7 +303,7 @@ class Search:
         may_be_empty: bool = False,
     ) -> tuple[Any, list[str]]:
         """Read numbers, and say which commas were read how."""
-        values, bad, notes = read_numbers(self.columns[name])
+        values, bad, notes = read_numbers(self.columns[name], self.sheet.delimiter == ";")
         if bad is not None:
             cell = self.columns[name][bad].as_py()
             if isinstance(cell, str) and "\n" in cell:

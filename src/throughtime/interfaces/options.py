@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from throughtime._checks import duration, one_of, positive_int, real
+from throughtime._checks import duration, one_of, positive_int, random_seed, real
 from throughtime._errors import SettingError
 from throughtime._files import check_writable
 from throughtime._types import CELLS
@@ -183,15 +183,14 @@ class Options:
 
     def __post_init__(self) -> None:
         positive_int("--h", self.h)
-        positive_int("--seed", self.seed, at_least=0)
+        random_seed("--seed", self.seed)
         for name in ("season", "context_length", "windows", "members"):
             value = getattr(self, name)
             if value is not None:
                 positive_int(f"--{name.replace('_', '-')}", value)
         one_of("--cell", self.cell, CELLS)
-        if self.architecture is not None:
-            one_of("--architecture", self.architecture, ("auto", *ARCHITECTURES))
-        one_of("--output", self.output, [None, *OUTPUTS])
+        _one_of("--architecture", self.architecture, ("auto", *ARCHITECTURES))
+        _one_of("--output", self.output, OUTPUTS)
         if self.budget is not None:
             duration("--budget", self.budget)
         self._check_answer()
@@ -231,6 +230,13 @@ class Options:
         steps(self.contexts)
         for name in parted(self.architectures):
             one_of("--architectures", name, ARCHITECTURES)
+        if self.combine == "weighted" and max(map(len, self._several)) < 2:
+            raise SettingError(
+                "several --contexts or --architectures with --combine weighted; nets that differ by "
+                "their seeds err alike",
+                "one of each",
+                "pass for example --contexts 24,48, or --combine median",
+            )
         for several, one in (("contexts", "context_length"), ("architectures", "architecture")):
             if getattr(self, several) is not None and getattr(self, one) is not None:
                 option = f"--{one.replace('_', '-')}"
@@ -243,8 +249,8 @@ class Options:
             real("--clip", self.clip, above=0)
         real("--zoneout", self.zoneout, at_least=0, below=1)
         real("--recurrent-dropout", self.recurrent_dropout, at_least=0, below=1)
-        one_of("--preprogram", self.preprogram, [None, "linear", "seasonal"])
-        one_of("--nonlinearity", self.nonlinearity, [None, "tanh", "relu"])
+        _one_of("--preprogram", self.preprogram, ("linear", "seasonal"))
+        _one_of("--nonlinearity", self.nonlinearity, ("tanh", "relu"))
         self._for_cells("--nonlinearity", bool(self.nonlinearity), ("rnn",))
         self._for_cells("--layer-norm", self.layer_norm, ("lstm",))
         self._for_cells("--recurrent-dropout", self.recurrent_dropout > 0, WITH_U)
@@ -274,8 +280,11 @@ class Options:
             return self.members
         from throughtime.forecasting.settings.members import Members
 
-        several = steps(self.contexts), parted(self.architectures)
-        return Members(self.members, *several, combine=self.combine)
+        return Members(self.members, *self._several, combine=self.combine)
+
+    @property
+    def _several(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        return steps(self.contexts), parted(self.architectures)
 
     @property
     def cures(self) -> dict[str, Any]:
@@ -308,6 +317,12 @@ class Options:
         if self.file == "-":
             return "stdin"
         return re.sub(r"(\.(csv|tsv|txt|parquet|pq|gz))+$", "", Path(self.file).name, flags=re.I)
+
+
+def _one_of(option: str, value: str | None, choices: Iterable[str]) -> None:
+    """Refuse an option that was given and is not among `choices`."""
+    if value is not None:
+        one_of(option, value, choices)
 
 
 def levels(text: str) -> list[float]:

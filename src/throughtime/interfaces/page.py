@@ -181,6 +181,8 @@ def _learning_section(data: ReportData) -> str:
             f"A pilot run of {count(len(pilot.losses), 'update')}{reason} learnt from the earlier "
             f"rows{looked}. {final}"
         )
+    if data.groups:
+        words = f"Of {len(data.groups)} groups of nets, the first: {words[0].lower()}{words[1:]}"
     return f"""<section>
 <h2>How it learnt</h2>
 {figure("learning", words)}
@@ -189,23 +191,40 @@ def _learning_section(data: ReportData) -> str:
 
 def _settings_section(data: ReportData) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{escape(str(name).replace("_", " "))}</th>'
-        f"<td>{escape(_setting(value))}</td></tr>"
+        f'<tr><th scope="row">{escape(_label(name))}</th><td>{escape(_setting(value))}</td></tr>'
         for name, value in data.settings.items()
     )
     return f"""<section>
 <h2>Settings, and how to reproduce this</h2>
 {reproduce(data.command)}
-<div class="scroll"><table class="settings"><caption>Settings of the model.</caption>
+{_groups_table(data) if data.groups else ""}
+<div class="scroll"><table class="settings"><caption>Settings of the model{", that all groups share" if data.groups else ""}.</caption>
 <tbody>{rows}<tr><th scope="row">throughtime</th><td>{escape(data.version)}</td></tr></tbody></table></div>
 </section>"""
+
+
+def _groups_table(data: ReportData) -> str:
+    heads = "".join(f'<th scope="col">{escape(_label(name))}</th>' for name in data.groups[0])
+    rows = "".join(
+        f'<tr><th scope="row">{g}</th>'
+        + "".join(f"<td>{escape(_setting(value))}</td>" for value in group.values())
+        + "</tr>"
+        for g, group in enumerate(data.groups, 1)
+    )
+    return f"""<div class="scroll"><table class="groups">
+<caption>What its groups of nets differ in; the curves and the doctor are those of the first.</caption>
+<thead><tr><th scope="col">Group</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"""
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _setting(value: Any) -> str:
     if value is None or value == ():
         return "none"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_setting, value))
     return str(value)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from throughtime._errors import DataError, SettingError
 from throughtime.interfaces import columns, files
 from throughtime.interfaces.options import Options
+from throughtime.interfaces.words import as_options
 
 if TYPE_CHECKING:
     from throughtime.forecasting.series.panel import Panel
@@ -231,17 +232,8 @@ def told(
             text = rows.sub(lambda match: place(int(match[1])), text)
             for name, file in names.items():
                 text = re.sub(rf"\b{name}\b", file.replace("\\", r"\\"), text)
-            return with_freq(text.replace("; future_frame lists them", ""))
+            return as_options(text.replace("; future_frame lists them", ""))
 
         raise type(error)(
             placed(error.expected), placed(error.found), placed(error.remedy)
         ) from None
-
-
-def with_freq(text: str) -> str:
-    """Return a sentence with the option in the place of the argument `freq`.
-
-    >>> with_freq("pass freq='MS', or freq= another")
-    'pass --freq MS, or --freq another'
-    """
-    return re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", text).replace(" freq=", " --freq")

@@ -12,6 +12,7 @@ from typing import Any
 
 from throughtime.drawing.forecasts import View
 from throughtime.forecasting.evaluation.views import stamps, views
+from throughtime.interfaces.groups import parted
 from throughtime.interfaces.words import reach, unit, verdict
 
 MOST_SERIES = 20
@@ -50,7 +51,9 @@ class ReportData:
     `learning` is the run that made the model, `pilot` the one before it that found, on a
     validation part, how many updates are enough; `diagnosis` is what `Diagnosis.to_dict()` returns,
     `reach` a sentence on how far back the gradient reaches, `tuning` what `Tuning.to_dict()` returns
-    of the search that found the settings, if there was one.
+    of the search that found the settings, if there was one. `settings` are those that all groups of
+    members share, `groups` what they differ in; of several, `learning`, `pilot`, `diagnosis` and
+    `reach` are the first one's.
     """
 
     source: str
@@ -72,6 +75,7 @@ class ReportData:
     version: str
     pilot: Learning | None = None
     tuning: Mapping[str, Any] | None = None
+    groups: Sequence[Mapping[str, Any]] = ()
     command: str = ""
     notes: Sequence[str] = ()
     made: str = field(default_factory=lambda: datetime.now().strftime("%Y-%m-%d %H:%M"))
@@ -102,6 +106,7 @@ def report_data(
     import throughtime
 
     panel, backtest = forecaster.panel, forecaster.backtest
+    settings, groups = parted(forecaster.settings)
     name, step = forecaster.name, unit(panel.frequency.alias, stamps(panel.ds(0)[:1])[0])
     shown = range(min(max(1, MOST_SERIES // len(panel.targets)), len(panel.ids)))
     return ReportData(
@@ -124,7 +129,8 @@ def report_data(
         pilot=_learning(forecaster.pilot) if forecaster.pilot.updates else None,
         diagnosis=(diagnosis or forecaster.diagnose(step=step)).to_dict(),
         reach=reach(forecaster.reach, forecaster.season_length, forecaster.context_length, step),
-        settings=_flat(forecaster.settings),
+        settings=settings,
+        groups=groups,
         tuning=None if tuning is None else tuning.to_dict(),
         version=throughtime.__version__,
         command=command,
@@ -144,12 +150,3 @@ def _learning(history: Any) -> Learning:
         best_index=history.best_index,
         reason=history.reason,
     )
-
-
-def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    """Return nested settings as one list of names and values, plain ones before groups."""
-    plain = {f"{within}{k}": v for k, v in settings.items() if not isinstance(v, Mapping)}
-    groups = {k: v for k, v in settings.items() if isinstance(v, Mapping)}
-    for name, group in groups.items():
-        plain |= _flat(group, f"{within}{name} ")
-    return plain

@@ -30,6 +30,7 @@ from throughtime.interfaces.forecasts import (
 )
 from throughtime.interfaces.options import check_places, levels
 from throughtime.interfaces.talk import Talk
+from throughtime.interfaces.words import as_options
 
 if TYPE_CHECKING:
     from throughtime.forecasting.series.panel import Panel
@@ -154,7 +155,7 @@ def _in_words_of_options(scoring: Scoring, place: Callable[[int], str]) -> Itera
         text = re.sub(r"\bmodels=", "--models", text)
         text = re.sub(r"\btrain= with .*", "a file of it with --train", text)
         text = re.sub(r"\b(in|and) train\b", lambda match: f"{match[1]} {scoring.train}", text)
-        return reading.with_freq(text.replace("with level=[80]", "with --level 80"))
+        return as_options(text.replace("with level=[80]", "with --level 80"))
 
     try:
         yield

@@ -267,16 +267,24 @@ def covariates_of(panel: Any) -> dict[str, str]:
 
 def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
     """Say what was chosen for the model."""
+    from throughtime.interfaces.groups import COMBINED, each, parted
+
     step, settings = step_word(panel), forecaster.settings
+    groups = parted(settings)[1]
+    *others, look_back = each(groups, "context_length", forecaster.context_length)
+    nets = f"{len(groups)} groups of {settings['members']}"
     season, calendar = forecaster.season_length, settings["calendar"]
     choice = forecaster.choice
     return {
         "model": forecaster.name,
-        "architecture": settings["architecture"] if choice is None else choice.words,
+        "architecture": joined(each(groups, "architecture", settings["architecture"]))
+        if choice is None
+        else choice.words,
+        **({"members": f"{nets}, {COMBINED[settings['combine']]}"} if groups else {}),
         "output": settings["output"],
         **({"calendar": ", ".join(calendar).replace("_", " ")} if calendar else {}),
         "season": count(season, step) if season > 1 else "none",
-        "look-back": count(forecaster.context_length, step),
+        "look-back": joined([*map(str, others), count(look_back, step)]),
         "scale": forecaster.scaling_words,
     }
 
@@ -289,13 +297,16 @@ def _forecast_summary(
     table: Any,
     written: dict[str, str],
 ) -> dict[str, Any]:
-    reach = forecaster.reach
+    from throughtime.interfaces.groups import parted
+
+    reach, groups = forecaster.reach, parted(forecaster.settings)[1]
     return _summary(options, reading, panel, forecaster.backtest, forecaster.name) | {
         "level": levels(options.level),
         "season_length": forecaster.season_length,
         "context_length": forecaster.context_length,
         **{name: forecaster.settings[name] for name in ("architecture", "output", "calendar")},
         "scale": forecaster.scaling_words,
+        **({"groups": groups} if groups else {}),
         **_choice(forecaster),
         "reach": {
             "half_life": reach.half_life,

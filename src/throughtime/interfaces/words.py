@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from throughtime._words import count, number, percent
 
+_OPTIONS = {"season_length": "--season", "context_length": "--context-length"}
 _UNITS = {
     **{"Y": "year", "A": "year", "Q": "quarter", "M": "month", "W": "week", "D": "day"},
     **{"B": "working day", "H": "hour", "T": "minute", "MIN": "minute", "S": "second"},
 }
+
+
+def as_options(sentence: str) -> str:
+    """Return a sentence with options of the command line in the place of arguments.
+
+    >>> as_options("Expected season_length of at most 9: pass freq='MS', or freq= another")
+    'Expected --season of at most 9: pass --freq MS, or --freq another'
+    """
+    sentence = re.sub(r"\bfreq='([\w-]+)'", r"--freq \1", sentence).replace(" freq=", " --freq")
+    for argument, option in _OPTIONS.items():
+        sentence = re.sub(rf"\b{argument}\b", option, sentence)
+    return sentence
 
 
 def unit(alias: str, first: object = None) -> str:

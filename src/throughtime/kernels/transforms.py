@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 
+from throughtime.kernels.functorch import INSIDE as _functorch
 from throughtime.kernels.kernel import Optionals, Tensors
 
-_functorch: Any = torch._C._functorch
 _vjp: Callable[..., Any] = torch.func.vjp
 
 
@@ -66,6 +66,8 @@ def _restricted(
 
 def in_one_vmap() -> bool:
     """Say whether one vmap is at work, and no other transform of torch.func."""
+    if _functorch is None:
+        return False
     stack = _functorch.get_interpreter_stack()
     return bool(stack and len(stack) == 1 and stack[0].key() == _functorch.TransformType.Vmap)
 

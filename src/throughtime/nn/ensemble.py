@@ -25,11 +25,11 @@ from torch.compiler import is_compiling
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
+from throughtime.kernels.functorch import INSIDE as _functorch
 from throughtime.nn.base import on_our_ground
 from throughtime.nn.dilated import Layer
 from throughtime.nn.records import is_recorded_in_turn
 
-_functorch: Any = torch._C._functorch
 _Place = tuple[dict[str, Tensor], str]  # what holds a weight, and its name there
 
 
@@ -160,6 +160,8 @@ def mapped(function: Callable[..., Any], members: int, *arguments: Any) -> Any:
     if is_compiling():  # which can follow vmap, and not what that is made of
         axes = tuple(0 if isinstance(x, (Tensor, tuple, dict)) else None for x in arguments)
         return torch.func.vmap(function, in_dims=axes, randomness="different")(*arguments)
+    if _functorch is None:
+        return _by_vmap(function, arguments)
     level = _functorch._vmap_increment_nesting(members, "different")
     try:
         results = function(*_each(arguments, lambda x: _functorch._add_batch_dim(x, 0, level)))
@@ -168,7 +170,24 @@ def mapped(function: Callable[..., Any], members: int, *arguments: Any) -> Any:
         _functorch._vmap_decrement_nesting()
 
 
-def _each(tree: Any, of: Callable[[Tensor], Tensor]) -> Any:
+def _by_vmap(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Return the same by public calls, which take and return tensors alone."""
+    given: list[Tensor] = []
+    _each(arguments, given.append)
+    form: Any = None
+
+    def tensors(*parts: Tensor) -> tuple[Tensor, ...]:
+        nonlocal form
+        part, made = iter(parts), list[Tensor]()
+        form = function(*_each(arguments, lambda _: next(part)))
+        _each(form, made.append)
+        return tuple(made)
+
+    result = iter(torch.func.vmap(tensors, randomness="different")(*given))
+    return _each(form, lambda _: next(result))
+
+
+def _each(tree: Any, of: Callable[[Tensor], Any]) -> Any:
     """Return a tree with `of(tensor)` for every tensor."""
     if isinstance(tree, Tensor):
         return of(tree)

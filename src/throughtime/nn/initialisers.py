@@ -35,7 +35,17 @@ GATES = {
     "minlstm": ("i", "f", "g"),
 }
 
+NAMES = {
+    "rnn": "an RNN",
+    "lstm": "an LSTM",
+    "gru": "a GRU",
+    "mingru": "a MinGRU",
+    "minlstm": "a MinLSTM",
+}
+
 WITH_U = ("rnn", "lstm", "gru")  # the others have no recurrent matrix
+FORGETTING = ("lstm", "minlstm")
+GATED = ("lstm", "gru", "minlstm", "mingru")
 
 Recurrent = TypeVar("Recurrent", bound=nn.Module)
 
@@ -57,7 +67,7 @@ def orthogonal_(
         The module.
 
     Raises:
-        SettingError: the module is no recurrent layer or cell, or gain is not above 0.
+        SettingError: the module has no recurrent matrix, or gain is not above 0.
 
     Source: Saxe, McClelland, Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning".
 
@@ -67,11 +77,7 @@ def orthogonal_(
     True
     """
     gain = real("gain", gain, above=0)
-    kind = _kind(module)
-    if kind not in WITH_U:
-        wanted = "a layer with a recurrent matrix for orthogonal_"
-        raise SettingError(wanted, describe(module), "pass an RNN, LSTM or GRU")
-    gates = len(GATES[kind])
+    gates = len(GATES[_require(module, WITH_U, "orthogonal_")])
     with torch.no_grad():
         for U in _named(module, "weight_hh"):
             for U_g in U.chunk(gates):
@@ -102,12 +108,10 @@ def identity_(module: Recurrent, scale: float = 1.0) -> Recurrent:
     [[1.0, 0.0], [0.0, 1.0]]
     """
     scale = real("scale", scale, above=0)
-    if _kind(module) != "rnn" or getattr(module, "nonlinearity", None) != "relu":
-        raise SettingError(
-            "a ReLU RNN for identity_",
-            describe(module),
-            'pass an RNN with nonlinearity="relu", or use orthogonal_ for this one',
-        )
+    kind = recurrent_kind(module)
+    if kind != "rnn" or getattr(module, "nonlinearity", None) != "relu":
+        remedy = f'pass an RNN with nonlinearity="relu"{_instead(kind)}'
+        raise SettingError("a ReLU RNN for identity_", describe(module), remedy)
     with torch.no_grad():
         for U in _named(module, "weight_hh"):
             U.copy_(scale * torch.eye(len(U), dtype=U.dtype, device=U.device))
@@ -127,7 +131,7 @@ def forget_bias_(module: Recurrent, value: float = 1.0) -> Recurrent:
         The module.
 
     Raises:
-        SettingError: the module is not an LSTM, or has no biases.
+        SettingError: the module is neither an LSTM nor a MinLSTM, or has no biases.
 
     Source: Jozefowicz, Zaremba, Sutskever 2015, "An empirical exploration of recurrent network
     architectures", section 3.
@@ -137,7 +141,7 @@ def forget_bias_(module: Recurrent, value: float = 1.0) -> Recurrent:
     [1.0, 1.0]
     """
     value = real("value", value)
-    _require(module, "forget_bias_", ("lstm",), ("minlstm",))
+    _require_biases(module, FORGETTING, "forget_bias_")
     with torch.no_grad():
         for b_f in _biases(module, "f"):
             b_f.fill_(value)
@@ -171,7 +175,7 @@ def chrono_(module: Recurrent, t_max: float, generator: torch.Generator | None =
     True
     """
     t_max = real("t_max", t_max, at_least=2)
-    kind = _require(module, "chrono_", ("lstm", "gru"), ("minlstm", "mingru"))
+    kind = _require_biases(module, GATED, "chrono_")
     with torch.no_grad():
         for b_keep in (keep := _biases(module, "f" if "lstm" in kind else "z")):
             b_keep.uniform_(1, t_max - 1, generator=generator).log_()
@@ -200,7 +204,7 @@ def torch_default_(module: Recurrent, generator: torch.Generator | None = None) 
     >>> bool(layer.weight_hh_l0.abs().max() <= 0.5)
     True
     """
-    _kind(module)
+    _require(module, tuple(GATES), "torch_default_")
     bound = float(module.hidden_size) ** -0.5  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in _named(module, ("weight_", "bias_")):
@@ -222,35 +226,43 @@ def recurrent_kind(module: nn.Module) -> str | None:
     return None
 
 
-def _kind(module: nn.Module) -> str:
-    kind = recurrent_kind(module)
-    if kind is None:
-        raise SettingError(
-            "a recurrent layer or cell",
-            type(module).__name__,
-            "pass an RNN, LSTM, GRU or their cells",
-        )
-    return kind
-
-
 def describe(module: nn.Module) -> str:
     """Return what a module is, in the words of an error."""
     nonlinearity = getattr(module, "nonlinearity", None)
     return type(module).__name__ + (f" with nonlinearity={nonlinearity!r}" if nonlinearity else "")
 
 
-def _require(
-    module: nn.Module, initialiser: str, kinds: tuple[str, ...], minimal: tuple[str, ...] = ()
-) -> str:
-    kind = _kind(module)
-    if kind not in (*kinds, *minimal):
-        wanted = " or ".join("an " + k.upper() if k == "lstm" else "a " + k.upper() for k in kinds)
-        raise SettingError(
-            f"{wanted} for {initialiser}", describe(module), "pass one, or use orthogonal_"
-        )
+def any_of(kinds: tuple[str, ...]) -> str:
+    """Return the names of cells, in the words of an error.
+
+    >>> any_of(FORGETTING), any_of(("rnn",))
+    ('an LSTM or a MinLSTM', 'an RNN')
+    """
+    *others, last = (NAMES[kind] for kind in kinds)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _require(module: nn.Module, kinds: tuple[str, ...], initialiser: str) -> str:
+    """Return the name of the cell, which is to be one of `kinds`."""
+    kind = recurrent_kind(module)
+    if kind not in kinds:
+        wanted = f"{any_of(kinds)} for {initialiser}"
+        raise SettingError(wanted, describe(module), f"pass one{_instead(kind)}")
+    return str(kind)
+
+
+def _require_biases(module: nn.Module, kinds: tuple[str, ...], initialiser: str) -> str:
+    kind = _require(module, kinds, initialiser)
     if not module.bias:
         raise SettingError(f"biases for {initialiser}", "bias=False", "build it with bias=True")
     return kind
+
+
+def _instead(kind: str | None) -> str:
+    """Return what there is for a cell that an initialiser is not made for."""
+    if kind is None:
+        return ""
+    return f", or use {'orthogonal_' if kind in WITH_U else 'chrono_'} for this one"
 
 
 def _named(module: nn.Module, prefix: str | tuple[str, ...]) -> Iterator[Tensor]:
@@ -266,7 +278,7 @@ def _named(module: nn.Module, prefix: str | tuple[str, ...]) -> Iterator[Tensor]
 
 def _biases(module: nn.Module, gate: str) -> list[Tensor]:
     """The blocks of every b_ih that belong to `gate`, after zeroing the same blocks of b_hh."""
-    gates = GATES[_kind(module)]
+    gates = GATES[str(recurrent_kind(module))]
     for b_hh in _named(module, "bias_hh"):
         b_hh.chunk(len(gates))[gates.index(gate)].zero_()
     return [b.chunk(len(gates))[gates.index(gate)] for b in _named(module, "bias_ih")]

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from throughtime._errors import SettingError
-from throughtime.nn.initialisers import GATES, WITH_U, recurrent_kind
+from throughtime.nn.initialisers import GATES, WITH_U, any_of, recurrent_kind
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -78,7 +78,7 @@ def keep_orthogonal(module: Model) -> Model:
         The module.
 
     Raises:
-        SettingError: there is no recurrent layer or cell, or another parametrization on its weight.
+        SettingError: there is no RNN, LSTM or GRU, or another parametrization on its weight.
 
     >>> layer = keep_orthogonal(nn.GRU(1, 4))
     >>> _ = nn.init.normal_(layer.parametrizations.weight_hh_l0.original)
@@ -89,7 +89,7 @@ def keep_orthogonal(module: Model) -> Model:
     recurrent = [m for m in module.modules() if recurrent_kind(m) in WITH_U]
     if not recurrent:
         found = f"{type(module).__name__} without one"
-        raise SettingError("a recurrent layer or cell to keep orthogonal", found, "pass one")
+        raise SettingError(f"{any_of(WITH_U)} to keep orthogonal", found, "pass one")
     for each in recurrent:
         _refuse_others(each)
     for each in recurrent:

@@ -25,7 +25,10 @@ from torch import nn
 from throughtime._checks import real
 from throughtime._errors import SettingError
 from throughtime.nn.initialisers import (
+    FORGETTING,
+    GATED,
     WITH_U,
+    any_of,
     chrono_,
     describe,
     forget_bias_,
@@ -70,10 +73,12 @@ class Init(ABC):
         fitting = [m for m in recurrent if self.fits(m)]
         if not fitting:
             found = ", ".join(dict.fromkeys(map(_described, recurrent)))
+            others = any(recurrent_kind(m) in WITH_U for m in recurrent)
+            instead = ", or init=orthogonal()" if others else ""
             raise SettingError(
                 f"{self.WANTED} for {self!r}",
                 found or f"{describe(module)} without a recurrent layer",
-                "pass another model, or init=orthogonal()" if found else "pass a recurrent model",
+                f"pass another model{instead}" if found else "pass a recurrent model",
             )
         return fitting
 
@@ -102,7 +107,7 @@ class orthogonal(Init):
     (orthogonal(), orthogonal(0.9), orthogonal(kept=True))
     """
 
-    WANTED = "a recurrent layer or cell"
+    WANTED = "a layer or cell with a recurrent matrix"
     gain: float = 1.0
     kept: bool = False
 
@@ -176,7 +181,7 @@ class forget_bias(Init):
     forget_bias(1)
     """
 
-    WANTED = "an LSTM with biases"
+    WANTED = f"{any_of(FORGETTING)} with biases"
     value: float = 1.0
 
     def __post_init__(self) -> None:
@@ -189,7 +194,7 @@ class forget_bias(Init):
 
     def fits(self, module: nn.Module) -> bool:
         """It is made for LSTM layers and cells that have biases, and for the MinLSTM."""
-        return recurrent_kind(module) in ("lstm", "minlstm") and bool(module.bias)
+        return recurrent_kind(module) in FORGETTING and bool(module.bias)
 
     def _set(self, module: nn.Module, generator: torch.Generator | None) -> None:
         forget_bias_(module, self.value)
@@ -206,10 +211,10 @@ class chrono(Init):
     (chrono(132), 'chrono:132')
     >>> chrono(100)(nn.RNN(1, 2))
     Traceback (most recent call last):
-    throughtime._errors.SettingError: Expected an LSTM or a GRU with biases for chrono(100), found RNN with nonlinearity='tanh': pass another model, or init=orthogonal().
+    throughtime._errors.SettingError: Expected an LSTM, a GRU, a MinLSTM or a MinGRU with biases for chrono(100), found RNN with nonlinearity='tanh': pass another model, or init=orthogonal().
     """
 
-    WANTED = "an LSTM or a GRU with biases"
+    WANTED = f"{any_of(GATED)} with biases"
     t_max: float
 
     def __post_init__(self) -> None:
@@ -222,7 +227,7 @@ class chrono(Init):
 
     def fits(self, module: nn.Module) -> bool:
         """It is made for gated layers and cells that have biases."""
-        return recurrent_kind(module) not in (None, "rnn") and bool(module.bias)
+        return recurrent_kind(module) in GATED and bool(module.bias)
 
     def _set(self, module: nn.Module, generator: torch.Generator | None) -> None:
         dilation = getattr(module, "dilation", 1)

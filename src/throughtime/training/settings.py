@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, get_args
 
-from throughtime._checks import one_of, positive_int, real
+from throughtime._checks import one_of, positive_int, random_seed, real
 from throughtime._errors import SettingError
 from throughtime.training.agc import AGC
 from throughtime.training.autoclip import AutoClip
@@ -64,7 +64,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         positive_int("max_updates", self.max_updates)
         positive_int("evaluate_every", self.evaluate_every)
-        positive_int("seed", self.seed, at_least=0)
+        random_seed("seed", self.seed)
         positive_int("warm_up", self.warm_up, at_least=0)
         for name in ("batch_size", "patience"):
             if getattr(self, name) is not None:

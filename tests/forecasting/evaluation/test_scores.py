@@ -440,6 +440,7 @@ def test_a_wrong_argument_is_one_sentence(arguments: dict[str, Any], message: st
         (pl.LazyFrame({"ds": [1]}), {}, r"call .collect\(\)"),
         (GOOD.drop(columns="y"), {}, r"columns 'ds' and 'y', found .*: add 'y'"),
         (GOOD[:0], {}, r"a table with rows, found none"),
+        (GOOD.assign(y=NAN), {}, r"a value in column 'y' to score by, found none: fill in"),
         (GOOD[["ds", "cutoff", "y"]], {}, r"a column of forecasts, such as 'LSTM'"),
         (GOOD.assign(place="x"), {}, r"numbers in column 'place', found 'x' in row 0: .*models="),
         (GOOD.assign(ds=1), {}, r"one row a date .*found 1 of series 'series' in both row 0 and row 1"),

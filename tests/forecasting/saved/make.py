@@ -1,14 +1,15 @@
-"""Make the files that every later version must read: `python tests/forecasting/saved/make.py`.
+"""Make the files that every later version must read: `python tests/forecasting/saved/make.py [KIND ...]`.
 
 A forecaster of each kind goes to `saved/<version of the format>/<kind>.safetensors`, beside it
 `<kind>.json` with the covariates known ahead, the forecasts that the file must give, and what they
-were made on. Folders of earlier versions are left as they are.
+were made on. Folders of earlier versions are left as they are, and other kinds where some are named.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,14 @@ def targets() -> tuple[Any, Any, Any]:
     return {"target": ("load", "wind"), "freq": "MS"}, table, None
 
 
-KINDS = (plain, covariates, distribution, paths, targets)
+def committee() -> tuple[Any, Any, Any]:
+    """Four groups of two nets, weighed by their errors."""
+    members = tt.Members(2, (6, 12), ("direct", "segment"), combine="weighted")
+    settings = {"members": members, "context_length": None}
+    return settings, pa.table({"ds": months(), "y": wave(6)}), None
+
+
+KINDS = (plain, covariates, distribution, paths, targets, committee)
 
 
 def forecasts(path: Path, futr: dict[str, list[Any]] | None) -> dict[str, dict[str, list[Any]]]:
@@ -104,11 +112,11 @@ def machine() -> dict[str, Any]:
     return {**conditions(), "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
-def main() -> None:
+def main(wanted: Sequence[str]) -> None:
     torch.set_num_threads(1)
     folder = HERE / str(FORMAT.version)
     folder.mkdir(exist_ok=True)
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if not wanted or kind.__name__ in wanted):
         settings, table, more = kind()
         more = dict(more or {})
         futr = more.pop("futr_df", None)
@@ -123,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from numbers import Real
 from statistics import NormalDist
 
 import numpy as np
@@ -174,9 +175,12 @@ def _isotonic(means: Floats, weights: Floats) -> Floats:
 
 
 def checked_levels(level: Sequence[float]) -> tuple[float, ...]:
-    """Return the levels in rising order; `SettingError` for one that is not between 0 and 100.
+    """Return the levels in rising order; `SettingError` for no list, or one not between 0 and 100.
 
     >>> checked_levels([95, 80])
     (80.0, 95.0)
     """
+    if isinstance(level, (str, Real)):
+        number = str(level) if isinstance(level, Real) else "80"
+        raise SettingError("level to be a list of numbers", repr(level), f"pass level=[{number}]")
     return tuple(sorted({real("level", each, above=0, below=100) for each in level}))

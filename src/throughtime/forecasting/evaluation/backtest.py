@@ -29,6 +29,7 @@ from throughtime.forecasting.calibration.intervals import Calibration, leave_one
 from throughtime.forecasting.evaluation import metrics
 from throughtime.forecasting.evaluation.baselines import Baseline
 from throughtime.forecasting.evaluation.forecast_columns import prefixes
+from throughtime.forecasting.evaluation.views import backtest_figure
 from throughtime.forecasting.preprocessing.steps import series_sizes
 from throughtime.forecasting.preprocessing.transforms import Sqrt, Transform
 from throughtime.forecasting.series.panel import Panel
@@ -259,8 +260,6 @@ class Backtest:
         `series` is a name or several, the first few where None. Origins that overlap are left out.
         Raises `MissingExtraError` where plotly is not installed.
         """
-        from throughtime.forecasting.evaluation.views import backtest_figure
-
         return backtest_figure(self, series)
 
     @cached_property

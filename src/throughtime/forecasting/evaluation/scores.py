@@ -117,7 +117,11 @@ def evaluate(
     if panel is not None and set(chosen) & set(_SCALED):
         season = panel_season_length(panel) if season_length is None else season_length
         scales = naive_scales(places, panel, positive_int("season_length", season))
-    scorer = _Scorer(table, columns.numbers(table, target), groups, scales, chosen, columns)
+    y = columns.numbers(table, target)
+    if np.isnan(y).all():
+        wanted = f"a value in column {target!r} to score by"
+        raise DataError(wanted, "none", "fill in the values that came")
+    scorer = _Scorer(table, y, groups, scales, chosen, columns)
     scored = [scorer.scores(model, baseline) for model in columns.models]
     return _like(table, by, groups, horizon, columns.models, scored)
 

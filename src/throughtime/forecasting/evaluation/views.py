@@ -1,13 +1,20 @@
 """What figures and reports show of a forecaster: plain values, and the figures made of them.
 
-Reads panels, forecasts and back-tests; how they are drawn is said in `drawing.forecasts`.
+Reads panels, forecasts and what was forecast at earlier origins (a `Backtest`, which draws itself
+with this, so that only what is read of one is named here); how they are drawn is said in
+`drawing.forecasts`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from throughtime._checks import positive_int
 from throughtime._errors import SettingError
@@ -16,13 +23,49 @@ from throughtime.drawing.forecasts import Band, Origin, View
 from throughtime.drawing.panels import together
 from throughtime.drawing.theme import require_plotly
 from throughtime.forecasting.evaluation.forecast_columns import prefixes
-
-if TYPE_CHECKING:
-    from throughtime.forecasting.evaluation.backtest import Backtest
-    from throughtime.forecasting.series.panel import Panel
+from throughtime.forecasting.series.panel import Panel
 
 MOST = 6  # series in one figure
 COLUMNS = 2
+
+
+class AtOrigins(Protocol):
+    """What is read of a back-test."""
+
+    @property
+    def panel(self) -> Panel:
+        """The series that were judged."""
+        ...
+
+    @property
+    def h(self) -> int:
+        """The horizon."""
+        ...
+
+    @property
+    def step_size(self) -> int:
+        """The steps from one origin to the next."""
+        ...
+
+    @property
+    def levels(self) -> Sequence[float]:
+        """The levels of the intervals."""
+        ...
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The names of the models, ours first."""
+        ...
+
+    @property
+    def table(self) -> pa.Table:
+        """The forecasts at every origin, row by row."""
+        ...
+
+    @property
+    def scores(self) -> Sequence[Any]:
+        """What every model earned."""
+        ...
 
 
 def forecast_figure(
@@ -45,7 +88,7 @@ def forecast_figure(
     return _multiples(made, lambda view: drawing.forecast(view, name, last))
 
 
-def backtest_figure(backtest: Backtest, series: Any) -> Any:
+def backtest_figure(backtest: AtOrigins, series: Any) -> Any:
     """Draw what was forecast at each origin for one or a few series."""
     require_plotly()
     name, panel = backtest.models[0], backtest.panel
@@ -77,14 +120,12 @@ def views(
     level: Sequence[float],
     shown: Sequence[int],
     last: int,
-    backtest: Backtest | None = None,
+    backtest: AtOrigins | None = None,
 ) -> list[View]:
     """Return the `last` values of the series numbered `shown`, and their forecasts; one a target.
 
     `forecast` is the table that `predict` returned for this panel, of any kind.
     """
-    import narwhals as nw
-
     table = nw.from_native(forecast, eager_only=True).to_arrow()
     h, M = table.num_rows // len(panel.ids), len(panel.targets)
     ds = panel.future(h)[1].reshape(-1, h)
@@ -114,15 +155,13 @@ def title(panel: Panel, series: int, target: int) -> str:
 
 
 def origins(
-    backtest: Backtest,
+    backtest: AtOrigins,
     series: Any,
     level: Sequence[float],
     model: str | None = None,
     target: int = 0,
 ) -> list[Origin]:
     """Return the origins of one series and target, from the last backwards, that do not overlap."""
-    import pyarrow.compute as pc
-
     model = backtest.models[0] if model is None else model
     of, value = prefixes(backtest.panel)[target], backtest.panel.targets[target]
     table = backtest.table.filter(pc.equal(backtest.table["unique_id"], series))
@@ -150,8 +189,6 @@ def stamps(ds: Any) -> list[Any]:
     >>> stamps(np.array([1700, 1701])), stamps(np.array(["2024-01-31"], dtype="datetime64[us]"))
     ([1700, 1701], ['2024-01-31'])
     """
-    import numpy as np
-
     ds = np.asarray(ds)
     if ds.dtype.kind != "M":
         return [int(value) for value in ds]

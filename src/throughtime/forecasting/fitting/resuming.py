@@ -22,7 +22,7 @@ import os
 import warnings
 from collections.abc import Callable
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +32,14 @@ from throughtime._archive import Format, Snapshot
 from throughtime._errors import ModelFileError
 from throughtime._files import check_writable
 from throughtime._version import __version__
+from throughtime.forecasting.fitting.fitted import Fitted
 from throughtime.forecasting.series.panel import Panel
+from throughtime.forecasting.settings.given import Given
+from throughtime.forecasting.storage.given import pack_given
+from throughtime.forecasting.storage.model import pack_model
 from throughtime.kernels import compiled
 from throughtime.training import Checkpoint, Examples, History, Trainer
 from throughtime.training.checkpoint import pack_history, unpack_history
-
-if TYPE_CHECKING:
-    from throughtime.forecasting.fitting.fitted import Fitted
-    from throughtime.forecasting.settings.given import Given
 
 REMEDY = "delete it to start afresh, or pass another path"
 FORMAT = Format("throughtime fit", 1, "a checkpoint of a fit", REMEDY)
@@ -193,9 +193,6 @@ def runs_of(
     """Return the runs of a call, kept in a file if there is a checkpoint."""
     if checkpoint is None:
         return NOT_KEPT
-    from throughtime.forecasting.storage.given import pack_given
-    from throughtime.forecasting.storage.model import pack_model
-
     file = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     of: dict[str, Any] = {"call": call, **how, "start": None}
     of |= {"settings": pack_given(given), "data": fingerprint(panel)}

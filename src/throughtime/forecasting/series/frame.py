@@ -23,12 +23,11 @@ from throughtime.forecasting.series.columns import DateKind, RowName, dates, lab
 from throughtime.forecasting.series.frequency import Frequency, Stamps, show
 from throughtime.forecasting.series.panel import PIECE, Floats, Ints, Panel, Static
 from throughtime.forecasting.series.statics import known_static, read_static
-from throughtime.forecasting.series.tables import ONE_SERIES, as_table, need_columns
+from throughtime.forecasting.series.tables import ONE_SERIES, as_table, listed, need_columns
 
 __all__ = ["Panel", "read_frame"]
 
 _MOST_GAPS = 1000  # a row: beyond it one date is a slip, and the grid would fill the memory
-_REMEDY = "rename its columns to 'ds' and 'y' (and 'unique_id' where there are several series)"
 _NO_NUMBER = (
     "make it numbers, one column of 0 and 1 for each label, "
     "or give what does not change in time in static_df"
@@ -83,7 +82,8 @@ def read_frame(
         target, hist, futr = like.targets, like.hist, like.futr
     channels = _channels(target, hist, futr)
     table = as_table(data)
-    need_columns(table, ["ds", *channels.all], "a table", _REMEDY)
+    wanted = ["ds", *channels.all]
+    need_columns(table, wanted, "a table", _remedy(wanted))
     used = ("unique_id", "ds", *channels.all)
     others = [repr(name) for name in table.columns if name not in used]
     notes = [f"ignored: {', '.join(others)}"] if others else []
@@ -148,6 +148,11 @@ class _Channels:
     @property
     def all(self) -> tuple[str, ...]:
         return (*self.targets, *self.hist, *self.futr)
+
+
+def _remedy(wanted: Sequence[str]) -> str:
+    several = "(and 'unique_id' where there are several series)"
+    return f"rename its columns to {listed(map(repr, wanted))} {several}"
 
 
 def _channels(*names: str | Sequence[str]) -> _Channels:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from throughtime._checks import duration, one_of, positive_int
+from throughtime._checks import duration, one_of, positive_int, random_seed
 from throughtime._errors import SettingError
 from throughtime._types import model_name
 from throughtime.forecasting.architectures import ARCHITECTURES, DRAWS
@@ -152,7 +152,7 @@ def _of_design(arguments: Mapping[str, Any], cures: Cures) -> dict[str, Any]:
     architecture, dropout = arguments["architecture"], arguments["dropout"]
     net = recurrence_of(architecture, dropout or 0.0, *shape, **of_the_net)
     parts = ("cell", "num_layers", *OF_THE_NET)
-    seed = positive_int("seed", arguments["seed"], at_least=0)
+    seed = random_seed("seed", arguments["seed"])
     usual_output = "student-t" if architecture in DRAWS else "point"
     return {
         **{name: getattr(net, name) for name in parts},

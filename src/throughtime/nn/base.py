@@ -33,11 +33,7 @@ def on_our_ground(input: Tensor) -> bool:
 
     torch.jit.trace would unroll their loops, and knows PyTorch's.
     """
-    return (
-        input.device.type == "cpu"
-        and input.dtype in (torch.float32, torch.float64)
-        and not _is_jit_tracing()
-    )
+    return input.is_cpu and input.dtype in (torch.float32, torch.float64) and not _is_jit_tracing()
 
 
 class Layers(torch.nn.RNNBase):
@@ -227,6 +223,8 @@ class Layers(torch.nn.RNNBase):
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = torch.nn.functional.dropout(x, self.dropout, self.training)
+        if len(last) == 1:
+            return x, tuple(end.unsqueeze(0) for end in last[0])
         return x, tuple(torch.stack(ends) for ends in zip(*last, strict=True))
 
     def _run_one(

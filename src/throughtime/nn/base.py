@@ -28,12 +28,13 @@ States = tuple[Tensor, ...]
 _is_jit_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 
 
-def on_our_ground(input: Tensor) -> bool:
-    """Say whether our kernels are at home with a tensor: on a CPU, float32 or float64.
+def on_our_ground(*inputs: Tensor) -> bool:
+    """Say whether our kernels are at home with tensors: on a CPU, float32 or float64.
 
     torch.jit.trace would unroll their loops, and knows PyTorch's.
     """
-    return input.is_cpu and input.dtype in (torch.float32, torch.float64) and not _is_jit_tracing()
+    at_home = all(x.is_cpu and x.dtype in (torch.float32, torch.float64) for x in inputs)
+    return at_home and not _is_jit_tracing()
 
 
 class Layers(torch.nn.RNNBase):

@@ -192,13 +192,12 @@ class Run:
             decay = min(self.settings.average, (1 + self.index) / (10 + self.index))
             self.average.lerp_(self.weights, 1 - decay)
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self) -> ExitStack:
         """Let watchers look on while the model runs forward and backward."""
         with ExitStack() as stack:
             for watcher in self.watchers:
                 stack.enter_context(watcher.watching(self.index, self.model))
-            yield
+            return stack.pop_all()
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:

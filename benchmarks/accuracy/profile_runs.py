@@ -37,6 +37,7 @@ from runs import RESULTS, Row, apart, circumstances, parser
 
 WARM_UP = 10  # updates before the first that counts
 
+RECURRENCES = {"Recurrence", "EagerRecurrence", "Express"}  # autograd functions
 PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::addmv", "aten::mv"}
 
 
@@ -227,7 +228,7 @@ def parts_named() -> Iterator[None]:
 
     from throughtime.forecasting.examples import importance, scaled
     from throughtime.kernels.compiled import Compiled
-    from throughtime.nn import Ensemble
+    from throughtime.nn import Ensemble, express
     from throughtime.training import adamw, clipping, parameters, run
     from throughtime.training.examples import Kept
 
@@ -236,7 +237,8 @@ def parts_named() -> Iterator[None]:
         (importance.Weighed, "__getitem__", "examples"),
         (Kept, "__getitem__", "examples"),
         (Ensemble, "forward", "forward"),
-        (Compiled, "forward", "recurrence"),  # which a look at the validation part calls by itself
+        (Compiled, "forward", "recurrence"),  # which a look at the validation part calls by itself,
+        (express, "_run", "recurrence"),  # as it does this
         (torch.autograd, "backward", "backward"),
         (run.Run, "_losses", "loss"),
         (run.Run, "_average", "optimiser"),
@@ -279,7 +281,7 @@ def part_of(event: Any) -> str:
     if event.name in PRODUCTS:
         return "products"
     while event is not None:
-        if event.name.removesuffix("Backward") in ("Recurrence", "EagerRecurrence"):
+        if event.name.removesuffix("Backward") in RECURRENCES:
             return "recurrence"
         if event.name.startswith("part:"):
             return str(event.name.removeprefix("part:"))

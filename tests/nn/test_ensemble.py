@@ -144,6 +144,24 @@ def test_the_short_way_of_members_is_the_long_one_to_the_last_bit(cell, bias, ba
     assert all(map(torch.equal, short, long))
 
 
+@pytest.mark.parametrize("cell", [RNN, LSTM, GRU])
+def test_gradients_of_the_short_way_of_members_can_be_differentiated(cell):
+    ensemble = Ensemble(lambda: cell(F, H, batch_first=True), members=E).double()
+    weights = list(ensemble.parameters())
+    x = torch.randn(E, B, T, F, dtype=torch.float64, requires_grad=True)
+
+    def asked() -> tuple[Tensor, ...]:
+        output, _ = ensemble(x)
+        first = torch.autograd.grad(output.square().sum(), weights, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), [x, *weights])
+
+    short = asked()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell, "has_short_way", False)
+        long = asked()
+    torch.testing.assert_close(short, long)
+
+
 def test_forced_decoders_take_each_member_its_targets():
     ensemble, x = ensemble_and_input("SequenceToSequence-gru")
     targets = torch.randn(E, B, 3, 1, dtype=torch.float64)

@@ -214,9 +214,33 @@ def test_members_of_an_ensemble_have_their_own_loss(name):
     target = torch.where(torch.arange(3)[:, None, None] == 1, torch.nan, target.double())
     one_by_one = torch.stack([loss(p, y) for p, y in zip(params, target, strict=True)])
     torch.testing.assert_close(
-        losses.per_member(loss, params, target), one_by_one, rtol=1e-12, atol=0
+        losses.per_member(loss)(params, target, None), one_by_one, rtol=1e-12, atol=0
     )
     assert one_by_one[1] == 0
+
+
+@every_loss
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_of_members_at_once_are_the_mapped_ones_to_the_last_bit(name, gap, weighted):
+    loss, _ = ORACLES[name]
+    params, target = draw(name, shape=(3, 32, 11))
+    params, target = params.float(), target.float()
+    target[1, :3, 5] = torch.nan if gap else target[1, :3, 5]
+    weights = torch.linspace(0, 2, target.numel()).reshape(target.shape) if weighted else None
+    found = []
+    for each in (loss, lambda *given: loss(*given)):  # which does not take `members`
+        leaf = params.clone().requires_grad_()
+        values = losses.per_member(each)(leaf, target, weights)
+        values.backward(torch.tensor([1.0, 0.3, 2.0]))
+        found += [values, leaf.grad]
+    assert found[0].equal(found[2])
+    assert found[1].equal(found[3])
+
+
+def test_a_target_without_an_axis_beside_the_members_is_refused():
+    with pytest.raises(DataError, match="leading axes"):
+        losses.per_member(losses.mae)(torch.zeros(3, 1), torch.zeros(3), None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 
 from throughtime.kernels.functorch import INSIDE as _functorch
 from throughtime.kernels.kernel import Optionals, Tensors
@@ -72,6 +71,33 @@ def in_one_vmap() -> bool:
     return bool(stack and len(stack) == 1 and stack[0].key() == _functorch.TransformType.Vmap)
 
 
+class lowered:
+    """Runs what is within beneath the transform at work, as its interpreter's `lower` would."""
+
+    def __enter__(self) -> None:
+        self.layer = _functorch.pop_dynamic_layer_stack()
+
+    def __exit__(self, *_: object) -> None:
+        _functorch.push_dynamic_layer_stack(self.layer)
+
+
+def beneath(function: Callable[..., Any], tensors: Sequence[Tensor | None]) -> Any:
+    """Return what `function` makes of tensors [E, ...] beneath the one vmap that is at work.
+
+    Its results, a tensor or a tuple of them, are [E, ...] too. None where a tensor is not mapped, or over
+    another axis than the first: that is for others.
+    """
+    level = _functorch.maybe_current_level()
+    pairs = [(t, 0) if t is None else _functorch._unwrap_batched(t, level) for t in tensors]
+    if any(dim != 0 for _, dim in pairs):
+        return None
+    with lowered():
+        made = function(*[tensor for tensor, _ in pairs])
+    if isinstance(made, Tensor):
+        return _functorch._add_batch_dim(made, 0, level)
+    return tuple(_functorch._add_batch_dim(each, 0, level) for each in made)
+
+
 def at_once(
     recur: Callable[..., Tensors], states: int, tensors: Sequence[Tensor | None]
 ) -> Tensors:
@@ -80,14 +106,14 @@ def at_once(
     As `Recurrence.vmap` would, without what torch.func does around it: an ensemble of small nets
     spends more time there than in the kernel.
     """
-    interpreter: Any = retrieve_current_functorch_interpreter()
-    level, size = interpreter.level(), interpreter.batch_size()
+    level = _functorch.maybe_current_level()
     pairs = [(t, None) if t is None else _functorch._unwrap_batched(t, level) for t in tensors]
     plain, dims = zip(*pairs, strict=True)
-    with interpreter.lower():
-        if all(dim is None for dim in dims):
+    with lowered():
+        sizes = [t.shape[dim] for t, dim in pairs if t is not None and dim is not None]
+        if not sizes:
             return recur(*plain)
-        results, axes = recur_mapped(recur, states, size, dims, plain)
+        results, axes = recur_mapped(recur, states, sizes[0], dims, plain)
     return tuple(
         _functorch._add_batch_dim(result, axis, level)
         for result, axis in zip(results, axes, strict=True)
@@ -144,7 +170,7 @@ class _Lifted:
         if dim is None:
             tensor = tensor.unsqueeze(axis)
             tensor = tensor.expand(*tensor.shape[:axis], self.size, *tensor.shape[axis + 1 :])
-        else:
+        elif dim != axis:
             tensor = tensor.movedim(dim, axis)
         return tensor.flatten(axis, axis + 1) if self.nested else tensor
 

@@ -17,6 +17,7 @@ from torch import Tensor
 SMALLEST, LARGEST_SUM = 1 << 20, 1 << 30
 
 _shelf: list[mmap.mmap] = []
+_lent: dict[int, tuple[weakref.ref[memoryview], mmap.mmap]] = {}
 
 
 def workspace(count: int, like: Tensor) -> Tensor:
@@ -30,9 +31,9 @@ def workspace(count: int, like: Tensor) -> Tensor:
         return torch.empty(count, dtype=like.dtype)
     buffer = _take(size)
     view = memoryview(buffer)  # the tensor holds on to it, and it dies with the tensor
-    tensor = torch.frombuffer(view, dtype=like.dtype, count=count)
-    weakref.finalize(view, _give_back, buffer).atexit = False
-    return tensor
+    end = weakref.ref(view, _give_back)
+    _lent[id(end)] = end, buffer
+    return torch.frombuffer(view, dtype=like.dtype, count=count)
 
 
 def release() -> None:
@@ -53,6 +54,7 @@ def _take(size: int) -> mmap.mmap:
     return buffer
 
 
-def _give_back(buffer: mmap.mmap) -> None:
+def _give_back(end: weakref.ref[memoryview]) -> None:
+    _, buffer = _lent.pop(id(end))
     if sum(map(len, _shelf)) + len(buffer) <= LARGEST_SUM:
         _shelf.append(buffer)

@@ -28,16 +28,13 @@ States = tuple[Tensor, ...]
 _is_jit_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 
 
-def on_our_ground(input: Tensor) -> bool:
-    """Say whether our kernels are at home with a tensor: on a CPU, float32 or float64.
+def on_our_ground(*inputs: Tensor) -> bool:
+    """Say whether our kernels are at home with tensors: on a CPU, float32 or float64.
 
     torch.jit.trace would unroll their loops, and knows PyTorch's.
     """
-    return (
-        input.device.type == "cpu"
-        and input.dtype in (torch.float32, torch.float64)
-        and not _is_jit_tracing()
-    )
+    at_home = all(x.is_cpu and x.dtype in (torch.float32, torch.float64) for x in inputs)
+    return at_home and not _is_jit_tracing()
 
 
 class Layers(torch.nn.RNNBase):
@@ -227,6 +224,8 @@ class Layers(torch.nn.RNNBase):
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = torch.nn.functional.dropout(x, self.dropout, self.training)
+        if len(last) == 1:
+            return x, tuple(end.unsqueeze(0) for end in last[0])
         return x, tuple(torch.stack(ends) for ends in zip(*last, strict=True))
 
     def _run_one(

@@ -106,7 +106,7 @@ class Ensemble(nn.Module):
         if not self._fused:
             return True
         ours = all(isinstance(f, Layer) and not is_recorded_in_turn(f) for f in self._fused)
-        return ours and all(map(on_our_ground, filter(is_floating_point, self._weights())))
+        return ours and on_our_ground(*filter(is_floating_point, self._weights()))
 
     def _run(self, names: tuple[str, ...], weights: tuple[Tensor, ...], *inputs: Any) -> Any:
         """Call the template with these weights, the last of the inputs by their names.

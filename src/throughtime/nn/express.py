@@ -13,8 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, empty, empty_like, get_num_threads, is_grad_enabled
-from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
+from torch import Tensor, empty, empty_like, empty_strided, get_num_threads, is_grad_enabled
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.nn import Parameter
@@ -23,11 +22,9 @@ from throughtime._errors import TensorError
 from throughtime.kernels import compiled
 from throughtime.kernels.compiled import PRECISIONS, Processor, pair
 from throughtime.kernels.kernel import Kernel
-from throughtime.kernels.recurrence import run_eagerly
-from throughtime.kernels.transforms import in_one_vmap, pull_back
+from throughtime.kernels.transforms import beneath, in_one_vmap, pull_back
 from throughtime.kernels.workspace import workspace
 
-_functorch: Any = torch._C._functorch
 _is_dispatched = torch._C._len_torch_dispatch_stack
 _is_transformed = torch._C._are_functorch_transforms_active
 _autocasts = torch._C._is_any_autocast_enabled
@@ -73,40 +70,27 @@ def answer(layer: Any, input: Any, hx: Any) -> Any:
     last = 1, shape[0] if layer.batch_first else shape[1], H
     if hx is not None and not all(type(s) is Tensor and s.shape == last for s in states):
         return None
+    inputs = input, *states, *weights
     if mapped:
-        return None if layer.state_grad_clip else _answer_members(layer, input, states, weights)
-    moving = is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (input, *weights, *states)
-    )
-    if moving and layer.state_grad_clip:
+        return None if layer.state_grad_clip else _answer_members(layer, processor, inputs)
+    if layer.state_grad_clip and _moves(inputs):
         return None
     try:
-        output, *ends = (_express if moving else _infer)(layer, processor, input, *states, *weights)
+        output, *ends = _call(layer, processor, int(layer.batch_first), *inputs)
     except TensorError:  # not laid out as the C++ reads it, or not of the right size
         return None
     return output, tuple(ends) if both else ends[0]
 
 
-def _answer_members(layer: Any, x: Tensor, states: Any, weights: Any) -> Any:
+def _answer_members(layer: Any, processor: Processor, inputs: Any) -> Any:
     """Return the same where a vmap maps over the members, which must be the first axis of all."""
-    interpreter: Any = retrieve_current_functorch_interpreter()
-    level, time = interpreter.level(), 2 if layer.batch_first else 1
-    given = [x, *states, *weights]
-    pairs = [(t, 0) if t is None else _functorch._unwrap_batched(t, level) for t in given]
-    if any(dim != 0 for _, dim in pairs):
+    try:
+        made = beneath(partial(_call, layer, processor, 1 + layer.batch_first), inputs)
+    except TensorError:
         return None
-    x_E, *rest = [tensor for tensor, _ in pairs]
-    assert x_E is not None
-    starts, weights = rest[: layer.STATES], rest[layer.STATES :]
-    with interpreter.lower():
-        x_TEBI = x_E.movedim(time, 0)
-        zero = x_E.new_zeros(*x_TEBI.shape[1:3], layer.hidden_size)
-        starts = [zero if h is None else h.squeeze(1) for h in starts]
-        kernel = layer.kernel(weights[0])
-        inputs = x_TEBI, *starts, *weights, *_nothing_around(kernel)
-        h_TEBH, *ends = run_eagerly(kernel, None, None, *inputs)
-        made = h_TEBH.movedim(0, time), *(h.unsqueeze(1) for h in ends)
-    output, *ends = (_functorch._add_batch_dim(each, 0, level) for each in made)
+    if made is None:
+        return None
+    output, *ends = made
     return output, tuple(ends) if layer.STATES == 2 else ends[0]
 
 
@@ -115,9 +99,15 @@ def _nothing_around(kernel: Kernel) -> tuple[None, ...]:
     return (None,) * (2 if kernel.states == 1 else 4)
 
 
-def _infer(layer: Any, processor: Processor, *inputs: Any) -> tuple[Tensor, ...]:
-    """Run the loop without a gradient to come; inputs are x, h_0 [1, B, H] (or None) .., weights."""
-    return _run(layer, processor, inputs, None)
+def _moves(inputs: Any) -> bool:
+    return is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+
+
+def _call(layer: Any, processor: Processor, time: int, *inputs: Any) -> tuple[Tensor, ...]:
+    """Run the loop; inputs are x with its axis of time, h_0 [(E,) 1, B, H] (or None) .., weights."""
+    if _moves(inputs):
+        return _express(layer, processor, time, *inputs)
+    return _run(layer, processor, time, inputs, None)
 
 
 class Express(torch.autograd.Function):
@@ -127,16 +117,18 @@ class Express(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, layer: Any, processor: Processor, *inputs: Any) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, layer: Any, processor: Processor, time: int, *inputs: Any
+    ) -> tuple[Tensor, ...]:
         """Run the loop, and keep what the adjoint reads."""
-        x, batch_first = inputs[0], layer.batch_first
-        B, T = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+        x = _time_first(inputs[0], time)
+        T, *E, B, _ = x.shape
         form = compiled.FORMS[layer.operator]
         count = compiled.residual_size(processor, form, x, T, B, layer.hidden_size)
-        residual = workspace(count, x)
-        outputs = _run(layer, processor, inputs, residual)
-        ctx.processor, ctx.form, ctx.batch_first = processor, form, batch_first
-        ctx.replay = partial(_replay, layer.kernel(inputs[1 + form.states]), batch_first)
+        residual = workspace(E[0] * count, x).view(E[0], count) if E else workspace(count, x)
+        outputs = _run(layer, processor, time, inputs, residual)
+        ctx.processor, ctx.form, ctx.time = processor, form, time
+        ctx.replay = partial(_replay, layer, time)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs, residual)
         return outputs
@@ -145,26 +137,29 @@ class Express(torch.autograd.Function):
     def backward(ctx: Any, *d_outputs: Tensor | None) -> Any:
         """Run the loop back; where the gradient is to be differentiated, by plain operations."""
         *inputs, residual = ctx.saved_tensors
-        states, needed, turned = ctx.form.states, ctx.needs_input_grad[2:], ctx.batch_first
+        states, needed, time = ctx.form.states, ctx.needs_input_grad[3:], ctx.time
         if is_grad_enabled() or _is_dispatched() or _is_transformed():
             found = pull_back(ctx.replay, inputs, d_outputs)
-            return None, None, *(g if need else None for g, need in zip(found, needed, strict=True))
+            grads = [g if need else None for g, need in zip(found, needed, strict=True)]
+            return None, None, None, *grads
         grads = [
             empty_like(i, memory_format=torch.contiguous_format) if need else None
             for i, need in zip(inputs, needed, strict=True)
         ]
         d_h, *d_ends = d_outputs
         if d_h is not None:
-            d_h = _time_first(d_h if d_h.stride(2) == 1 else d_h.contiguous(), turned)
-        dx = None if grads[0] is None else _time_first(grads[0], turned)
+            d_h = _time_first(d_h if d_h.stride(-1) == 1 else d_h.contiguous(), time)
+        dx = None if grads[0] is None else _time_first(grads[0], time)
+        x = _time_first(inputs[0], time)
         compiled.run_adjoint(
             *(ctx.processor.number, ctx.form.number, get_num_threads(), False, 0.0),
-            *(_time_first(inputs[0], turned), *pair(inputs[1 : 1 + states])),
+            *(x, *_states(x, inputs[1 : 1 + states])),
             *(*inputs[1 + states :], *_ALONE, residual, d_h),
-            *pair([None if d is None else d.contiguous() for d in d_ends]),
-            *(dx, *pair(grads[1 : 1 + states]), *grads[1 + states :], None, None, None, None),
+            *_states(x, [None if d is None else d.contiguous() for d in d_ends]),
+            *(dx, *_states(x, grads[1 : 1 + states]), *grads[1 + states :]),
+            *(None, None, None, None),
         )
-        return None, None, *grads
+        return None, None, None, *grads
 
 
 _ALONE = (None,) * 4  # no mask, no dropout, no zoneout of h and c
@@ -172,29 +167,43 @@ _express: Callable[..., tuple[Tensor, ...]] = Express.apply
 
 
 def _run(
-    layer: Any, processor: Processor, inputs: Any, residual: Tensor | None
+    layer: Any, processor: Processor, time: int, inputs: Any, residual: Tensor | None
 ) -> tuple[Tensor, ...]:
-    x, H, states = inputs[0], layer.hidden_size, layer.STATES
-    batch_first, B = layer.batch_first, x.shape[0 if layer.batch_first else 1]
-    output = empty(*x.shape[:2], H, dtype=x.dtype)
-    ends = [empty(1, B, H, dtype=x.dtype) for _ in range(states)]
+    given, H, states = inputs[0], layer.hidden_size, layer.STATES
+    x = _time_first(given, time)
+    T, *E, B, _ = x.shape
+    if E and time == 2:  # each member's steps lie together in memory, wherever their axis is
+        output = empty_strided((*E, B, T, H), (T * B * H, H, B * H, 1), dtype=x.dtype)
+    else:
+        output = empty(*given.shape[:-1], H, dtype=x.dtype)
+    ends = [empty(*E, 1, B, H, dtype=x.dtype) for _ in range(states)]
     compiled.run_forward(
         *(processor.number, compiled.FORMS[layer.operator].number, get_num_threads(), False, 0.0),
-        *(_time_first(x, batch_first), *pair(inputs[1 : 1 + states]), *inputs[1 + states :]),
-        *(*_ALONE, residual, _time_first(output, batch_first), *pair(ends)),
+        *(x, *_states(x, inputs[1 : 1 + states]), *inputs[1 + states :]),
+        *(*_ALONE, residual, _time_first(output, time), *_states(x, ends)),
     )
     return output, *ends
 
 
-def _time_first(values: Tensor, batch_first: bool) -> Tensor:
-    return values.transpose(0, 1) if batch_first else values
+def _time_first(values: Tensor, time: int) -> Tensor:
+    if time == 0:
+        return values
+    return values.transpose(0, 1) if time == 1 else values.movedim(time, 0)
 
 
-def _replay(kernel: Kernel, batch_first: bool, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+def _states(x: Tensor, states: Any) -> Any:
+    """Return the states [1, B, H] or [E, 1, B, H] of h and c as the C++ reads them."""
+    if x.dim() == 4:
+        states = [None if s is None else s.squeeze(1) for s in states]
+    return pair(states)
+
+
+def _replay(layer: Any, time: int, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     """Return what the layer does, by operations that can be differentiated any number of times."""
-    states, weights = rest[: kernel.states], rest[kernel.states :]
-    x = _time_first(x, batch_first)
-    zeros = x.new_zeros(x.shape[1], weights[1].shape[-1])
-    starts = [zeros if h is None else h.squeeze(0) for h in states]
+    states, weights = rest[: layer.STATES], rest[layer.STATES :]
+    kernel: Kernel = layer.kernel(weights[0])
+    x = _time_first(x, time)
+    zeros = x.new_zeros(*x.shape[1:-1], weights[1].shape[-1])
+    starts = [zeros if h is None else h.squeeze(-3) for h in states]
     h_TBH, *ends = kernel.replay(None, (x, *starts, *weights, *_nothing_around(kernel)))
-    return _time_first(h_TBH, batch_first), *(end.unsqueeze(0) for end in ends)
+    return h_TBH.movedim(0, time), *(end.unsqueeze(-3) for end in ends)

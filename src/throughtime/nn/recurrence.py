@@ -179,4 +179,6 @@ def newest(layer: Layer | Stack, state: State) -> Tensor:
     if isinstance(layer, Stack):
         return layer.newest(state)
     h = state if isinstance(state, Tensor) else state[0]
-    return torch.cat([h[-2], h[-1]], -1) if layer.bidirectional else h[-1]
+    if layer.bidirectional:
+        return torch.cat([h[-2], h[-1]], -1)
+    return h.squeeze(0) if len(h) == 1 else h[-1]  # no zeros to be filled in the backward pass

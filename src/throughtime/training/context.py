@@ -25,13 +25,19 @@ def mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
 @contextmanager
 def own_noise(seed: int, device: torch.device) -> Iterator[None]:
     """Let dropout draw from `seed`, and leave the global generators as they were."""
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        # torch.manual_seed seeds every backend there is, which takes longer than a small update
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
+    if device.type == "cuda":
+        with torch.random.fork_rng(devices=[device]):
+            torch.default_generator.manual_seed(seed)
             torch.cuda.manual_seed(seed)
+            yield
+        return
+    # fork_rng and torch.manual_seed ask after every backend, which takes longer than a small update
+    state = torch.default_generator.get_state()
+    try:
+        torch.default_generator.manual_seed(seed)
         yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ A target that is NaN (a class below 0) is not observed: the mean runs over the o
 gradient flows from it, nor a NaN. Where nothing is observed the loss is 0. `weights` (the shape of
 `target`, or one that broadcasts to it) turns the mean into a weighted one.
 
-For an ensemble the members share nothing: `per_member` maps any of them over the leading axis.
+For an ensemble the members share nothing: with `members` a loss returns one mean for each entry of
+the leading axis, and `per_member` does so with any function.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from inspect import signature
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -66,26 +68,35 @@ def weighted(loss: Loss, params: Tensor, target: Tensor, weights: Tensor | None)
     )
 
 
-def mse(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def mse(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, members: bool = False
+) -> Tensor:
     """Mean of d², for a point forecast.
 
     >>> mse(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, torch.nan]))
     tensor(4.)
     """
-    return _mean(lambda y: (y - _point(params)) ** 2, params, target, weights)
+    return _mean(lambda y: (y - _point(params)) ** 2, params, target, weights, members)
 
 
-def mae(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def mae(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, members: bool = False
+) -> Tensor:
     """Mean of |d|, for a point forecast: its optimum is the median.
 
     >>> mae(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.0]))
     tensor(1.)
     """
-    return _mean(lambda y: (y - _point(params)).abs(), params, target, weights)
+    return _mean(lambda y: (y - _point(params)).abs(), params, target, weights, members)
 
 
 def huber(
-    params: Tensor, target: Tensor, weights: Tensor | None = None, *, delta: float = 1.0
+    params: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
+    *,
+    delta: float = 1.0,
+    members: bool = False,
 ) -> Tensor:
     """Mean of Huber's loss, for a point forecast: squares up to `delta`, lines beyond.
 
@@ -97,7 +108,7 @@ def huber(
         d = (y - _point(params)).abs()
         return torch.where(d <= delta, d**2 / 2, delta * (d - delta / 2))
 
-    return _mean(elements, params, target, weights)
+    return _mean(elements, params, target, weights, members)
 
 
 @dataclass(frozen=True)
@@ -119,8 +130,15 @@ class Quantile:
             raise SettingError("rising quantile levels", repr(self.levels), "sort them")
         object.__setattr__(self, "levels", levels)
 
-    def __call__(self, params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the scalar mean for params [..., outputs, Q] and target [..., outputs]."""
+    def __call__(
+        self,
+        params: Tensor,
+        target: Tensor,
+        weights: Tensor | None = None,
+        *,
+        members: bool = False,
+    ) -> Tensor:
+        """Return the mean for params [..., outputs, Q] and target [..., outputs]."""
         if params.shape[-1] != len(self.levels):
             raise DataError(
                 f"{len(self.levels)} parameters, one for each quantile level",
@@ -133,10 +151,12 @@ class Quantile:
             d = y.unsqueeze(-1) - params
             return torch.maximum(q * d, (q - 1) * d).mean(-1)
 
-        return _mean(elements, params, target, weights)
+        return _mean(elements, params, target, weights, members)
 
 
-def gaussian_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def gaussian_nll(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, members: bool = False
+) -> Tensor:
     """Mean of -ln N(y; μ, σ), for params (μ, σ) with σ > 0.
 
     >>> gaussian_nll(torch.tensor([[0.0, 1.0]]), torch.tensor([0.0]))
@@ -147,10 +167,12 @@ def gaussian_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) 
     def elements(y: Tensor) -> Tensor:
         return sigma.log() + ((y - mu) / sigma) ** 2 / 2 + math.log(2 * math.pi) / 2
 
-    return _mean(elements, params, target, weights)
+    return _mean(elements, params, target, weights, members)
 
 
-def student_t_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def student_t_nll(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, members: bool = False
+) -> Tensor:
     """Mean of -ln t(y; ν, μ, σ), for params (ν, μ, σ) with ν > 0 and σ > 0.
 
     >>> student_t_nll(torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([0.0]))  # Cauchy: ln π
@@ -167,10 +189,12 @@ def student_t_nll(params: Tensor, target: Tensor, weights: Tensor | None = None)
             + (nu + 1) / 2 * torch.log1p(z**2 / nu)
         )
 
-    return _mean(elements, params, target, weights)
+    return _mean(elements, params, target, weights, members)
 
 
-def negative_binomial_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def negative_binomial_nll(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, members: bool = False
+) -> Tensor:
     """Mean of -ln NB(y; μ, α), for params (μ, α) > 0 and counts y: variance μ + α μ².
 
     The counts are raw: where the network works on a size of its own, the params come from
@@ -187,10 +211,12 @@ def negative_binomial_nll(params: Tensor, target: Tensor, weights: Tensor | None
         odds = y * (alpha * mu).log() - (y + r) * torch.log1p(alpha * mu)
         return -(ways + odds).to(params.dtype)
 
-    return _mean(elements, params, target, weights)
+    return _mean(elements, params, target, weights, members)
 
 
-def mixture_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def mixture_nll(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, members: bool = False
+) -> Tensor:
     """Mean of -ln Σ_k w_k N(y; m_k, s_k), for params (K times ln w, K times m, K times s).
 
     Raises DataError where the last axis is not three parts.
@@ -210,10 +236,12 @@ def mixture_nll(params: Tensor, target: Tensor, weights: Tensor | None = None) -
         z = (y.unsqueeze(-1) - m) / s
         return math.log(2 * math.pi) / 2 - (ln_w - s.log() - z**2 / 2).logsumexp(-1)
 
-    return _mean(elements, params, target, weights)
+    return _mean(elements, params, target, weights, members)
 
 
-def cross_entropy(params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    params: Tensor, target: Tensor, weights: Tensor | None = None, *, members: bool = False
+) -> Tensor:
     """Mean of -ln softmax(o)_y, for params that are the classes' logits o, and classes y.
 
     >>> cross_entropy(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
@@ -224,46 +252,75 @@ def cross_entropy(params: Tensor, target: Tensor, weights: Tensor | None = None)
         return -params.log_softmax(-1).gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
 
     classes = target.float()
-    return _mean(elements, params, torch.where(classes < 0, torch.nan, classes), weights)
+    seen = torch.where(classes < 0, torch.nan, classes)
+    return _mean(elements, params, seen, weights, members)
 
 
-def per_member(loss: Loss, params: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Map `loss` over the leading axis of params [E, ...], target and weights [E, ...]: losses [E].
+Losses = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Params, target and weights, or None, of an ensemble in; the losses [E] of its members out."""
 
-    >>> per_member(mse, torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[3.0], [2.0]]))
+
+def per_member(loss: Loss) -> Losses:
+    """Return the losses [E] of params [E, ...] and target and weights [E, ...], for any `loss`.
+
+    One that takes `members` is asked for all of them at once; others are mapped.
+
+    >>> per_member(mse)(torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[3.0], [2.0]]), None)
     tensor([4., 0.])
     """
-    values: Tensor = mapped(partial(weighted, loss), len(params), params, target, weights)
-    return values
+    if "members" in signature(loss).parameters:
+        return partial(weighted, partial(cast(Any, loss), members=True))
+
+    def losses(params: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        values: Tensor = mapped(partial(weighted, loss), len(params), params, target, weights)
+        return values
+
+    return losses
 
 
 def _mean(
-    elements: Callable[[Tensor], Tensor], params: Tensor, target: Tensor, weights: Tensor | None
+    elements: Callable[[Tensor], Tensor],
+    params: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    members: bool,
 ) -> Tensor:
     """Average `elements` over what was observed; a stand-in of 0 keeps NaN out of the graph."""
-    if params.shape[:-1] != target.shape:
+    if params.shape[:-1] != target.shape or target.dim() < 2 * members:
         raise DataError(
             "params [..., outputs, parameters] for a target [..., outputs]",
             f"shapes {tuple(params.shape)} and {tuple(target.shape)}",
             "give both the same leading axes (a point forecast has a last axis of 1 parameter)",
         )
+    axes = tuple(range(members, target.dim()))
+    if members and weights is None and _is_whole(target):
+        return elements(target).mean(axes)  # the same to the last bit, by a third of the operators
     missing = target.isnan()
     values = elements(target.masked_fill(missing, 0))
     weight = (~missing).to(values.dtype)
     weight = weight if weights is None else weight * weights.to(values.dtype)
-    total = weight.sum()
-    return (values.masked_fill(missing, 0) * weight).sum() / total.masked_fill(total == 0, 1)
+    total = weight.sum(axes)
+    return (values.masked_fill(missing, 0) * weight).sum(axes) / total.masked_fill(total == 0, 1)
+
+
+def _is_whole(target: Tensor) -> bool:
+    """Say whether all was observed, as a finite sum says; another device would have to be waited for."""
+    return target.is_cpu and target.numel() > 0 and math.isfinite(target.sum())
 
 
 def _point(params: Tensor) -> Tensor:
-    return _parameters(params, "point")[0]
+    return _checked(params, "point").squeeze(-1)
 
 
 def _parameters(params: Tensor, *names: str) -> tuple[Tensor, ...]:
+    return _checked(params, *names).unbind(-1)
+
+
+def _checked(params: Tensor, *names: str) -> Tensor:
     if params.shape[-1:] != (len(names),):
         raise DataError(
             f"a last axis of {len(names)}: {', '.join(names)}",
             f"params of shape {tuple(params.shape)}",
             "use the head that goes with this loss",
         )
-    return params.unbind(-1)
+    return params

@@ -51,6 +51,7 @@ class Run:
         observers: Sequence[Observer] = (),
     ) -> None:
         self.model, self.loss, self.settings = model, loss, settings
+        self.losses = None if members_of(model) is None else per_member(loss)
         self.source, self.generator = source, generator
         self.watchers = [each for each in observers if isinstance(each, GradientObserver)]
         self.matrix = ParameterMatrix(model)
@@ -79,17 +80,18 @@ class Run:
             with watching(self.model, settings.penalties) as records:
                 lesson = self.source.lesson(index)
             losses = self._losses(lesson)
-            torch.autograd.backward(losses.sum() * lesson.weight, retain_graph=bool(records))
+            loss = losses.sum() if lesson.weight == 1 else losses.sum() * lesson.weight
+            torch.autograd.backward(loss, retain_graph=bool(records))
             penalise(self.model, settings.penalties, records)
         gradient = self.matrix.gradient()
         clipped = self.clipper(gradient, self.weights)
-        loss, norm, fired = _means(losses, clipped)
-        update = Update(index, settings.max_updates, loss, norm, clipped.threshold, fired > 0, rate)
+        mean, norm, fired = _means(losses, clipped)
+        update = Update(index, settings.max_updates, mean, norm, clipped.threshold, fired > 0, rate)
         for watcher in self.watchers:
             pieces = self.matrix.pieces
             watcher.on_gradient(Gradient(update, gradient, clipped.gradient, pieces))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._diverged(f"update {index}", lesson, loss, gradient)
+        if not (math.isfinite(mean) and math.isfinite(norm)):
+            raise self._diverged(f"update {index}", lesson, mean, gradient)
         self.before = self.weights
         self.weights = self.optimiser.step(self.weights, clipped.gradient, rate)
         self.matrix.assign(self.weights)
@@ -173,8 +175,8 @@ class Run:
     def _losses(self, lesson: Lesson) -> Tensor:
         """Return the loss of each member, [E]."""
         told = lesson.outputs, lesson.targets, lesson.weights
-        if members_of(self.model) is not None:
-            return per_member(self.loss, *told)
+        if self.losses is not None:
+            return self.losses(*told)
         loss = weighted(self.loss, *told)
         if loss.dim() != 0:
             raise SettingError(
@@ -190,13 +192,12 @@ class Run:
             decay = min(self.settings.average, (1 + self.index) / (10 + self.index))
             self.average.lerp_(self.weights, 1 - decay)
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self) -> ExitStack:
         """Let watchers look on while the model runs forward and backward."""
         with ExitStack() as stack:
             for watcher in self.watchers:
                 stack.enter_context(watcher.watching(self.index, self.model))
-            yield
+            return stack.pop_all()
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:

@@ -21,12 +21,13 @@ from throughtime.forecasting.architectures.architecture import (
 from throughtime.forecasting.preprocessing.residuals import Base
 from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
+from throughtime.nn.linear import Linear
 
 
 class AtOnce(Architecture):
     """From x [B, L, I] to parameters [B, M h, P]; see the module."""
 
-    skip: nn.Linear | None
+    skip: Linear | None
 
     def __init__(
         self, sizes: Sizes, recurrence: Recurrence, head: HeadOf, h: int, segment: int = 1
@@ -50,7 +51,9 @@ class AtOnce(Architecture):
 
     def segments(self, x: Tensor, given: Beside) -> Tensor:
         """Return x [B, L, I] by segments, [B, L / w, w I], each with what is static."""
-        steps = self.rescaled(x).reshape(len(x), -1, self.segment * x.shape[-1])
+        steps = self.rescaled(x)
+        if self.segment > 1:
+            steps = steps.reshape(len(x), -1, self.segment * x.shape[-1])
         return self.with_static(steps, given.numbers, given.codes)
 
     def moved(self, params: Tensor, x: Tensor, size: Tensor | None) -> Tensor:
@@ -61,10 +64,10 @@ class AtOnce(Architecture):
         return resized(self.head, params, size, self.h)
 
 
-def linear_skip_of(L: int, h: int) -> nn.Linear | None:
+def linear_skip_of(L: int, h: int) -> Linear | None:
     """Return A, from L steps to h, beginning at 0; None where L is 0."""
     if not L:
         return None
-    A = nn.Linear(L, h, bias=False)
+    A = Linear(L, h, bias=False)
     nn.init.zeros_(A.weight)
     return A

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from throughtime._checks import positive_int, real
 from throughtime._errors import SettingError
+from throughtime.nn.linear import Linear
 
 Scale = Tensor | float  # of one number for each value: [...], broadcast over [..., outputs]
 
@@ -48,7 +49,7 @@ class Head(nn.Module, ABC):
         self.hidden_size = positive_int("hidden_size", hidden_size)
         self.outputs = positive_int("outputs", outputs)
         self.parameter_count = parameter_count
-        self.linear = nn.Linear(hidden_size, outputs * parameter_count)
+        self.linear = Linear(hidden_size, outputs * parameter_count)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map hidden states [..., H] to parameters [..., outputs, parameters]."""

@@ -14,6 +14,7 @@ import torch
 NAMES = (
     *("_vmap_increment_nesting", "_vmap_decrement_nesting", "_add_batch_dim", "_remove_batch_dim"),
     *("_unwrap_batched", "get_interpreter_stack", "TransformType"),
+    *("maybe_current_level", "pop_dynamic_layer_stack", "push_dynamic_layer_stack"),
 )
 
 

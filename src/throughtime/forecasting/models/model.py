@@ -4,12 +4,14 @@ For each of the K scales f_k (as is, square root, logarithm; `preprocessing/tran
 
     linear_k      f_k^-1( location + size A_k (w - location) / size )       in closed form (`companions.py`)
     recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )           by training
+    pretrained_k  f_k^-1 of a net that learned from simulated series        as it is (`pretrained/`)
     seasonal      the mean of the last two seasons                          for a cycle about a level
 
 w is the window of the transformed series, location and size its scale; h_T the newest state of a
 net that reads z (`examples/scaled.py`); members e = k, k + K, ... of the ensemble are on scale k,
 and recurrent_k is the mean of what they say. Each is held within the range of the window widened by
-itself on either side. The forecast y is the mean over the kinds of the mean over the scales.
+itself on either side. The forecast y is the mean over the kinds of the mean over the scales, for which
+what the pretrained net says counts as recurrent.
 
     F^-1(q)       F_n^-1(q) + y - y_n
 

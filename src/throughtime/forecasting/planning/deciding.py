@@ -75,8 +75,9 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         reads_more = reads_more or made["output"] in COUNTS
         made["companions"] = effort.companions and not reads_more
-    made["smoothing"] = _smooths(made, effort)
-    made["pretrained"] = WEIGHTS[-1] if _is_plain(made, effort) and answers(h, m) else None
+    others = _bears_others(made, effort)
+    made["smoothing"] = others and made["architecture"] != "es"
+    made["pretrained"] = WEIGHTS[-1] if others and answers(h, m) else None
     made |= _read_how(made, effort)
     made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
@@ -180,16 +181,14 @@ def _architecture(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     return {"architecture": architecture, "dropout": dropout}
 
 
-def _is_plain(made: dict[str, Any], effort: Effort) -> bool:
-    """Say whether others may stand beside nets of few data: smoothing, and the pretrained net."""
+def _bears_others(made: dict[str, Any], effort: Effort) -> bool:
+    """Say whether smoothing and the pretrained net may stand beside the nets.
+
+    Beside those of few data, but for cycles about a level, which the nets tell best.
+    """
     few = made["companions"] and effort.companions and not effort.many
-    return few and made["scaling"] == "blend"
-
-
-def _smooths(made: dict[str, Any], effort: Effort) -> bool:
-    """Say whether exponential smoothing stands beside the nets: of few data, but for cycles about a level."""
     turns = made["residual"] == "level" and made["season_length"] > 1
-    return _is_plain(made, effort) and made["architecture"] != "es" and not turns
+    return few and made["scaling"] == "blend" and not turns
 
 
 def _lags(made: dict[str, Any], longest: int) -> tuple[int, ...]:

@@ -75,9 +75,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
         reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
         reads_more = reads_more or made["output"] in COUNTS
         made["companions"] = effort.companions and not reads_more
-    others = _bears_others(made, effort)
-    made["smoothing"] = others and made["architecture"] != "es"
-    made["pretrained"] = WEIGHTS[-1] if others and answers(h, m) else None
+    made |= _others(made, effort, h)
     made |= _read_how(made, effort)
     made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
@@ -181,14 +179,19 @@ def _architecture(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     return {"architecture": architecture, "dropout": dropout}
 
 
-def _bears_others(made: dict[str, Any], effort: Effort) -> bool:
-    """Say whether smoothing and the pretrained net may stand beside the nets.
+def _others(made: dict[str, Any], effort: Effort, h: int) -> dict[str, Any]:
+    """Return which others stand beside the nets of few data: smoothing, and the pretrained net.
 
-    Beside those of few data, but for cycles about a level, which the nets tell best.
+    Neither for a cycle about a level, which the nets of its own tell best.
     """
+    m = made["season_length"]
     few = made["companions"] and effort.companions and not effort.many
-    turns = made["residual"] == "level" and made["season_length"] > 1
-    return few and made["scaling"] == "blend" and not turns
+    alone, turns = made["scaling"] == "blend", made["residual"] == "level" and m > 1
+    few = few and made["scaling"] != "running" and not (alone and turns)
+    return {
+        "smoothing": few and alone and made["architecture"] != "es",
+        "pretrained": WEIGHTS[-1] if few and answers(h, m) else None,
+    }
 
 
 def _lags(made: dict[str, Any], longest: int) -> tuple[int, ...]:

@@ -204,7 +204,7 @@ def test_origins_know_nothing_of_what_comes_after_them() -> None:
 
 @pytest.mark.parametrize("name", ["identity", "sqrt"])
 def test_the_widths_of_predictions_are_the_sizes(name: str) -> None:
-    forecaster = quick(transform=name).fit(table())
+    forecaster = quick(transform=name, companions=False).fit(table())
     backtest, f = forecaster.backtest, forecaster.design.scale
     assert _common(forecaster).prior < np.inf
     made = forecaster.predict(level=[80])

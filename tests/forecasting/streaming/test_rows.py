@@ -63,7 +63,7 @@ def test_forecasters_of_every_kind_go_on_by_rows(given: dict[str, Any]) -> None:
 
 def test_what_is_kept_reaches_back_to_every_difference() -> None:
     """Of the context, and of what its differences are taken from."""
-    given = {"season_length": 24, "context_length": 26, "difference": "both"}
+    given = {"season_length": 24, "context_length": 26, "difference": "both", "companions": False}
     forecaster = quick(**given).fit(SEASON)
     nets, kept = forecaster.model.nets, forecaster.state.panel
     assert kept.lengths[0] < len(SEASON)

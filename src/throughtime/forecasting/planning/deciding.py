@@ -64,6 +64,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency, m)
     settings, says_much = _scaled(panel, h, made, _contexts(made, h, panel, effort), known, effort)
     made |= settings
+    made["difference"] = made["difference"] or None
     if effort.long and not says_much:
         effort = noisy(panel, h)
     made["training"] = trained(effort, made["training"])
@@ -152,13 +153,23 @@ def _scaled(
             contexts,
             (OF_LONG if effort.long else CANDIDATES) if scaling is None else (scaling,),
             RESIDUALS if residual is None else (residual,),
+            _may_differ(made, effort),
         )
         if choice is not None:
-            return choice.settings, choice.says_much
+            own = {} if made["difference"] is None else {"difference": made["difference"]}
+            return choice.settings | own, choice.says_much
     L = contexts[0]
     if residual is None:
         residual = choose_residual(panel, first, L, h, season, season_is_given)
     return {"scaling": scaling or "blend", "residual": residual, "context_length": L}, True
+
+
+def _may_differ(made: dict[str, Any], effort: Effort) -> bool:
+    """Say whether differences at a season may be read: of very much, by nets that answer at once."""
+    free = made["difference"] is None and made["residual"] in (None, "season")
+    at_once = made["architecture"] in (None, "direct", "segment") and not made["preprogram"]
+    shiftable = made["output"] not in COUNTS and made["scaling"] != "revin"
+    return effort.differences and free and at_once and shiftable
 
 
 def _segments(made: dict[str, Any], effort: Effort) -> bool:

@@ -75,6 +75,7 @@ class Effort:
     dropout: float = 0.0
     linear_skip: bool = False
     weighting: str = "window"
+    differences: bool = False
     horizons: int | None = None
     segments: int = 8
 
@@ -88,11 +89,16 @@ MOST = Effort(
     many=True,
     linear_skip=True,
     weighting="owa",
+    differences=True,
     horizons=8,
 )
 VAST = replace(MOST, training=replace(ONE_CYCLE, max_updates=4000, batch_size=256))
 LONG = replace(
-    MOST, training=replace(ONE_CYCLE, max_updates=1000), long=True, segments=MANY.segments
+    MOST,
+    training=replace(ONE_CYCLE, max_updates=1000),
+    long=True,
+    differences=False,
+    segments=MANY.segments,
 )
 NOISY = replace(LONG, architecture="segment", dropout=0.5, linear_skip=False)
 

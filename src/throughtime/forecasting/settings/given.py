@@ -36,7 +36,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "transform": (None, *TRANSFORMS),
     "residual": (None, *RESIDUALS),
     "scaling": (None, *SCALINGS),
-    "difference": tuple(DIFFERENCES),
+    "difference": (0, *DIFFERENCES),  # 0 for none
     "architecture": (None, AUTO, *ARCHITECTURES),
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),

@@ -139,7 +139,7 @@ class Forecaster:
         residual: str | None = None,
         companions: bool | None = None,
         segment: int | None = None,
-        linear_skip: bool | None = None,
+        linear_skip: bool | int | None = None,
         weighting: str | None = None,
         lags: Sequence[int] | None = None,
         n_windows: int | None = None,

@@ -216,5 +216,5 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
         in_units = made["architecture"] in AT_ONCE and made["output"] in ("point", "quantiles")
         weighting = effort.weighting if in_units else "window"
     if skip is None:
-        skip = fits and effort.linear_skip
+        skip = effort.linear_skip if fits else 0
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

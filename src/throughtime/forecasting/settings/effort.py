@@ -73,7 +73,7 @@ class Effort:
     companions: bool = False
     architecture: str = "direct"
     dropout: float = 0.0
-    linear_skip: bool = False
+    linear_skip: int = 0
     weighting: str = "window"
     differences: bool = False
     horizons: int | None = None
@@ -81,13 +81,13 @@ class Effort:
 
 
 FEW = Effort(32, 6, TRAINING, companions=True)
-MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=True, segments=28)
+MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=1, segments=28)
 MOST = Effort(
     128,
     3,
     replace(ONE_CYCLE, max_updates=2000),
     many=True,
-    linear_skip=True,
+    linear_skip=4,
     weighting="owa",
     differences=True,
     horizons=8,
@@ -97,10 +97,11 @@ LONG = replace(
     MOST,
     training=replace(ONE_CYCLE, max_updates=1000),
     long=True,
+    linear_skip=1,
     differences=False,
     segments=MANY.segments,
 )
-NOISY = replace(LONG, architecture="segment", dropout=0.5, linear_skip=False)
+NOISY = replace(LONG, architecture="segment", dropout=0.5, linear_skip=0)
 
 
 def effort_for(panel: Panel, h: int, season_length: int = 1) -> Effort:

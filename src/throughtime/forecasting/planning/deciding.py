@@ -68,7 +68,7 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     if effort.long and not says_much:
         effort = noisy(panel, h)
     made["training"] = trained(effort, made["training"])
-    for name in ("hidden_size", "members"):
+    for name in ("hidden_size", "members", "combine"):
         made[name] = getattr(effort, name) if made[name] is None else made[name]
     made |= _architecture(made, effort)
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon

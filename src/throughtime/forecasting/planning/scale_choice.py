@@ -11,6 +11,14 @@ at the longest. Of those within 5 % of the best there the first is taken, in the
 (`OF_LONG` for a few long series, whose deviation is well known) and of the bases: that of how well they
 go with series unlike those judged. No net is trained.
 
+Where there is very much to learn from, the map may read differences of a season from the last season on,
+
+    z_{T+k} - z_{T+k-m}   from   z_t - z_{t-m}
+
+by the scale that was found or by the deviation of the series, at that look-back. They are taken where
+they err less: what repeats closely is lost among values. Nets gain more than the map says
+(`docs/decisions/0025-differences-and-several-maps.md`).
+
 With fewer than 20 series their ends tell too little, unless they are long: these keep "blend" and the
 base that errs least (`choose_residual` in `examples/scaled.py`).
 """
@@ -106,8 +114,9 @@ def choose(
     found = next(choice for choice in tried if WORTH * choice.error <= least)
     if not differences or not 1 < season_length <= found.context_length:
         return found
-    other = tried_with(found.context_length, found.scaling, "season", "season")
-    return other if other and other.error < found.error else found
+    sizes = dict.fromkeys((found.scaling, *(name for name in scalings if name == "shift")))
+    others = [tried_with(found.context_length, name, "season", "season") for name in sizes]
+    return min((found, *filter(None, others)), key=lambda choice: choice.error)
 
 
 def _tried(

@@ -7,9 +7,11 @@ number of updates is found on a validation part (`fitting.count_updates`), and c
 beside them (`models/companions.py`). Many want fewer and larger nets, the linear map inside them
 (`linear_skip`), and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an
 average of the weights that is long. There a long context is read by segments. Most, 5,000 and more,
-bear larger nets still, more updates and a context of eight horizons, in at most eight segments, and
-errors that count as they will be judged (`examples/importance.py`); ten times as many twice the
-updates, each of twice the windows.
+bear larger nets still, more updates and a context of eight horizons, in at most eight segments, several
+linear maps that the state weighs (`architectures/at_once.py`), differences of a season where these tell
+more (`planning/scale_choice.py`), the median of the nets in place of their mean, and errors that count
+as they will be judged (`examples/importance.py`); ten times as many twice the updates, each of twice
+the windows.
 
 Of long series, many of these of at most 64 series, it depends on how well they can be told. Where a
 linear map of the context leaves less than half of the error of its naive base
@@ -74,6 +76,7 @@ class Effort:
     architecture: str = "direct"
     dropout: float = 0.0
     linear_skip: int = 0
+    combine: str = "mean"
     weighting: str = "window"
     differences: bool = False
     horizons: int | None = None
@@ -88,6 +91,7 @@ MOST = Effort(
     replace(ONE_CYCLE, max_updates=2000),
     many=True,
     linear_skip=4,
+    combine="median",
     weighting="owa",
     differences=True,
     horizons=8,
@@ -98,6 +102,7 @@ LONG = replace(
     training=replace(ONE_CYCLE, max_updates=1000),
     long=True,
     linear_skip=1,
+    combine="mean",
     differences=False,
     segments=MANY.segments,
 )

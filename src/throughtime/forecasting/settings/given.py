@@ -123,7 +123,7 @@ def _check_groups(groups: Sequence[Given], members: Members) -> None:
         )
 
 
-def _checked(arguments: Mapping[str, Any], cures: Cures, combine: str) -> Given:
+def _checked(arguments: Mapping[str, Any], cures: Cures, combine: str | None) -> Given:
     """Return the arguments of one group."""
     h = positive_int("h", arguments["h"])
     for name, choices in CHOICES.items():

@@ -80,7 +80,9 @@ class LinearSkip(nn.Module):
 
     def forward(self, z: Tensor, s: Tensor) -> Tensor:
         """Map z [B, M, L] and states s [B, H] to what is added, [B, M h]."""
-        made = nn.functional.linear(z.flatten(0, 1), self.weight)  # 2-D: an ensemble copies no weights
+        made = nn.functional.linear(
+            z.flatten(0, 1), self.weight
+        )  # 2-D: an ensemble copies no weights
         if self.gate is None:
             return made.reshape(len(z), -1)
         g: Tensor = self.gate(s).softmax(dim=-1)

@@ -165,7 +165,7 @@ def _scaled(
 
 
 def _may_differ(made: dict[str, Any], effort: Effort) -> bool:
-    """Say whether differences at a season may be read: of very much, by nets that answer at once."""
+    """Say whether differences at a season may be read: of many series, by nets that answer at once."""
     free = made["difference"] is None and made["residual"] in (None, "season")
     at_once = made["architecture"] in (None, "direct", "segment") and not made["preprogram"]
     shiftable = made["output"] not in COUNTS and made["scaling"] != "revin"

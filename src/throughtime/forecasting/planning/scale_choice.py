@@ -11,7 +11,7 @@ at the longest. Of those within 5 % of the best there the first is taken, in the
 (`OF_LONG` for a few long series, whose deviation is well known) and of the bases: that of how well they
 go with series unlike those judged. No net is trained.
 
-Where there is very much to learn from, the map may read differences of a season from the last season on,
+Of many series the map may read differences of a season from the last season on,
 
     z_{T+k} - z_{T+k-m}   from   z_t - z_{t-m}
 

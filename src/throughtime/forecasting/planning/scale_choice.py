@@ -15,8 +15,8 @@ Of many series the map may read differences of a season from the last season on,
 
     z_{T+k} - z_{T+k-m}   from   z_t - z_{t-m}
 
-by the scale that was found or by the deviation of the series, at that look-back. They are taken where
-they err less: what repeats closely is lost among values. Nets gain more than the map says
+by the deviation of the series ("shift"), at that look-back. They are taken where they err at most
+2 % more: what repeats closely is lost among values, and nets gain more than the map says
 (`docs/decisions/0025-differences-and-several-maps.md`).
 
 With fewer than 20 series their ends tell too little, unless they are long: these keep "blend" and the
@@ -46,6 +46,7 @@ OF_LONG = ("shift", *(name for name in CANDIDATES if name != "shift"))  # whose 
 ALIKE = (("last", "level"), ("shift", "level"))  # whose location is the last value
 LEAST_SERIES = 20
 WORTH = 0.95  # of the error: what is less than 5 % better for a linear map is not for a net
+ALMOST = 1.02  # of the error: with differences, which are worth more to a net
 NEAR = 1.05  # of the least error: what goes on to be tried at a longer look-back
 MUCH = 0.5  # of the error of the naive base
 _SHARE = 10  # of the windows, the last tenth of every series at least is judged
@@ -114,9 +115,9 @@ def choose(
     found = next(choice for choice in tried if WORTH * choice.error <= least)
     if not differences or not 1 < season_length <= found.context_length:
         return found
-    sizes = dict.fromkeys((found.scaling, *(name for name in scalings if name == "shift")))
-    others = [tried_with(found.context_length, name, "season", "season") for name in sizes]
-    return min((found, *filter(None, others)), key=lambda choice: choice.error)
+    scaling = "shift" if "shift" in scalings else found.scaling
+    other = tried_with(found.context_length, scaling, "season", "season")
+    return other if other and other.error <= ALMOST * found.error else found
 
 
 def _tried(

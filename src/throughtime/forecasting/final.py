@@ -34,7 +34,7 @@ def fit_whole(
     parts = [fit_everything(each, panel, planned, alone) for each, planned in final.of(call)]
     if parts[-1].history.reason != "interrupted":
         call.runs.finish()
-    return Fitted.together(parts, call.given.members.combine, final.weights), backtest, final
+    return Fitted.together(parts, call.given.members.between, final.weights), backtest, final
 
 
 def fit_everything(call: Call, panel: Panel, planned: Plan, partial: bool) -> Fitted:

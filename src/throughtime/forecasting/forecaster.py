@@ -69,7 +69,7 @@ class Forecaster:
 
     `cell` is the recurrence, "rnn", "lstm", "gru", "mingru" or "minlstm"; `hidden_size`,
     `num_layers`, `dropout` make each of the `members` nets: a number of them, or `tt.Members` for
-    several contexts, architectures and cells, and a median or weights in place of the mean
+    several contexts, architectures and cells, and a mean, a median or weights
     (`settings/members.py`); design, history, log and reach are then those of the first group.
     `context_length` (the look-back), `season_length`, `freq` and `residual` ("level", "last",
     "season") are chosen from the data where None; `transform` ("identity", "sqrt", "log1p") is each
@@ -86,15 +86,15 @@ class Forecaster:
     `preprocessing/transforms.py`), `scaling` on each window ("blend", "standard", "robust",
     "mean-absolute", "last", "shift", "series", "revin"; `preprocessing/scaling.py`; "running", with
     architecture "synced" or "recursive", lets `update` carry hidden states on,
-    `examples/running.py`), and `difference` (1, "season", "both") lets nets read differences. A
-    panel of 20 series or more, or of long ones, has scaling, residual and look-back chosen by how a
-    linear map errs with them (`planning/scale_choice.py`), another "blend"; `scaling_words` says
-    what was taken.
+    `examples/running.py`), and `difference` (1, "season", "both"; 0 for none) lets nets read
+    differences. A panel of 20 series or more, or of long ones, has scaling, residual and look-back
+    chosen by how a linear map errs with them (`planning/scale_choice.py`), a very large one the
+    difference, too; another has "blend". `scaling_words` says what was taken.
 
     Where there is much to learn from (`settings/effort.py`), long contexts are read by `segment`s
-    beside a `linear_skip`; with very much, errors are weighed in the units that forecasts are
-    judged in: `weighting` "owa", else "window", that of each window's own scale
-    (`examples/importance.py`).
+    beside a `linear_skip`, a number of linear maps (`architectures/at_once.py`); with very much, errors
+    are weighed in the units that forecasts are judged in: `weighting` "owa", else "window", that of
+    each window's own scale (`examples/importance.py`).
 
     What vanishing and exploding gradients are cured with is one argument each (`settings/cures.py`):
 
@@ -141,7 +141,7 @@ class Forecaster:
         residual: str | None = None,
         companions: bool | None = None,
         segment: int | None = None,
-        linear_skip: bool | None = None,
+        linear_skip: bool | int | None = None,
         weighting: str | None = None,
         lags: Sequence[int] | None = None,
         n_windows: int | None = None,

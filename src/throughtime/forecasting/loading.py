@@ -86,9 +86,9 @@ def _unpack(snapshot: Snapshot) -> Forecaster:
         parts.append(Fitted(panel, each, history, pilot))
     weights = None
     if isinstance(model, Committee):
-        need(model.combine == given.members.combine, "combine")
+        need(model.combine == given.members.between, "combine")
         weights = model.weights
-    forecaster._take(Fitted.together(parts, given.members.combine, weights), backtest)
+    forecaster._take(Fitted.together(parts, given.members.between, weights), backtest)
     if "choice" in snapshot.facts:
         forecaster.choice = Choice.of(snapshot.facts["choice"])
     stream = forecaster._stream

@@ -146,12 +146,12 @@ class Options:
         typer.Option(help="Architectures, each with so many members.", metavar="NAME,..."),
     ] = None
     combine: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How members make one forecast: mean, median, or weighted by the errors of the "
-            "back-test."
+            "back-test.  [mean, of very many series median]"
         ),
-    ] = "mean"
+    ] = None
     seed: Annotated[int, typer.Option(help="The seed of all randomness.", **WHOLE)] = 0
     windows: Annotated[
         int | None,
@@ -226,7 +226,8 @@ class Options:
 
     def _check_members(self) -> None:
         """Refuse what is no member, and one beside several."""
-        one_of("--combine", self.combine, COMBINE)
+        if self.combine is not None:
+            one_of("--combine", self.combine, COMBINE)
         steps(self.contexts)
         for name in parted(self.architectures):
             one_of("--architectures", name, ARCHITECTURES)
@@ -276,7 +277,7 @@ class Options:
 
     @property
     def _members(self) -> Any:
-        if (self.contexts, self.architectures, self.combine) == (None, None, "mean"):
+        if (self.contexts, self.architectures, self.combine) == (None, None, None):
             return self.members
         from throughtime.forecasting.settings.members import Members
 

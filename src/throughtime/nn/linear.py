@@ -25,10 +25,15 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map [..., in_features] to [..., out_features]."""
-        made = None
-        if input.dim() == 2 and not is_compiling() and in_one_vmap():
-            made = beneath(_affine, (input, self.weight, self.bias))
-        return super().forward(input) if made is None else made
+        return affine(input, self.weight, self.bias)
+
+
+def affine(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
+    """Return x W' + b, as `torch.nn.functional.linear`, of all members beneath a vmap at once."""
+    made = None
+    if x.dim() == 2 and not is_compiling() and in_one_vmap():
+        made = beneath(_affine, (x, W, b))
+    return nn.functional.linear(x, W, b) if made is None else made
 
 
 def _affine(x_EBI: Tensor, W: Tensor, b: Tensor | None) -> Tensor:

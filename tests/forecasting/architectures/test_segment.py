@@ -30,8 +30,10 @@ def point(hidden_size: int, outputs: int) -> ValueHead:
     return PointHead(hidden_size, outputs)
 
 
-def made(sizes: Sizes, w: int, n: int, h: int, cell: Any = "gru", head: Any = point) -> Segment:
-    net = Segment(sizes, Recurrence(cell, D), head, h, w, linear_skip=n * w)
+def made(
+    sizes: Sizes, w: int, n: int, h: int, cell: Any = "gru", head: Any = point, K: int = 1
+) -> Segment:
+    net = Segment(sizes, Recurrence(cell, D), head, h, w, skips=(n * w, K))
     assert net.skip is not None
     nn.init.normal_(net.skip.weight)
     return net.eval()
@@ -53,14 +55,15 @@ def inputs(sizes: Sizes, L: int, h: int) -> tuple[Tensor, ...]:
     futr=st.integers(0, 2),
     series=st.sampled_from([0, 2, 5]),
     static=st.booleans(),
+    K=st.integers(1, 3),
     seed=st.integers(0, 9),
 )
 def test_the_forward_pass_is_a_plain_loop_over_one_gru(
-    w: int, n: int, h: int, M: int, futr: int, series: int, static: bool, seed: int
+    w: int, n: int, h: int, M: int, futr: int, series: int, static: bool, K: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
     sizes = Sizes(M, futr == 1, 0, futr, int(static), (3,) if static else (), series)
-    net = made(sizes, w, n, h)
+    net = made(sizes, w, n, h, K=K)
     x, ahead, numbers, codes = inputs(sizes, n * w, h)
     gru = nn.GRU(D, D, batch_first=True)
     gru.load_state_dict(net.layer.state_dict())
@@ -75,6 +78,9 @@ def test_the_forward_pass_is_a_plain_loop_over_one_gru(
                     x_i = torch.cat([x_i, numbers[b], net.embeddings[0].weight[codes[b, 0]]])
                 e = (net.W.weight @ x_i + net.W.bias).clamp(min=0)
                 _, s = gru(e[None, None], s)
+            assert net.skip is not None
+            g = torch.ones(1) if net.skip.gate is None else net.skip.gate(s.flatten()).softmax(0)
+            A = (g[:, None, None] * net.skip.weight.reshape(K, h, -1)).sum(dim=0)
             for k in range(h):
                 j = k // w
                 q = net.p[j]
@@ -88,8 +94,7 @@ def test_the_forward_pass_is_a_plain_loop_over_one_gru(
                     q = q + net.V.weight @ a.flatten()
                 _, u = gru(q[None, None], s)
                 out = net.head.linear(u.flatten()).reshape(M, w)
-                assert net.skip is not None
-                y[b, :, k] = out[:, k % w] + x[b, :, :M].T @ net.skip.weight[k]
+                y[b, :, k] = out[:, k % w] + x[b, :, :M].T @ A[k]
     torch.testing.assert_close(said[..., 0], y.flatten(1), rtol=1e-4, atol=1e-5)
 
 
@@ -97,7 +102,7 @@ def test_the_forward_pass_is_a_plain_loop_over_one_gru(
 def test_an_ensemble_is_its_members_one_by_one(cell: Any) -> None:
     torch.manual_seed(0)
     sizes, E = Sizes(2, True, 1, 2, 1, (3,), 4), 3
-    net = Ensemble(lambda: made(sizes, 3, 4, 7, cell, QuantileHead), E)
+    net = Ensemble(lambda: made(sizes, 3, 4, 7, cell, QuantileHead, K=2), E)
     each = [inputs(sizes, 12, 7) for _ in range(E)]
     said = net(*(torch.stack(part) for part in zip(*each, strict=True)))
     said.square().sum().backward()

@@ -177,7 +177,7 @@ def test_revin_begins_as_standard_and_learns_gamma_and_beta(architecture: str) -
 
 def test_the_ridge_is_the_weighted_least_squares_of_its_equations() -> None:
     examples = ScaledWindows.of(panel(series()), Identity(), 6, 2, Base("last"), scaling="standard")
-    z, truth, _ = (part.numpy() for part in scaled(examples, torch.arange(len(examples))))
+    _, z, truth, _ = (part.numpy() for part in scaled(examples, torch.arange(len(examples))))
     r = truth - z[:, -1:]
     w = 1 / (1 + np.abs(r).mean(axis=1))
     gram = np.einsum("i,ij,ik->jk", w, z, z)
@@ -187,7 +187,8 @@ def test_the_ridge_is_the_weighted_least_squares_of_its_equations() -> None:
     R = np.linalg.lstsq(rows, goal, rcond=None)[0].T
     A = fit_ridge(examples)
     np.testing.assert_allclose(A - np.eye(6)[[-1, -1]], R, atol=1e-8)
-    np.testing.assert_allclose(say(A, torch.from_numpy(z[:1]))[0], A @ z[0], atol=1e-8)
+    w = torch.from_numpy(z[:1])
+    np.testing.assert_allclose(say(R, Base("last"), w, w)[0], A @ z[0], atol=1e-8)
 
 
 def trending(n: int = 24) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 import throughtime as tt
+from throughtime._errors import SettingError
 from throughtime.forecasting.planning.deciding import decide
 from throughtime.forecasting.series.frame import Panel, read_frame
 from throughtime.forecasting.settings.design import Design
@@ -118,3 +119,52 @@ def test_training_that_was_chosen_stays() -> None:
     assert decided(noise=20.0, training=training).training.max_updates == 7
     sizes = decided(noise=20.0, members=2, hidden_size=5)
     assert (sizes.members, sizes.hidden_size) == (2, 5)
+
+
+def seasons(noise: float) -> Panel:
+    """Return 130 series of 40 seasons of four steps: patterns that drift, under noise."""
+    rng, S, n, m = np.random.default_rng(1), 130, 40, 4
+    pattern = rng.normal(size=(S, 1, m)) + 0.1 * rng.normal(size=(S, n, m)).cumsum(axis=1)
+    y = 100 + 10 * pattern + noise * rng.normal(size=(S, n, m))
+    ids, ds = np.repeat(np.arange(S), n * m), np.tile(np.arange(n * m), S)
+    return read_frame(pa.table({"unique_id": ids.astype(str), "ds": ds, "y": y.ravel()}))
+
+
+def of_seasons(noise: float, **given: Any) -> Design:
+    forecaster = tt.Forecaster(4, season_length=4, **given)
+    panel = seasons(noise)
+    assert effort_for(panel, 4, 4) == MOST
+    return decide(forecaster._given, panel, panel)
+
+
+def test_of_very_many_series_that_repeat_closely_differences_of_a_season_are_read() -> None:
+    design = of_seasons(noise=0.5)
+    assert (design.difference, design.residual) == ("season", "season")
+    assert (design.linear_skip, design.combine) == (4, "median")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"difference": 0},
+        {"residual": "last"},
+        {"architecture": "es"},
+        {"output": "negative-binomial"},
+        {"preprogram": "linear", "residual": "season"},
+    ],
+)
+def test_they_are_left_out_where_that_was_asked_for_or_they_do_not_go(
+    given: dict[str, Any],
+) -> None:
+    assert of_seasons(noise=0.5, **given).difference is None
+
+
+def test_noise_about_a_level_is_read_as_it_is() -> None:
+    assert of_seasons(noise=50.0).difference is None
+
+
+def test_what_is_said_of_maps_and_means_is_kept() -> None:
+    design = of_seasons(noise=0.5, linear_skip=True, members=tt.Members(2, combine="mean"))
+    assert (design.linear_skip, design.combine) == (1, "mean")
+    with pytest.raises(SettingError, match="linear_skip to be a whole number of at least 0"):
+        of_seasons(noise=0.5, linear_skip=-1)

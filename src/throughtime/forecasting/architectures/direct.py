@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from throughtime.forecasting.architectures.architecture import Ahead, Beside, HeadOf
-from throughtime.forecasting.architectures.at_once import AtOnce, linear_skip_of
+from throughtime.forecasting.architectures.at_once import AtOnce, Skips, linear_skip_of
 from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
 from throughtime.nn.recurrence import newest
@@ -30,18 +30,18 @@ class Direct(AtOnce):
         head: HeadOf,
         h: int,
         segment: int = 1,
-        linear_skip: int = 0,
+        skips: Skips = (0, 0),
     ) -> None:
         super().__init__(sizes, recurrence, head, h, segment)
         size, M = recurrence.output_size, sizes.targets
         self.head = head(size, M if sizes.futr else M * h)
         self.layer = recurrence.build(self.segment_size)
-        self.skip = linear_skip_of(linear_skip, h)
+        self.skip = linear_skip_of(skips, h, size)
         self.ahead = Ahead(size, sizes.futr, h) if sizes.futr else None
 
     def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
         """Map x [B, L, I] and what is beside it, [B, h, F] known ahead, to parameters."""
         given = Beside(*beside)
         _, state = self.layer(self.segments(x, given))
-        params = self.answer(newest(self.layer, state), given.ahead)
-        return self.moved(params, x, given.size)
+        s = newest(self.layer, state)
+        return self.moved(self.answer(s, given.ahead), x, s, given.size)

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from throughtime.forecasting.architectures.architecture import HeadOf, Inputs, Window
+from throughtime.forecasting.architectures.at_once import Skips
 from throughtime.forecasting.architectures.direct import Direct
 from throughtime.forecasting.preprocessing.residuals import Base
 from throughtime.forecasting.series.channels import Sizes
@@ -73,10 +74,10 @@ class ES(Direct):
         head: HeadOf,
         h: int,
         segment: int = 1,
-        linear_skip: int = 0,
+        skips: Skips = (0, 0),
         season_length: int = 1,
     ) -> None:
-        super().__init__(sizes, recurrence, head, h, segment, linear_skip)
+        super().__init__(sizes, recurrence, head, h, segment, skips)
         self.m = season_length
         parameters = 1 if season_length == 1 else 2 + season_length  # a, c and e_0 ... e_{m-1}
         self.shared = nn.Parameter(torch.zeros(sizes.targets, parameters))

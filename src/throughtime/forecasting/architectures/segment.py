@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.forecasting.architectures.architecture import Beside, HeadOf, copies
-from throughtime.forecasting.architectures.at_once import AtOnce, linear_skip_of
+from throughtime.forecasting.architectures.at_once import AtOnce, Skips, linear_skip_of
 from throughtime.forecasting.series.channels import Sizes
 from throughtime.nn import Recurrence
+from throughtime.nn.recurrence import newest
 
 MOST_SERIES = 64  # that are told apart
 
@@ -38,7 +39,7 @@ class Segment(AtOnce):
         head: HeadOf,
         h: int,
         segment: int = 1,
-        linear_skip: int = 0,
+        skips: Skips = (0, 0),
         dropout: float = 0.0,
     ) -> None:
         super().__init__(sizes, recurrence, head, h, segment)
@@ -51,7 +52,7 @@ class Segment(AtOnce):
         self.V = nn.Linear(segment * sizes.futr, d, bias=False) if sizes.futr else None
         self.dropout = nn.Dropout(dropout)
         self.head = head(recurrence.output_size, sizes.targets * segment)
-        self.skip = linear_skip_of(linear_skip, h)
+        self.skip = linear_skip_of(skips, h, recurrence.output_size)
 
     @classmethod
     def tells_apart(cls, n_series: int) -> bool:
@@ -69,7 +70,7 @@ class Segment(AtOnce):
         said = self.head(self.dropout(u[:, 0]))  # [m B, M w, P]
         y = said.reshape(m, B, M, self.segment, -1).permute(1, 2, 0, 3, 4)
         params = self.undone(y.flatten(2, 3)[:, :, : self.h].flatten(1, 2))
-        return self.moved(params, x, given.size)
+        return self.moved(params, x, newest(self.layer, s_n), given.size)
 
     def _asked(self, given: Beside, B: int) -> Tensor:
         """Return [p_j, c] + V a_j, [m, B, d]."""

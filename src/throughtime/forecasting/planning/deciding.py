@@ -65,10 +65,11 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     made["calendar"] = checked_calendar(made["calendar"], panel.frequency, m)
     settings, says_much = _scaled(panel, h, made, _contexts(made, h, panel, effort), known, effort)
     made |= settings
+    made["difference"] = made["difference"] or None
     if effort.long and not says_much:
         effort = noisy(panel, h)
     made["training"] = trained(effort, made["training"])
-    for name in ("hidden_size", "members"):
+    for name in ("hidden_size", "members", "combine"):
         made[name] = getattr(effort, name) if made[name] is None else made[name]
     made |= _architecture(made, effort)
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
@@ -153,13 +154,23 @@ def _scaled(
             contexts,
             (OF_LONG if effort.long else CANDIDATES) if scaling is None else (scaling,),
             RESIDUALS if residual is None else (residual,),
+            _may_differ(made, effort),
         )
         if choice is not None:
-            return choice.settings, choice.says_much
+            own = {} if made["difference"] is None else {"difference": made["difference"]}
+            return choice.settings | own, choice.says_much
     L = contexts[0]
     if residual is None:
         residual = choose_residual(panel, first, L, h, season, season_is_given)
     return {"scaling": scaling or "blend", "residual": residual, "context_length": L}, True
+
+
+def _may_differ(made: dict[str, Any], effort: Effort) -> bool:
+    """Say whether differences at a season may be read: of many series, by nets that answer at once."""
+    free = made["difference"] is None and made["residual"] in (None, "season")
+    at_once = made["architecture"] in (None, "direct", "segment") and not made["preprogram"]
+    shiftable = made["output"] not in COUNTS and made["scaling"] != "revin"
+    return effort.differences and free and at_once and shiftable
 
 
 def _segments(made: dict[str, Any], effort: Effort) -> bool:
@@ -214,5 +225,5 @@ def _read_how(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
         in_units = made["architecture"] in AT_ONCE and made["output"] in ("point", "quantiles")
         weighting = effort.weighting if in_units else "window"
     if skip is None:
-        skip = fits and effort.linear_skip
+        skip = effort.linear_skip if fits else 0
     return {"segment": segment, "linear_skip": skip, "weighting": weighting}

@@ -96,4 +96,4 @@ def fit_all(call: Call, plans: Plans, panel: Panel, name: str) -> Answers:
         fitting.fit(panel, p.design, p.updates, c.observers, f"{name}{c.of}", c.runs)[0]
         for c, p in plans.of(call)
     ]
-    return committee(models, call.given.members.combine)
+    return committee(models, call.given.members.between)

@@ -64,7 +64,7 @@ class Design:
     output: str = "point"
     calendar: tuple[str, ...] = ()
     segment: int = 1
-    linear_skip: bool = False
+    linear_skip: int = 0  # how many linear maps
     companions: bool = True
     smoothing: bool = False
     pretrained: str | None = None
@@ -87,6 +87,8 @@ class Design:
         checked_preprogram(self.preprogram)
         for name in ("h", "members", "context_length", "season_length", "segment"):
             positive_int(name, getattr(self, name))
+        if not isinstance(self.linear_skip, bool):  # True is one map
+            positive_int("linear_skip", self.linear_skip, at_least=0)
         for name in self.transforms:
             one_of("transform", name, TRANSFORMS)
         one_of("residual", self.residual, RESIDUALS)
@@ -328,8 +330,8 @@ class Design:
         def build() -> Architecture:
             how: dict[str, Any] = {}
             if self.architecture in AT_ONCE:
-                L = self.context_length if self.linear_skip else 0
-                how = {"segment": self.segment, "linear_skip": L}
+                skips = self.context_length if self.linear_skip else 0, int(self.linear_skip)
+                how = {"segment": self.segment, "skips": skips}
             if self.architecture == "segment":
                 how["dropout"] = self.dropout
             if self.architecture == "es":

@@ -4,12 +4,13 @@
 
 Few, below 500 (a single series of a few cycles), want many small nets that stop early: the
 number of updates is found on a validation part (`fitting.count_updates`), and closed forms stand
-beside them (`models/companions.py`). Many want fewer and larger nets, the linear map inside them
-(`linear_skip`), and a schedule that ends: one cycle of the learning rate (Smith and Topin 2018) and an
-average of the weights that is long. There a long context is read by segments. Most, 5,000 and more,
-bear larger nets still, more updates and a context of eight horizons, in at most eight segments, and
-errors that count as they will be judged (`examples/importance.py`); ten times as many twice the
-updates, each of twice the windows.
+beside them (`models/companions.py`). Many want fewer and larger nets, linear maps inside them that the
+state weighs (`linear_skip`, `architectures/at_once.py`), differences of a season where these tell more
+(`planning/scale_choice.py`), and a schedule that ends: one cycle of the learning rate (Smith and Topin
+2018) and an average of the weights that is long. There a long context is read by segments. Most, 5,000
+and more, bear larger nets still, more updates and a context of eight horizons, in at most eight
+segments, the median of the nets in place of their mean, and errors that count as they will be judged
+(`examples/importance.py`); ten times as many twice the updates, each of twice the windows.
 
 Of long series, many of these of at most 64 series, it depends on how well they can be told. Where a
 linear map of the context leaves less than half of the error of its naive base
@@ -73,28 +74,38 @@ class Effort:
     companions: bool = False
     architecture: str = "direct"
     dropout: float = 0.0
-    linear_skip: bool = False
+    linear_skip: int = 0
+    combine: str = "mean"
     weighting: str = "window"
+    differences: bool = False
     horizons: int | None = None
     segments: int = 8
 
 
 FEW = Effort(32, 6, TRAINING, companions=True)
-MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=True, segments=28)
+MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=4, differences=True, segments=28)
 MOST = Effort(
     128,
     3,
     replace(ONE_CYCLE, max_updates=2000),
     many=True,
-    linear_skip=True,
+    linear_skip=4,
+    combine="median",
     weighting="owa",
+    differences=True,
     horizons=8,
 )
 VAST = replace(MOST, training=replace(ONE_CYCLE, max_updates=4000, batch_size=256))
 LONG = replace(
-    MOST, training=replace(ONE_CYCLE, max_updates=1000), long=True, segments=MANY.segments
+    MOST,
+    training=replace(ONE_CYCLE, max_updates=1000),
+    long=True,
+    linear_skip=1,
+    combine="mean",
+    differences=False,
+    segments=MANY.segments,
 )
-NOISY = replace(LONG, architecture="segment", dropout=0.5, linear_skip=False)
+NOISY = replace(LONG, architecture="segment", dropout=0.5, linear_skip=0)
 
 
 def effort_for(panel: Panel, h: int, season_length: int = 1) -> Effort:

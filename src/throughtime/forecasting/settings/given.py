@@ -36,7 +36,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "transform": (None, *TRANSFORMS),
     "residual": (None, *RESIDUALS),
     "scaling": (None, *SCALINGS),
-    "difference": tuple(DIFFERENCES),
+    "difference": (0, *DIFFERENCES),  # 0 for none
     "architecture": (None, AUTO, *ARCHITECTURES),
     "weighting": (None, *WEIGHTINGS),
     "output": (None, *OUTPUTS),
@@ -123,7 +123,7 @@ def _check_groups(groups: Sequence[Given], members: Members) -> None:
         )
 
 
-def _checked(arguments: Mapping[str, Any], cures: Cures, combine: str) -> Given:
+def _checked(arguments: Mapping[str, Any], cures: Cures, combine: str | None) -> Given:
     """Return the arguments of one group."""
     h = positive_int("h", arguments["h"])
     for name, choices in CHOICES.items():

@@ -41,7 +41,8 @@ class Members:
     What is left empty is what the forecaster has or chooses: `seeds` None is chosen from the data,
     no `contexts` are its `context_length`, no `architectures` its `architecture`, no `cells` its
     `cell`. `contexts` are look-backs in steps; `combine` is the "mean", the "median", or "weighted":
-    a mean weighed by the errors of the groups at the rolling origins. Raises `SettingError` for what is
+    a mean weighed by the errors of the groups at the rolling origins; None is the mean, where there is
+    very much to learn from the median of each group (`effort.py`). Raises `SettingError` for what is
     out of its range.
 
     >>> Members(seeds=3, contexts=(24, 48), architectures=("direct", "segment")).n_groups
@@ -55,7 +56,7 @@ class Members:
     contexts: tuple[int, ...] = ()
     architectures: tuple[str, ...] = ()
     cells: tuple[CellName, ...] = ()
-    combine: str = "mean"
+    combine: str | None = None
 
     def __post_init__(self) -> None:
         if self.seeds is not None:
@@ -68,7 +69,8 @@ class Members:
             one_of("an architecture", architecture, ARCHITECTURES)
         for cell in self.cells:
             one_of("a cell", cell, CELLS)
-        one_of("combine", self.combine, COMBINE)
+        if self.combine is not None:
+            one_of("combine", self.combine, COMBINE)
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -99,9 +101,14 @@ class Members:
         return prod(len(each) or 1 for each in (self.contexts, self.architectures, self.cells))
 
     @property
-    def within(self) -> str:
-        """How the nets of one group are combined."""
+    def within(self) -> str | None:
+        """How the nets of one group are combined; None where that is chosen from the data."""
         return "mean" if self.combine == "weighted" else self.combine
+
+    @property
+    def between(self) -> str:
+        """How groups are combined."""
+        return self.combine or "mean"
 
     def choices(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what each group changes of the arguments; `SettingError` for what is given twice."""

@@ -32,9 +32,8 @@ def pack_given(given: Given) -> dict[str, Any]:
 
 def _packed(given: Given) -> int | dict[str, Any] | None:
     """Return the argument `members`: a number as older releases had it, where it says all."""
-    members = given.members
-    usual = not given.groups and members.combine == "mean"
-    return members.seeds if usual else asdict(members)
+    usual = not given.groups and given.members.combine is None
+    return given.members.seeds if usual else asdict(given.members)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,6 +91,10 @@ class Forecaster:
     chosen by how a linear map errs with them (`planning/scale_choice.py`), a very large one the
     difference, too; another has "blend". `scaling_words` says what was taken.
 
+    Where there is little to learn from, others stand beside the nets, in equal parts: autoregressions,
+    exponential smoothing or, of a cycle about a level, its last seasons (`models/companions.py`), and
+    a net that learned from simulated series (`pretrained/`). `companions=False` leaves them out.
+
     Where there is much to learn from (`settings/effort.py`), long contexts are read by `segment`s
     beside a `linear_skip`, a number of linear maps (`architectures/at_once.py`); with very much, errors
     are weighed in the units that forecasts are judged in: `weighting` "owa", else "window", that of

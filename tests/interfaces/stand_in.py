@@ -105,6 +105,7 @@ class StandIn:
         self.n_windows = 8 if n_windows is None else n_windows
         training = {"max_updates": 300, "clip": {"norm": 1.0, "value": None}, "seed": seed}
         self.scaling_words = "identity; moments of window and series, half each; from the level"
+        self.beside_words = "linear autoregression"
         self.choice = None
         self.settings = {"cell": cell, "training": training, "hidden_size": 32, "members": 5}
         self.settings |= {"architecture": "direct", "output": "point", "calendar": ()}

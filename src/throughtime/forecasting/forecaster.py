@@ -205,6 +205,11 @@ class Forecaster:
         return self.design.scaling_words
 
     @property
+    def beside_words(self) -> str:
+        """What stands beside the nets of few data, in a few words; empty where nothing does."""
+        return self.design.beside_words
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings of the fitted model, by name; of several groups the first's, and each in `groups`."""
         return self._need_fit().settings

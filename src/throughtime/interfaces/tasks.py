@@ -286,6 +286,7 @@ def model_facts(forecaster: Any, panel: Any) -> dict[str, str]:
         "season": count(season, step) if season > 1 else "none",
         "look-back": joined([*map(str, others), count(look_back, step)]),
         "scale": forecaster.scaling_words,
+        **({"beside it": forecaster.beside_words} if forecaster.beside_words else {}),
     }
 
 
@@ -306,6 +307,7 @@ def _forecast_summary(
         "context_length": forecaster.context_length,
         **{name: forecaster.settings[name] for name in ("architecture", "output", "calendar")},
         "scale": forecaster.scaling_words,
+        "beside": forecaster.beside_words,
         **({"groups": groups} if groups else {}),
         **_choice(forecaster),
         "reach": {

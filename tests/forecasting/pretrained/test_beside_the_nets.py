@@ -48,6 +48,7 @@ def quarters(n: int = 60, series: int = 1) -> pa.Table:
 def test_it_stands_beside_the_nets_of_few_data(settings: dict[str, Any], stands: bool) -> None:
     fitted = quick(**settings).fit(quarters(200))
     assert fitted.design.pretrained == (WEIGHTS[-1] if stands else None)
+    assert ("a pretrained net" in fitted.beside_words) is stands
 
 
 def test_it_stands_beside_those_of_many_series_as_long_as_they_are_short() -> None:
@@ -92,3 +93,15 @@ def test_weights_that_are_not_carried_are_refused() -> None:
     design = quick().fit(quarters()).design
     with pytest.raises(tt.SettingError, match="simulated-1"):
         replace(design, pretrained="simulated-9")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "a pretrained net, linear autoregression and exponential smoothing"),
+        ({"residual": "level"}, "linear autoregression and the last two seasons"),
+        ({"companions": False}, ""),
+    ],
+)
+def test_what_stands_beside_the_nets_is_said(settings: dict[str, Any], words: str) -> None:
+    assert quick(**settings).fit(quarters()).beside_words == words

@@ -312,6 +312,18 @@ class Design:
         return "; ".join(parts)
 
     @property
+    def beside_words(self) -> str:
+        """What stands beside the nets in equal parts, or is a part of theirs; empty where nothing does."""
+        said = {
+            "a pretrained net": self.pretrained is not None,
+            "linear autoregression": self.companions,
+            "the last two seasons": self.companions and self.has_cycle,
+            "exponential smoothing": self.smoothing,
+        }
+        names = [name for name, stands in said.items() if stands]
+        return joined(names) if names else ""
+
+    @property
     def has_cycle(self) -> bool:
         """Say whether series turn about a level, so that the last seasons are a forecast."""
         return self.residual == "level" and self.season_length > 1 and self.architecture != "es"

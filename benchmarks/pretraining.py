@@ -4,7 +4,8 @@
 
 in the net's own units, of 192 series an update, which share season m, length T and horizon h; all three
 are drawn anew for each update. AdamW, a cosine from 2e-3, gradients clipped to norm 1; what is kept is
-the moving average of the weights. Half a second an update at most, of one core; no series is seen twice.
+the moving average of the weights. A series whose loss is beyond 20 has no gradient, one that does not
+vary does not count, and none is seen twice.
 
     python benchmarks/pretraining.py --out src/throughtime/forecasting/pretrained/simulated-1.safetensors
 """

@@ -15,7 +15,7 @@ the noise may be left out:
 
 of a period that is the season's, or for the cycle any. Such a family, wide and cheap, is what nets can
 be trained on that are to forecast series which they have never seen (Dooley et al. 2023,
-"ForecastPFN", section 3).
+"ForecastPFN").
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from throughtime._checks import positive_int
+from throughtime._checks import positive_int, random_seed
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,9 +36,9 @@ BEGIN = 50  # steps of an autoregression that are not kept
 def simulated(S: int, n: int, season_length: int = 1, seed: int = 0) -> Floats:
     """Return S simulated series [S, n], in which a season of `season_length` steps (1: none) may be.
 
-    Raises `SettingError` for a count that is not a positive integer.
+    Raises `SettingError` for a count that is not a positive integer, or a seed below 0.
 
-    Source: Dooley et al. 2023, section 3, widened by cycles, jumps and forms.
+    Source: Dooley et al. 2023, widened by cycles, jumps and forms.
 
     >>> y = simulated(3, 40, season_length=12)
     >>> y.shape, bool((y == simulated(3, 40, season_length=12, seed=0)).all())
@@ -46,7 +46,7 @@ def simulated(S: int, n: int, season_length: int = 1, seed: int = 0) -> Floats:
     """
     for name, value in (("S", S), ("n", n), ("season_length", season_length)):
         positive_int(name, value)
-    g, m = np.random.default_rng(seed), season_length
+    g, m = np.random.default_rng(random_seed("seed", seed)), season_length
     x = _some(g, S, 0.5) * _weight(g, S, -1.5, 1.5) * _walk(g, S, n)
     x += _some(g, S, 0.4) * _weight(g, S, -1.5, 1.5) * _ramp(g, S, n)
     if m > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,6 @@ def test_what_was_carried_on_forecasts_as_the_whole(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_carried_are_refused() -> None:
-    from dataclasses import replace
-
     design = quick().fit(quarters()).design
     with pytest.raises(tt.SettingError, match="simulated-1"):
         replace(design, pretrained="simulated-9")

@@ -19,9 +19,9 @@ standardized. What intervals are in units of is then
     sigma_i exp(beta' z_i)
 
 b_i counts a steady growth as if it were noise, which v does not, and all that was long ago as if it
-were today; large steps come in clusters, so that the newest say something of their own; how errors go with the scale b_i itself says where f has not made them even, how they go
-with n_i and |y_T| what young series and those far above their past have in common. a_o takes up what an
-origin had of its own, such as a crisis that all series felt: widths of the rows beside each other are
+were today; large steps come in clusters, so that the newest say something of their own; how errors go
+with the scale b_i itself says where f has not made them even, how they go with n_i and |y_T| what young
+series and those far above their past have in common. a_o takes up what an origin had of its own, such as a crisis that all series felt: widths of the rows beside each other are
 learned, not that of all. As beta at an origin comes from the others alone, errors there in these units
 are conformal scores like any other. Below 50 rows at two origins nothing is learned, beta = 0.
 

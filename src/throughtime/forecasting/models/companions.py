@@ -142,6 +142,7 @@ def smoothing(panel: Panel, design: Design, h: int) -> Floats:
 def pretrained(panel: Panel, design: Design, h: int, weights: str) -> Floats:
     """Return the forecasts [K, rows, h] by the pretrained net; the mean where no value is new."""
     scales = [TRANSFORMS[name] for name in design.transforms]
+    means = np.stack([moments(panel, f_k)[0] for f_k in scales])[..., None]
     K, of_length = len(scales), defaultdict(list)
     for r in range(len(panel)):
         y = panel.row(r)[-LONGEST:].astype(np.float64)
@@ -151,8 +152,7 @@ def pretrained(panel: Panel, design: Design, h: int, weights: str) -> Floats:
         y = np.stack([panel.row(r)[-T:] for r in rows]).astype(np.float64)
         u = np.stack([f_k.forward(y) for f_k in scales])
         unseen = np.isnan(u).all(axis=-1, keepdims=True)
-        means = np.stack([moments(panel, f_k)[0][rows] for f_k in scales])[..., None]
-        whole = carry_on(torch.from_numpy(np.where(unseen, means, u))).numpy()
+        whole = carry_on(torch.from_numpy(np.where(unseen, means[:, rows], u))).numpy()
         said = forecast(whole.reshape(K * len(rows), T), h, design.season_length, weights)
         made[:, rows] = said.reshape(K, len(rows), h)
     for k, f_k in enumerate(scales):

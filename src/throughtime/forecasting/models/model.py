@@ -6,6 +6,7 @@ For each of the K scales f_k (as is, square root, logarithm; `preprocessing/tran
     recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )           by training
     pretrained_k  f_k^-1 of a net that learned from simulated series        as it is (`pretrained/`)
     seasonal      the mean of the last two seasons                          for a cycle about a level
+    smoothing_k   f_k^-1 of a level, a trend and seasons (`smoothing.py`)   for other short series
 
 w is the window of the transformed series, location and size its scale; h_T the newest state of a
 net that reads z (`examples/scaled.py`); members e = k, k + K, ... of the ensemble are on scale k,

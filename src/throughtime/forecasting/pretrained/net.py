@@ -59,7 +59,7 @@ class PretrainedNet(nn.Module):
 
 
 def answers(h: int, season_length: int) -> bool:
-    """Say whether the net was trained for such a horizon and season."""
+    """Say whether horizon and season are near those of the training, of up to 48 and 52 steps."""
     return h <= FARTHEST and season_length <= FARTHEST
 
 

@@ -10,7 +10,7 @@ WORKERS ?= 2
 NATIVE := setup.py $(wildcard src/throughtime/kernels/native/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test compiler native sanitize lint types doors unit bench format clean
+.PHONY: help demo test compiler native sanitize lint types doors unit fuzz bench format clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -64,6 +64,9 @@ doors: $(VENV)/.test  ## imports point down: the stairs of the house
 # A worker has one thread: nets this small lose time to a second.
 unit: $(VENV)/.test $(VENV)/.native  ## unit tests, doctests, examples
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+fuzz: $(VENV)/.test $(VENV)/.native  ## unit tests with random examples, new ones each time (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile=fuzz tests
 
 bench: $(VENV)/.demo $(VENV)/.native  ## time the demo and the kernels, score the sunspots (minutes)
 	@$(BIN)/python benchmarks/demo.py 3

@@ -60,6 +60,9 @@ class Draft:
 
     def table(self) -> Any:
         """Make the table; a mixture that its library cannot hold is not an example."""
+        booleans = {isinstance(cell, bool) for cell in self.columns.get("ds", ())}
+        if len(booleans) > 1 and self.kind != "pandas":
+            return reject()  # the others make 1 of true among numbers
         maker = {"pandas": _in_pandas, "polars": _in_polars, "pyarrow": _in_pyarrow}[self.kind]
         try:
             return maker(self)

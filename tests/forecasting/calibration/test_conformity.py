@@ -114,4 +114,4 @@ def test_bent_scores_rise_with_the_value_and_lead_back(
         np.testing.assert_allclose(lo, max(u - c + c * c / (4 * a), 0.0), rtol=1e-6, atol=1e-6)
     else:
         assert lo == pytest.approx(0.0, abs=1e-6)
-    np.testing.assert_allclose(hi, u + c + c * c / (4 * a), rtol=1e-6)
+    np.testing.assert_allclose(hi, u + c + c * c / (4 * a), rtol=1e-6, atol=1e-12)

@@ -177,6 +177,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "no columns": (pa.table({}), "found no columns"),
     "no rows": (pl.DataFrame({"ds": [], "y": []}), "a table with rows, found none"),
     "text in y": (pa.table({"ds": [1, 2], "y": ["1.5", "abc"]}), "column 'y', found 'abc' in row 1"),
+    "true among y": (pd.DataFrame({"ds": [1, 2, 3], "y": [1.5, 2.0, True]}), "True in row 2"),
+    "true among ds": (pd.DataFrame({"ds": [1.0, 2.0, True], "y": [1.0, 2.0, 4.0]}), "True in row 2"),
     "mixed y": (pd.DataFrame({"ds": [1, 2, 3], "y": [1, "abc", 2]}), "'abc' in row 1"),
     "boolean y": (pa.table({"ds": [1, 2], "y": [True, False]}), "found bool"),
     "dates in y": (pa.table({"ds": [1, 2], "y": days(2)}), "found date32"),

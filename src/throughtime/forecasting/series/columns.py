@@ -98,11 +98,20 @@ def arrow(column: nw.Series[Any], row: RowName) -> pa.Array:
         raise _mixed(column, row) from None
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
-    if column.dtype == nw.Object and pa.types.is_temporal(array.type):
-        kinds = {_kind(cell) for cell in column.to_list() if not _is_empty(cell)}
-        if len(kinds) > 1:  # Arrow would cut times off days, and count numbers from 1970
-            raise _mixed(column, row)
+    if column.dtype == nw.Object and _mingled(column, array.type):
+        raise _mixed(column, row)
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _mingled(column: nw.Series[Any], kind: pa.DataType) -> bool:
+    """Say whether Arrow made one type of several that mean different things.
+
+    It would cut times off days, count numbers from 1970, and take true for 1.
+    """
+    if not (pa.types.is_temporal(kind) or is_number(kind)):
+        return False
+    kinds = {_kind(cell) for cell in column.to_list() if not _is_empty(cell)}
+    return len(kinds) > 1 and (pa.types.is_temporal(kind) or bool(kinds & {"bool", "bool_"}))
 
 
 def _mixed(column: nw.Series[Any], row: RowName) -> DataError:

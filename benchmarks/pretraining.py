@@ -57,7 +57,7 @@ def loss_of(net: PretrainedNet, y: Tensor, h: int, m: int) -> tuple[Tensor, Tens
         each = errors.abs().mean(dim=1) / math.sqrt(1 + h / (4 * m))
         return each[varies].clamp(max=LARGEST).mean()
 
-    return mean(net(reading) - r), mean(r)
+    return mean(net(reading.past, reading.ahead) - r), mean(r)
 
 
 def train(updates: int, seed: int) -> PretrainedNet:

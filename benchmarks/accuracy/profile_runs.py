@@ -43,20 +43,26 @@ PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::addm
 
 @dataclass(frozen=True)
 class Case:
-    """A table by its name, h, and what is not left open; of the run that finds updates, `pilot`."""
+    """A table by its name, h, and what is not left open.
+
+    Of the run that finds updates, `pilot`; of the one that teaches the pretrained net, `teaching`.
+    """
 
     title: str
     read: Callable[[Path], Any]
     h: int
     settings: Row = field(default_factory=dict)
     pilot: bool = False
+    teaching: bool = False
 
 
-def m4(group: str) -> Case:
+def m4(group: str, teaching: bool = False) -> Case:
     from m4_facts import GROUPS, read
 
     h = GROUPS[group].h
-    return Case(f"M4 {group}, h = {h}", lambda data: read(data, group, "train"), h)
+    words = ", teaching" if teaching else ""
+    title = f"M4 {group}, h = {h}{words}"
+    return Case(title, lambda data: read(data, group, "train"), h, teaching=teaching)
 
 
 def ett(name: str, h: int, **settings: Any) -> Case:
@@ -104,6 +110,7 @@ def segrnn(name: str, h: int) -> Case:
 
 CASES: dict[str, Callable[[], Case]] = {
     **{f"m4-{group}": partial(m4, group) for group in ("yearly", "weekly", "hourly")},
+    "m4-yearly-teaching": partial(m4, "yearly", True),
     **{f"{name}-{h}": partial(ett, name, h) for name in ("ETTh1", "ETTm1") for h in (96, 720)},
     **{
         f"{name}-{h}-segment": partial(segrnn, name, h)
@@ -180,11 +187,14 @@ def prepared(case: Case, data: Path, updates: int) -> Callable[[Any], None]:
     design = decide(given, panel, panel)
     every = max(1, design.training.max_updates // LOOKS)
     training = replace(design.training, max_updates=updates, patience=None)
-    design = replace(design, training=training)
+    taught = replace(design, taught=updates) if case.teaching else design
+    design = replace(design.alone, training=training)
 
     def train(observer: Any) -> None:
         if case.pilot:
             fitting.count_updates(panel, design, (observer,), "profile")
+        elif case.teaching:
+            fitting.taught_net(panel, taught, (observer,))
         else:
             fitting.fit(panel, design, updates, (observer, Watch(every=every)), "profile")
 
@@ -227,6 +237,7 @@ def parts_named() -> Iterator[None]:
     import torch
 
     from throughtime.forecasting.examples import importance, scaled
+    from throughtime.forecasting.pretrained import teaching
     from throughtime.kernels.compiled import Compiled
     from throughtime.nn import Ensemble, express
     from throughtime.training import adamw, clipping, parameters, run
@@ -236,6 +247,8 @@ def parts_named() -> Iterator[None]:
         (scaled.SpreadExamples, "__getitem__", "examples"),
         (importance.Weighed, "__getitem__", "examples"),
         (Kept, "__getitem__", "examples"),
+        (teaching, "read", "examples"),
+        (teaching.Lessons, "_drawn", "examples"),
         (Ensemble, "forward", "forward"),
         (Compiled, "forward", "recurrence"),  # which a look at the validation part calls by itself,
         (express, "_run", "recurrence"),  # as it does this

@@ -29,7 +29,7 @@ def fit_whole(
         backtest, planned = roll_origins(call, panel, n_windows, call.given.h, level, after=1)
         final = plan_all_anew(call, planned, panel)  # a longer past may tell more
     else:
-        final = plan_all(call, panel, panel)
+        final = plan_all(call, panel, panel).tried(stays=False)
     alone = not call.given.groups  # a part of several groups is no forecaster
     parts = [fit_everything(each, panel, planned, alone) for each, planned in final.of(call)]
     if parts[-1].history.reason != "interrupted":

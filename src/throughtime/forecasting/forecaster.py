@@ -93,7 +93,9 @@ class Forecaster:
 
     Where there is little to learn from, others stand beside the nets, in equal parts: autoregressions,
     exponential smoothing or, of a cycle about a level, its last seasons (`models/companions.py`), and
-    a net that learned from simulated series (`pretrained/`). `companions=False` leaves them out.
+    a net that learned from simulated series (`pretrained/`). Of many series that net alone does, taught
+    them where there are very many, unless the first rolling origin speaks against it
+    (`planning/trial.py`). `companions=False` leaves them out.
 
     Where there is much to learn from (`settings/effort.py`), long contexts are read by `segment`s
     beside a `linear_skip`, a number of linear maps (`architectures/at_once.py`); with very much, errors

@@ -24,7 +24,8 @@ from throughtime.forecasting.evaluation.baselines import LinearAutoregression, N
 from throughtime.forecasting.models.committee import Answers, Committee
 from throughtime.forecasting.models.weighing import weighed
 from throughtime.forecasting.planning.plan import Call
-from throughtime.forecasting.planning.plans import Plans, fit_all, plan_all
+from throughtime.forecasting.planning.plans import Plans, plan_all
+from throughtime.forecasting.planning.trial import tried
 from throughtime.forecasting.series.demands import windows_that_fit
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.given import Given
@@ -78,9 +79,11 @@ def roll_origins(
 
     def forecast(known: Panel, r: int) -> tuple[Floats, Floats | None]:
         """Forecast what is `known` of the judged series; all of them are learned from."""
+        nonlocal planned
         if not models or (refit and r % refit == 0):
             every = panel.cut(h + (R - 1 - r) * step_size)
-            models[:] = [fit_all(call, planned, every, f"back-test {r + 1}/{R}")]
+            planned, model = tried(call, planned, every, known, f"back-test {r + 1}/{R}")
+            models[:] = [model]
         if own_errors:  # of groups by equal parts (or medians): weights are not known yet
             spreads.append(Spread.of(models[0], known, design.scale))
         if isinstance(models[0], Committee):

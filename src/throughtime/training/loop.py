@@ -137,6 +137,15 @@ class Trainer:
         source = SequenceSource(self.model, (inputs, targets), validation, self.settings)
         return self._train(source, self._generator(), name, checkpoint)
 
+    def fit_lessons(
+        self, source: Source, name: str = "training", checkpoint: Keeper | None = None
+    ) -> History:
+        """Train on what a source of one's own makes of every update (`sources.Source`).
+
+        Ends and raises as `fit` does.
+        """
+        return self._train(source, self._generator(), name, checkpoint)
+
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed)
 

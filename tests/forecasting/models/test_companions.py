@@ -11,7 +11,7 @@ from throughtime.forecasting.examples.scaled import moments
 from throughtime.forecasting.models.companions import PRIOR, fit_linear, pretrained
 from throughtime.forecasting.models.linear import fit_linear_map
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
-from throughtime.forecasting.pretrained.net import LONGEST, WEIGHTS, forecast
+from throughtime.forecasting.pretrained.net import LONGEST, WEIGHTS, carried, forecast
 
 SCALES = ("identity", "sqrt")
 DESIGN = design(transforms=SCALES, context_length=6, residual="level", companions=True)
@@ -73,7 +73,7 @@ def test_the_pretrained_net_answers_each_row_on_each_scale_for_itself() -> None:
     gapped, late = noise(60, 0), noise(60, 1)
     gapped[20:23] = gapped[-1] = late[:15] = NAN
     known = panel(gapped, noise(40, 2), late)
-    made = pretrained(known, few, 5, WEIGHTS[-1])
+    made = pretrained(known, few, 5, carried(WEIGHTS[-1]))
     assert made.shape == (2, 3, 5)
     for r, y in enumerate([gapped, noise(40, 2), late[15:]]):
         filled = np.array([y[: t + 1][~np.isnan(y[: t + 1])][-1] for t in range(len(y))])
@@ -87,4 +87,4 @@ def test_a_row_without_a_new_value_is_forecast_by_its_mean() -> None:
     silent = np.concatenate([noise(20, 1), np.full(LONGEST, NAN)])
     known = panel(noise(40, 0), silent)
     mean = float(moments(known, TRANSFORMS["identity"])[0][1])
-    np.testing.assert_allclose(pretrained(known, few, 5, WEIGHTS[-1])[0, 1], mean)
+    np.testing.assert_allclose(pretrained(known, few, 5, carried(WEIGHTS[-1]))[0, 1], mean)

@@ -13,7 +13,7 @@ import pytest
 
 import throughtime as tt
 from throughtime.forecasting.models.companions import pretrained
-from throughtime.forecasting.pretrained.net import FARTHEST, LONGEST, WEIGHTS
+from throughtime.forecasting.pretrained.net import FARTHEST, LONGEST, WEIGHTS, carried
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,6 +50,7 @@ def test_it_stands_beside_the_nets_of_few_data(settings: dict[str, Any], stands:
     fitted = quick(**settings).fit(quarters(200))
     assert fitted.design.pretrained == (WEIGHTS[-1] if stands else None)
     assert ("a pretrained net" in fitted.beside_words) is stands
+    assert fitted.design.taught == 0
 
 
 def test_it_stands_beside_those_of_many_series_as_long_as_they_are_short() -> None:
@@ -64,7 +65,7 @@ def test_it_is_half_of_the_recurrent_part() -> None:
     fitted = quick(transform="sqrt").fit(quarters(series=2))
     recurrent = fitted.model.kinds(fitted.panel)["recurrent"]
     own, other = recurrent  # of one scale
-    said = pretrained(fitted.panel, fitted.design, 4, WEIGHTS[-1])[0]
+    said = pretrained(fitted.panel, fitted.design, 4, carried(WEIGHTS[-1]))[0]
     np.testing.assert_allclose(other, said)
     assert not np.allclose(own, other)
     parts = [np.mean(kind, axis=0) for kind in fitted.model.kinds(fitted.panel).values()]
@@ -80,10 +81,10 @@ def test_what_was_carried_on_forecasts_as_the_whole(tmp_path: Path) -> None:
     assert not fitted.design.smoothing
     fitted.update(table.slice(n, 50))
     fitted.save(tmp_path / "model")
-    carried = tt.load(tmp_path / "model")
-    assert carried.design.pretrained == WEIGHTS[-1]
-    carried.update(table.slice(n + 50))
-    said = carried.predict(level=[])
+    loaded = tt.load(tmp_path / "model")
+    assert loaded.design.pretrained == WEIGHTS[-1]
+    loaded.update(table.slice(n + 50))
+    said = loaded.predict(level=[])
     again = fitted.predict(table, level=[])
     np.testing.assert_allclose(said["LSTM"].to_numpy(), again["LSTM"].to_numpy(), rtol=1e-6)
 
@@ -104,3 +105,25 @@ def test_weights_that_are_not_carried_are_refused() -> None:
 )
 def test_what_stands_beside_the_nets_is_said(settings: dict[str, Any], words: str) -> None:
     assert quick(**settings).fit(quarters()).beside_words == words
+
+
+def test_it_is_half_beside_the_median_of_the_nets_too() -> None:
+    fitted = quick(members=tt.Members(3, combine="median")).fit(quarters(series=2))
+    panel = fitted.panel
+    own, other = np.split(fitted.model.kinds(panel)["recurrent"], 2)
+    assert len(other) == len(fitted.design.transforms) == 3
+    nets = fitted.model.nets
+    median = nets.points(nets.examples(panel).parts, 4)
+    assert len(median) == 1
+    np.testing.assert_allclose(own, np.repeat(median, 3, axis=0))
+
+
+def test_it_is_half_beside_fewer_nets_than_scales() -> None:
+    fitted = quick(members=2).fit(quarters(series=2))
+    panel = fitted.panel
+    own, other = np.split(fitted.model.kinds(panel)["recurrent"], 2)
+    assert len(other) == 3
+    nets = fitted.model.nets
+    points = nets.points(nets.examples(panel).parts, 4)
+    assert len(points) == 2
+    np.testing.assert_allclose(own.mean(axis=0), points.mean(axis=0))

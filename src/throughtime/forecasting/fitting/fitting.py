@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,9 @@ from throughtime.forecasting.fitting.preprogramming import preprogram
 from throughtime.forecasting.fitting.resuming import NOT_KEPT, Runs, whole
 from throughtime.forecasting.models.companions import Maps, fit_linear
 from throughtime.forecasting.models.model import Model
+from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
+from throughtime.forecasting.pretrained.net import HIDDEN_SIZE, PretrainedNet, carried
+from throughtime.forecasting.pretrained.teaching import TEACHING, teach
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.design import Design
 from throughtime.nn import Ensemble
@@ -43,6 +47,8 @@ def fit(
     `KeyboardInterrupt` breaks it off, unless a `partial` fit is as welcome, and updates were made.
     """
     training = replace(design.training, max_updates=updates, patience=None)
+    before = None if start is None else start.taught
+    taught = taught_net(panel, design, observers, runs, before)
     channels = design.channels(panel) if start is None else start.channels
     linear, network = fit_linear(panel, design), design.network(channels.sizes)
     examples = design.examples(panel, channels)
@@ -57,7 +63,32 @@ def fit(
         history = runs.train(trainer, kept(learned, len(design.transforms)), None, name)
         if not (partial and history.updates):
             whole(history)
-    return Model(design, linear, network.eval(), channels, explained), history
+    return Model(design, linear, network.eval(), channels, explained, taught), history
+
+
+def taught_net(
+    panel: Panel,
+    design: Design,
+    observers: Sequence[Observer],
+    runs: Runs = NOT_KEPT,
+    start: PretrainedNet | None = None,
+) -> PretrainedNet | None:
+    """Return the pretrained net, or that of a `start`, taught a panel; None where none is to be taught.
+
+    `KeyboardInterrupt` breaks it off.
+    """
+    if not design.pretrained or not design.taught:
+        return None
+    net = deepcopy(start or carried(design.pretrained))
+    scales = [TRANSFORMS[name] for name in design.transforms]
+    settings = replace(TEACHING, max_updates=design.taught, seed=design.training.seed)
+
+    def learn() -> None:
+        with threads((settings.batch_size or 1) * HIDDEN_SIZE):
+            whole(teach(net, panel, scales, design.h, design.season_length, settings, observers))
+
+    runs.prepare(net, learn)
+    return net
 
 
 def count_updates(

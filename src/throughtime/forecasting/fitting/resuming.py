@@ -1,8 +1,8 @@
 """A fit that was killed goes on where it stood, and ends as if it had never stopped.
 
 A fit is a chain of *runs* of training: the pilot, one at every rolling origin, the final one, each of
-them perhaps after an imitation. What lies between them follows from the data, the settings and
-the weights, and is made again; a run is not. Its file holds
+them perhaps after an imitation, or after the pretrained net was taught. What lies between them follows
+from the data, the settings and the weights, and is made again; a run is not. Its file holds
 
     of          whose fit it is: settings, a hash of the data, what was called
     on          what the same bits need beside the seed: releases, threads, kernels

@@ -36,7 +36,7 @@ from throughtime.forecasting.models.ridge import fit_ridge
 from throughtime.forecasting.models.smoothing import smoothed
 from throughtime.forecasting.preprocessing.scaling import carry_on
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
-from throughtime.forecasting.pretrained.net import LONGEST, forecast
+from throughtime.forecasting.pretrained.net import LONGEST, PretrainedNet, forecast
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.series.windows import Windows
 from throughtime.forecasting.settings.design import Design
@@ -46,6 +46,7 @@ Floats = npt.NDArray[np.float64]
 BY_SERIES = ("blend", "running")  # scalings beside which the maps keep to that of the series
 PRIOR = 100  # nu, values
 FAR = 100  # ranges of a series
+TOGETHER = 2**16  # steps that the pretrained net reads at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +140,7 @@ def smoothing(panel: Panel, design: Design, h: int) -> Floats:
 
 
 @np.errstate(over="ignore")  # as above
-def pretrained(panel: Panel, design: Design, h: int, weights: str) -> Floats:
+def pretrained(panel: Panel, design: Design, h: int, net: PretrainedNet) -> Floats:
     """Return the forecasts [K, rows, h] by the pretrained net; the mean where no value is new."""
     scales = [TRANSFORMS[name] for name in design.transforms]
     means = np.stack([moments(panel, f_k)[0] for f_k in scales])[..., None]
@@ -148,13 +149,15 @@ def pretrained(panel: Panel, design: Design, h: int, weights: str) -> Floats:
         y = panel.row(r)[-LONGEST:].astype(np.float64)
         of_length[len(y) - int(np.argmax(~np.isnan(y)))].append(r)
     made = np.empty((K, len(panel), h))
-    for T, rows in of_length.items():
-        y = np.stack([panel.row(r)[-T:] for r in rows]).astype(np.float64)
-        u = np.stack([f_k.forward(y) for f_k in scales])
-        unseen = np.isnan(u).all(axis=-1, keepdims=True)
-        whole = carry_on(torch.from_numpy(np.where(unseen, means[:, rows], u))).numpy()
-        said = forecast(whole.reshape(K * len(rows), T), h, design.season_length, weights)
-        made[:, rows] = said.reshape(K, len(rows), h)
+    for T, alike in of_length.items():
+        together = max(1, TOGETHER // (K * T))
+        for rows in (alike[i : i + together] for i in range(0, len(alike), together)):
+            y = np.stack([panel.row(r)[-T:] for r in rows]).astype(np.float64)
+            u = np.stack([f_k.forward(y) for f_k in scales])
+            unseen = np.isnan(u).all(axis=-1, keepdims=True)
+            whole = carry_on(torch.from_numpy(np.where(unseen, means[:, rows], u))).numpy()
+            said = forecast(whole.reshape(K * len(rows), T), h, design.season_length, net)
+            made[:, rows] = said.reshape(K, len(rows), h)
     for k, f_k in enumerate(scales):
         made[k] = f_k.inverse(made[k])
     return made

@@ -4,7 +4,7 @@ For each of the K scales f_k (as is, square root, logarithm; `preprocessing/tran
 
     linear_k      f_k^-1( location + size A_k (w - location) / size )       in closed form (`companions.py`)
     recurrent_k   f_k^-1( location + size (base(z) + V h_T + c) )           by training
-    pretrained_k  f_k^-1 of a net that learned from simulated series        as it is (`pretrained/`)
+    pretrained_k  f_k^-1 of a net that learned from simulated series        as it is, or taught (`pretrained/`)
     seasonal      the mean of the last two seasons                          for a cycle about a level
     smoothing_k   f_k^-1 of a level, a trend and seasons (`smoothing.py`)   for other short series
 
@@ -40,6 +40,7 @@ import torch
 from throughtime.diagnostics import LagProfile, lag_profile
 from throughtime.forecasting.models import companions
 from throughtime.forecasting.models.nets import PATHS, Nets
+from throughtime.forecasting.pretrained.net import PretrainedNet, carried
 from throughtime.forecasting.series.channels import Channels
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.design import Design
@@ -54,7 +55,8 @@ BLOCK = 2**10  # series that are forecast together
 class Model:
     """The linear maps A_k and the trained nets, with what they read beside the targets.
 
-    `explained` is the share of their teacher's variance that the nets explained before training.
+    `explained` is the share of their teacher's variance that the nets explained before training,
+    `taught` the pretrained net where it has learned from the panel.
     """
 
     design: Design
@@ -62,6 +64,7 @@ class Model:
     network: Ensemble
     channels: Channels
     explained: float | None = None
+    taught: PretrainedNet | None = None
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -123,9 +126,11 @@ class Model:
         points, quantiles = self.nets.distribution(parts, h, levels)
         made = {"recurrent": points}
         if design.pretrained:
-            made["recurrent"] = np.concatenate(
-                [points, companions.pretrained(panel, design, h, design.pretrained)]
-            )
+            net = self.taught or carried(design.pretrained)
+            others = companions.pretrained(panel, design, h, net)
+            alike = len(points) == len(others)  # not of a median, nor of fewer members than scales
+            own = points if alike else np.broadcast_to(points.mean(axis=0), others.shape)
+            made["recurrent"] = np.concatenate([own, others])
         if design.companions:
             made["linear"] = companions.linear(self.linear, panel, parts)[..., :h]
             if design.has_cycle:

@@ -71,12 +71,13 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     made["training"] = trained(effort, made["training"])
     for name in ("hidden_size", "members", "combine"):
         made[name] = getattr(effort, name) if made[name] is None else made[name]
+    free = made["architecture"] is None and made["companions"] is None and not made["preprogram"]
     made |= _architecture(made, effort)
+    reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
+    reads_more = reads_more or made["output"] in COUNTS
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
-        reads_more = panel.hist or panel.futr or made["architecture"] in DRAWS
-        reads_more = reads_more or made["output"] in COUNTS
         made["companions"] = effort.companions and not reads_more
-    made |= _others(made, effort, h)
+    made |= _others(made, effort, h, free and not reads_more)
     made |= _read_how(made, effort)
     made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
@@ -190,18 +191,22 @@ def _architecture(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     return {"architecture": architecture, "dropout": dropout}
 
 
-def _others(made: dict[str, Any], effort: Effort, h: int) -> dict[str, Any]:
-    """Return which others stand beside the nets of few data: smoothing, and the pretrained net.
+def _others(made: dict[str, Any], effort: Effort, h: int, may_be_tried: bool) -> dict[str, Any]:
+    """Return which others stand beside the nets: of few data smoothing, and the pretrained net.
 
-    Neither for a cycle about a level, which the nets of its own tell best.
+    Neither for a cycle about a level, which the nets of its own tell best. Of many series the
+    pretrained one, where it `may_be_tried`: a rolling origin has the last word (`trial.py`).
     """
     m = made["season_length"]
     few = made["companions"] and effort.companions and not effort.many
     alone, turns = made["scaling"] == "blend", made["residual"] == "level" and m > 1
     few = few and made["scaling"] != "running" and not (alone and turns)
+    tried = may_be_tried and effort.taught is not None and not made["companions"]
+    stands = (few or tried) and answers(h, m)
     return {
         "smoothing": few and alone and made["architecture"] != "es",
-        "pretrained": WEIGHTS[-1] if few and answers(h, m) else None,
+        "pretrained": WEIGHTS[-1] if stands else None,
+        "taught": (effort.taught or 0) if stands and tried else 0,
     }
 
 

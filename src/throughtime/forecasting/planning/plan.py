@@ -53,13 +53,21 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How nets are to be fitted, with how many updates, the findings acted on, what was tried."""
+    """How nets are to be fitted, with how many updates, the findings acted on, what was tried.
+
+    `stays` says of a pretrained net on trial that it has been borne out.
+    """
 
     design: Design
     updates: int
     pilot: History
     treatment: tuple[Finding, ...] = ()
     choice: Choice | None = None
+    stays: bool = False
+
+    def tried(self, stays: bool) -> Plan:
+        """Return the plan after the trial of a pretrained net."""
+        return replace(self, stays=stays, design=self.design if stays else self.design.alone)
 
     @property
     def stops_early(self) -> bool:
@@ -83,10 +91,16 @@ def draft(call: Call, known: Panel, whole: Panel, choice: Choice | None) -> Plan
     """
     given, start = call.given, call.start
     if start is not None:
-        return Plan(start.model.design, max(1, len(start.history.updates)), start.pilot)
+        n = max(1, len(start.history.updates))
+        return Plan(start.model.design, n, start.pilot, stays=True)
     if choice is not None:
         given = given.answering_by(choice.architecture)
     design = decide(given, known, whole)
+    crowded = (
+        call.budget.seconds is not None or call.of
+    )  # no time for a trial; one group of several
+    if crowded:
+        design = design.alone
     treatment: tuple[Finding, ...] = ()
     if given.cure == "auto":
         longest = longest_context(known, given.h)
@@ -102,6 +116,8 @@ def redraft(call: Call, plan: Plan, panel: Panel) -> Plan:
     if plan.choice is not None:
         given = given.answering_by(plan.choice.architecture)
     design = decide(given, panel, panel)
+    if not plan.stays:
+        design = design.alone
     if call.budget.seconds is not None:
         design = shortened(design, plan.design.training.max_updates)
     return replace(plan, design=design)

@@ -50,6 +50,21 @@ class Plans:
         """The choice of an architecture, made for the first group, which all have."""
         return self.groups[0].choice
 
+    @property
+    def on_trial(self) -> bool:
+        """Say whether a rolling origin is to bear out the pretrained net of the only group."""
+        return self.groups[0].design.on_trial and not self.groups[0].stays
+
+    @property
+    def untaught(self) -> Plans:
+        """The plans of a trial, in which the pretrained net is as it was carried."""
+        first = self.groups[0]
+        return replace(self, groups=(replace(first, design=replace(first.design, taught=0)),))
+
+    def tried(self, stays: bool) -> Plans:
+        """Return the plans after a trial, or with nothing on trial where there was none."""
+        return self if not self.on_trial else replace(self, groups=(self.groups[0].tried(stays),))
+
     def of(self, call: Call) -> Iterator[tuple[Call, Plan]]:
         """Go over the groups: their calls and their plans."""
         return zip(call.groups, self.groups, strict=True)

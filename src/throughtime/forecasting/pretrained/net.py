@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from throughtime._archive import Format, Snapshot
 from throughtime._archive import read as read_archive
-from throughtime.forecasting.pretrained.reading import ASKED, READ, Reading, read
+from throughtime.forecasting.pretrained.reading import ASKED, READ, read
 from throughtime.nn import LSTM
 
 Floats = npt.NDArray[np.float64]
@@ -48,12 +49,12 @@ class PretrainedNet(nn.Module):
         nn.init.zeros_(self.says.weight)  # so that it begins with the last season
         nn.init.zeros_(self.says.bias)
 
-    def forward(self, reading: Reading) -> Tensor:
-        """Return o [B, h]."""
-        e, _ = self.reads(reading.past)
+    def forward(self, past: Tensor, ahead: Tensor) -> Tensor:
+        """Return o [B, h] of `past` [B, T, READ] and `ahead` [B, h, ASKED]."""
+        e, _ = self.reads(past)
         f, state = self.sums_up(e)
-        c = (e[:, -1:] + f[:, -1:]).expand(-1, reading.ahead.shape[1], -1)
-        q, _ = self.answers(torch.cat([reading.ahead, c], dim=-1), state)
+        c = (e[:, -1:] + f[:, -1:]).expand(-1, ahead.shape[1], -1)
+        q, _ = self.answers(torch.cat([ahead, c], dim=-1), state)
         o: Tensor = self.says(nn.functional.silu(self.joins(torch.cat([q, c], dim=-1))))
         return o.squeeze(-1)
 
@@ -63,8 +64,8 @@ def answers(h: int, season_length: int) -> bool:
     return h <= FARTHEST and season_length <= FARTHEST
 
 
-def forecast(u: Floats, h: int, season_length: int = 1, weights: str = WEIGHTS[-1]) -> Floats:
-    """Return the forecasts [B, h] of windows u [B, T] without gaps, with weights that are carried.
+def forecast(u: Floats, h: int, season_length: int = 1, net: PretrainedNet | None = None) -> Floats:
+    """Return the forecasts [B, h] of windows u [B, T] without gaps, by default as it was carried.
 
     >>> forecast(np.tile([[1.0, 4.0, 2.0]], 8), 4, season_length=3).round(1)
     array([[1., 4., 2., 1.]])
@@ -74,7 +75,7 @@ def forecast(u: Floats, h: int, season_length: int = 1, weights: str = WEIGHTS[-
         return np.repeat(u[:, -1:], h, axis=1)
     reading = read(torch.tensor(u), h, season_length)
     with torch.no_grad():
-        o = carried(weights)(reading).double()
+        o = (net or carried(WEIGHTS[-1]))(reading.past, reading.ahead).double()
     return np.asarray((reading.base + reading.unit * o).numpy())
 
 
@@ -83,7 +84,12 @@ def carried(weights: str) -> PretrainedNet:
     """Return the net with weights that lie beside this file."""
     name = f"{weights}.safetensors"
     with as_file(files("throughtime.forecasting.pretrained") / name) as path:
-        snapshot = read_archive(path, FORMAT)
+        return read_net(path)
+
+
+def read_net(path: Path) -> PretrainedNet:
+    """Return the net of a file that `snapshot` was written to."""
+    snapshot = read_archive(path, FORMAT)
     net = PretrainedNet().eval().requires_grad_(False)
     with FORMAT.unpacking(path):
         net.load_state_dict({name: t.float() for name, t in snapshot.tensors.items()})

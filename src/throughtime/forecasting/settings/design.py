@@ -68,6 +68,7 @@ class Design:
     companions: bool = True
     smoothing: bool = False
     pretrained: str | None = None
+    taught: int = 0  # updates by which the pretrained net learns from the panel
     scaling: str = "blend"
     difference: Difference | None = None
     weighting: str = "window"
@@ -99,6 +100,7 @@ class Design:
         one_of("weighting", self.weighting, WEIGHTINGS)
         one_of("combine", self.combine, ("mean", "median"))
         one_of("pretrained", self.pretrained, (None, *WEIGHTS))
+        positive_int("taught", self.taught, at_least=0)
         if self.weighting != "window" and not (self.architecture in AT_ONCE and self.in_units):
             raise SettingError(
                 "weighting='window' for all but architecture='direct', 'es' or 'segment' with "
@@ -315,13 +317,24 @@ class Design:
     def beside_words(self) -> str:
         """What stands beside the nets in equal parts, or is a part of theirs; empty where nothing does."""
         said = {
-            "a pretrained net": self.pretrained is not None,
+            "a pretrained net": self.pretrained is not None and not self.taught,
+            "a pretrained net that was taught the series": self.taught > 0,
             "linear autoregression": self.companions,
             "the last two seasons": self.companions and self.has_cycle,
             "exponential smoothing": self.smoothing,
         }
         names = [name for name, stands in said.items() if stands]
         return joined(names) if names else ""
+
+    @property
+    def on_trial(self) -> bool:
+        """Say whether a pretrained net stands beside the nets where rolling origins have to bear it out."""
+        return self.pretrained is not None and not self.companions
+
+    @property
+    def alone(self) -> Design:
+        """The design without a pretrained net that would be on trial."""
+        return replace(self, pretrained=None, taught=0) if self.on_trial else self
 
     @property
     def has_cycle(self) -> bool:

@@ -10,7 +10,9 @@ state weighs (`linear_skip`, `architectures/at_once.py`), differences of a seaso
 2018) and an average of the weights that is long. There a long context is read by segments. Most, 5,000
 and more, bear larger nets still, more updates and a context of eight horizons, in at most eight
 segments, the median of the nets in place of their mean, and errors that count as they will be judged
-(`examples/importance.py`); ten times as many twice the updates, each of twice the windows.
+(`examples/importance.py`); ten times as many twice the updates, each of twice the windows. Beside them
+stands the pretrained net, if the first rolling origin bears it out (`planning/trial.py`), taught what
+there is to learn where that is most (`pretrained/teaching.py`).
 
 Of long series, many of these of at most 64 series, it depends on how well they can be told. Where a
 linear map of the context leaves less than half of the error of its naive base
@@ -29,6 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from throughtime.forecasting.architectures.segment import MOST_SERIES
+from throughtime.forecasting.pretrained.teaching import TEACHING
 from throughtime.forecasting.series.panel import Panel
 from throughtime.training import Clip, TrainingSettings
 
@@ -64,6 +67,7 @@ class Effort:
 
     `many` says that there is much to learn from, `long` that a few long series tell it. A look-back
     that is chosen has at most `segments`, and `horizons` where that is not None.
+    `taught` are the updates by which the pretrained net learns from many series; None: it is not tried.
     """
 
     hidden_size: int
@@ -80,10 +84,11 @@ class Effort:
     differences: bool = False
     horizons: int | None = None
     segments: int = 8
+    taught: int | None = None
 
 
 FEW = Effort(32, 6, TRAINING, companions=True)
-MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=4, differences=True, segments=28)
+MANY = Effort(64, 3, ONE_CYCLE, many=True, linear_skip=4, differences=True, segments=28, taught=0)
 MOST = Effort(
     128,
     3,
@@ -94,6 +99,7 @@ MOST = Effort(
     weighting="owa",
     differences=True,
     horizons=8,
+    taught=TEACHING.max_updates,
 )
 VAST = replace(MOST, training=replace(ONE_CYCLE, max_updates=4000, batch_size=256))
 LONG = replace(
@@ -104,6 +110,7 @@ LONG = replace(
     combine="mean",
     differences=False,
     segments=MANY.segments,
+    taught=None,
 )
 NOISY = replace(LONG, architecture="segment", dropout=0.5, linear_skip=0)
 

@@ -17,6 +17,7 @@ from throughtime._checks import one_of
 from throughtime.forecasting.models.committee import Answers, Committee
 from throughtime.forecasting.models.companions import Maps
 from throughtime.forecasting.models.model import Model
+from throughtime.forecasting.pretrained.net import PretrainedNet
 from throughtime.forecasting.series.channels import Channels
 from throughtime.forecasting.settings.design import Design
 from throughtime.forecasting.settings.members import COMBINE
@@ -40,6 +41,8 @@ def pack_model(model: Answers) -> Snapshot:
     part.facts["explained"] = model.explained
     part.include("network", Snapshot(model.network.state_dict()))
     part.include("channels", _pack_channels(model.channels))
+    if model.taught is not None:
+        part.include("taught", Snapshot(model.taught.state_dict()))
     return part
 
 
@@ -88,7 +91,21 @@ def _unpack_one(part: Snapshot) -> Model:
     network.load_state_dict(weights)
     explained = part.facts.get("explained")
     need(explained is None or isinstance(explained, (int, float)), "explained")
-    return Model(design, linear, network.eval(), channels, explained)
+    return Model(design, linear, network.eval(), channels, explained, _unpack_taught(part, design))
+
+
+def _unpack_taught(part: Snapshot, design: Design) -> PretrainedNet | None:
+    weights = part.part("taught").tensors
+    need(bool(weights) == bool(design.pretrained and design.taught), "a net that was taught")
+    if not weights:
+        return None
+    net = PretrainedNet().eval().requires_grad_(False)
+    shapes = {name: w.shape for name, w in net.state_dict().items()}
+    need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the taught net")
+    finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
+    need(finite, "weights of the taught net")
+    net.load_state_dict(weights)
+    return net
 
 
 def _unpack_own(

@@ -7,4 +7,5 @@ doctor          a cure, by what gradients reach
 budget          how many updates a number of seconds has room for
 plan            what was decided, and the number of updates
 plans           one for each group of members
+trial           whether the pretrained net stays, by the first rolling origin
 """

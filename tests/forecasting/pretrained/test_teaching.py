@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from throughtime.forecasting import read_frame
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
 from throughtime.forecasting.pretrained.net import (
+    LEAST,
     LONGEST,
     WEIGHTS,
     PretrainedNet,
@@ -43,9 +44,10 @@ def numbered(*lengths: int) -> Panel:
 @given(st.lists(st.integers(2, 260), min_size=1, max_size=4), st.integers(1, 30), st.integers(1, 9))
 def test_windows_come_from_anywhere_in_the_series(lengths: list[int], h: int, m: int) -> None:
     lessons = Lessons(PretrainedNet(4), numbered(*lengths), SCALES[:1], h, m, QUICK)
-    longest = min(LONGEST, max(lengths) - h)
-    assert lessons.longest == longest
-    if longest < 1:
+    longest, room = lessons.longest, [n - h for n in lengths if n - h >= LEAST]
+    assert longest <= min(LONGEST, max(room, default=0))
+    assert longest >= min(LONGEST, min(room, default=0))
+    if not room:
         return
     g = np.random.default_rng(0)
     for _ in range(5):
@@ -100,6 +102,12 @@ def test_what_does_not_vary_or_begins_with_a_gap_does_not_count() -> None:
         )
         counted += int((constant | gap).sum())
     assert counted > 20
+
+
+def test_the_longest_tenth_does_not_say_how_much_is_read() -> None:
+    lessons = Lessons(PretrainedNet(4), numbered(*[30] * 19, 200), SCALES[:1], 6, 1, QUICK)
+    assert lessons.longest == 24
+    assert Lessons(PretrainedNet(4), numbered(150, 250), SCALES[:1], 6, 1, QUICK).longest == LONGEST
 
 
 def test_a_leap_counts_as_no_more_than_so_many_units() -> None:

@@ -1,10 +1,11 @@
 """Teaching the pretrained net a panel: it goes on from what it has learned of simulated series.
 
-    T ~ log-uniform on [max(8, 2 m), 200],  u = f_k(y_{p-T} ... y_{p+h-1})    for any origin p of any series
+    T ~ log-uniform on [max(8, 2 m), L],    u = f_k(y_{p-T} ... y_{p+h-1})    for any origin p of any series
     loss = mean over steps of |o - (u_ahead - base) / unit|
 
 in the units of `reading.py`, on the scales f_1 ... f_K by turns; all windows of an update have one
-length. So one net learns to read the short past of a young series and the long one of an old series,
+length. L is what nine rows in ten have at most, up to 200: the few that are longer would take half of
+the time. So one net learns to read the short past of a young series and the long one of an old series,
 and what it knew keeps it from learning by heart (Howard and Ruder 2018, "Universal language model
 fine-tuning").
 
@@ -31,6 +32,7 @@ from throughtime.training.sources import Lesson
 Floats = npt.NDArray[np.float64]
 
 SHORTEST = 8  # values that are read, two seasons where these are more
+USUAL = 0.9  # of the rows, whose length is none that few have
 LARGEST = 20.0  # units that a target counts as off, at most
 TEACHING = TrainingSettings(
     max_updates=600,
@@ -67,8 +69,10 @@ class Lessons:
 
     @property
     def longest(self) -> int:
-        """The most values that there are to read before h more."""
-        return min(LONGEST, int(self.lengths.max()) - self.h)
+        """The most values that are read: what nine rows in ten have at most before h more."""
+        room = self.lengths - self.h
+        room = room[room >= LEAST]
+        return min(LONGEST, int(np.quantile(room, USUAL))) if len(room) else 0
 
     def snapshot(self) -> Snapshot:
         """Return where the lessons stand: nowhere but at their update."""

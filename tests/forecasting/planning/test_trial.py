@@ -11,7 +11,7 @@ import pytest
 
 import throughtime as tt
 from throughtime.forecasting.models.companions import pretrained
-from throughtime.forecasting.planning import trial
+from throughtime.forecasting.planning import deciding, trial
 from throughtime.forecasting.pretrained.net import WEIGHTS, carried
 from throughtime.forecasting.settings import effort
 from throughtime.training import TrainingSettings
@@ -86,6 +86,15 @@ def test_there_is_no_trial(settings: dict[str, Any], monkeypatch) -> None:
     made = fitted(None, monkeypatch, **settings)
     assert made.design.pretrained is None
     assert made.beside_words in ("", "linear autoregression")
+
+
+@pytest.mark.parametrize(("most", "held"), [(70 * 34, True), (70 * 34 - 1, False)])
+def test_a_panel_that_takes_too_long_to_read_has_none(most, held, monkeypatch) -> None:
+    monkeypatch.setattr(deciding, "MOST_READ", most)  # of what is known at the first origin
+    asked = []
+    monkeypatch.setattr(trial, "gap", lambda model, known: asked.append(known) or 0.1)
+    fitted(None, monkeypatch)
+    assert bool(asked) is held
 
 
 def _counts() -> pa.Table:

@@ -21,7 +21,7 @@ from throughtime.forecasting.examples.scaled import choose_residual
 from throughtime.forecasting.planning.scale_choice import CANDIDATES, LEAST_SERIES, OF_LONG, choose
 from throughtime.forecasting.preprocessing.residuals import RESIDUALS
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS, choose_transforms
-from throughtime.forecasting.pretrained.net import WEIGHTS, answers
+from throughtime.forecasting.pretrained.net import LONGEST, WEIGHTS, answers
 from throughtime.forecasting.series.calendar import checked_calendar
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.series.seasons import panel_season_length
@@ -38,6 +38,7 @@ from throughtime.forecasting.settings.given import Given
 from throughtime.training.outputs import COUNTS
 
 LONGEST_CONTEXT = 512
+MOST_READ = 2**22  # steps, above which the pretrained net would take longer than all else
 
 
 def decide(given: Given, panel: Panel, whole: Panel) -> Design:
@@ -77,7 +78,8 @@ def decide(given: Given, panel: Panel, whole: Panel) -> Design:
     reads_more = reads_more or made["output"] in COUNTS
     if made["companions"] is None:  # which know nothing of covariates, and no other horizon
         made["companions"] = effort.companions and not reads_more
-    made |= _others(made, effort, h, free and not reads_more)
+    may_be_tried = free and not reads_more and _steps_read(panel) <= MOST_READ
+    made |= _others(made, effort, h, may_be_tried)
     made |= _read_how(made, effort)
     made["lags"] = _lags(made, longest_context(panel, h))
     return Design(h=h, **made)
@@ -189,6 +191,11 @@ def _architecture(made: dict[str, Any], effort: Effort) -> dict[str, Any]:
     if dropout is None:
         dropout = effort.dropout if architecture == effort.architecture == "segment" else 0.0
     return {"architecture": architecture, "dropout": dropout}
+
+
+def _steps_read(panel: Panel) -> int:
+    """Return how many steps the pretrained net would read of the newest windows."""
+    return len(panel.targets) * int(panel.lengths.clip(max=LONGEST).sum())
 
 
 def _others(made: dict[str, Any], effort: Effort, h: int, may_be_tried: bool) -> dict[str, Any]:

@@ -26,7 +26,11 @@ def walks(S: int = 70, n: int = 40) -> pa.Table:
 
 
 def fitted(
-    stays: bool | None, monkeypatch: pytest.MonkeyPatch, updates: int = 5, **settings: Any
+    stays: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
+    updates: int = 5,
+    table: pa.Table | None = None,
+    **settings: Any,
 ) -> tt.Forecaster:
     """Fit with the outcome of the trial as told; None asks the rows."""
     if stays is not None:
@@ -34,7 +38,7 @@ def fitted(
     monkeypatch.setattr(effort, "MANY", replace(effort.MANY, taught=updates))
     made = {"h": 3, "season_length": 1, "n_windows": 2, "members": 1, "hidden_size": 8}
     training = TrainingSettings(max_updates=3)
-    return tt.Forecaster(**{**made, "training": training, **settings}).fit(walks())
+    return tt.Forecaster(**{**made, "training": training, **settings}).fit(table or walks())
 
 
 def test_it_stays_and_is_taught_where_the_first_origin_bears_it_out(monkeypatch, tmp_path) -> None:
@@ -81,9 +85,9 @@ def test_it_goes_where_it_does_not(monkeypatch) -> None:
 )
 def test_there_is_no_trial(settings: dict[str, Any], monkeypatch) -> None:
     monkeypatch.setattr(trial, "gap", lambda model, known: pytest.fail("a trial"))
-    if settings.get("output"):
-        monkeypatch.setitem(globals(), "walks", lambda: _counts())
-    made = fitted(None, monkeypatch, **settings)
+    y = walks()["y"].to_numpy()
+    counts = walks().set_column(2, "y", pa.array(np.round(np.abs(y))))
+    made = fitted(None, monkeypatch, table=counts, **settings)
     assert made.design.pretrained is None
     assert made.beside_words in ("", "linear autoregression")
 
@@ -95,15 +99,6 @@ def test_a_panel_that_takes_too_long_to_read_has_none(most, held, monkeypatch) -
     monkeypatch.setattr(trial, "gap", lambda model, known: asked.append(known) or 0.1)
     fitted(None, monkeypatch)
     assert bool(asked) is held
-
-
-def _counts() -> pa.Table:
-    table = WALKS()
-    y = np.round(np.abs(table["y"].to_numpy()))
-    return table.set_column(2, "y", pa.array(y))
-
-
-WALKS = walks
 
 
 def test_the_gap_is_that_of_the_rows_on_average(monkeypatch) -> None:

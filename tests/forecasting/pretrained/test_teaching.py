@@ -128,11 +128,11 @@ def test_it_learns_what_the_panel_tells_and_repeats_itself() -> None:
     known, others = table(*zigzag(40, 60, 0)), np.array(zigzag(50, 46, 1))
     net = deepcopy(carried(WEIGHTS[-1]))
     settings = replace(QUICK, max_updates=100, learning_rate=1e-2)
-    history = teach(net, known, SCALES[:1], 6, 1, settings)
+    history = teach(Lessons(net, known, SCALES[:1], 6, 1, settings))
     assert len(history.updates) == 100
     assert not any(p.requires_grad for p in net.parameters())
     again = deepcopy(carried(WEIGHTS[-1]))
-    teach(again, known, SCALES[:1], 6, 1, settings)
+    teach(Lessons(again, known, SCALES[:1], 6, 1, settings))
     u, y = others[:, :40], others[:, 40:]
     before, after = (np.abs(forecast(u, 6, 1, n) - y).mean() for n in (None, net))
     assert after < 0.7 * before
@@ -142,7 +142,7 @@ def test_it_learns_what_the_panel_tells_and_repeats_itself() -> None:
 @pytest.mark.parametrize("n", [2, 8, 9])
 def test_series_that_are_too_short_teach_nothing(n: int) -> None:
     net = deepcopy(carried(WEIGHTS[-1]))
-    history = teach(net, numbered(n, n), SCALES, 6, 1, QUICK)
+    history = teach(Lessons(net, numbered(n, n), SCALES, 6, 1, QUICK))
     assert not history.updates
     assert all(
         torch.equal(p, q)

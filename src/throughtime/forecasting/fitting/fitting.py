@@ -17,7 +17,7 @@ from throughtime.forecasting.models.companions import Maps, fit_linear
 from throughtime.forecasting.models.model import Model
 from throughtime.forecasting.preprocessing.transforms import TRANSFORMS
 from throughtime.forecasting.pretrained.net import HIDDEN_SIZE, PretrainedNet, carried
-from throughtime.forecasting.pretrained.teaching import TEACHING, teach
+from throughtime.forecasting.pretrained.teaching import TEACHING, Lessons, teach
 from throughtime.forecasting.series.panel import Panel
 from throughtime.forecasting.settings.design import Design
 from throughtime.nn import Ensemble
@@ -82,10 +82,11 @@ def taught_net(
     net = deepcopy(start or carried(design.pretrained))
     scales = [TRANSFORMS[name] for name in design.transforms]
     settings = replace(TEACHING, max_updates=design.taught, seed=design.training.seed)
+    lessons = Lessons(net, panel, scales, design.h, design.season_length, settings)
 
     def learn() -> None:
         with threads((settings.batch_size or 1) * HIDDEN_SIZE):
-            whole(teach(net, panel, scales, design.h, design.season_length, settings, observers))
+            whole(teach(lessons, observers))
 
     runs.prepare(net, learn)
     return net

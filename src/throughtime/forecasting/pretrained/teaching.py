@@ -94,9 +94,8 @@ class Lessons:
         reading = read(past, self.h, self.m)
         r = ((ahead - reading.base) / reading.unit).clamp(-LARGEST, LARGEST)
         varies = past.std(dim=1, correction=0) > 1e-6 * (1 + past.abs().mean(dim=1))
-        r[~varies] = (
-            torch.nan
-        )  # not observed, so that it does not count; nor what begins with a gap
+        # not observed, so that it does not count; nor does what begins with a gap
+        r[~varies] = torch.nan
         inputs = reading.past, reading.ahead
         return Lesson(inputs, self.net(*inputs)[..., None], r.float())
 
@@ -112,24 +111,15 @@ class Lessons:
         return f.forward(y)
 
 
-def teach(
-    net: PretrainedNet,
-    panel: Panel,
-    transforms: Sequence[Transform],
-    h: int,
-    season_length: int,
-    settings: TrainingSettings = TEACHING,
-    observers: Sequence[Observer] = (),
-) -> History:
-    """Let the net learn from a panel, and return what happened.
+def teach(lessons: Lessons, observers: Sequence[Observer] = ()) -> History:
+    """Let the net of these lessons learn from their panel, and return what happened.
 
     It stays as it was where no series has 4 values to read before h more. Raises what `Trainer` raises.
     """
-    lessons = Lessons(net, panel, transforms, h, season_length, settings)
     if lessons.longest < LEAST:
         return History(reason="no series is long enough")
-    net.requires_grad_(True)
-    trainer = Trainer(net, losses.mae, settings, observers)
+    net = lessons.net.requires_grad_(True)
+    trainer = Trainer(net, losses.mae, lessons.settings, observers)
     history = trainer.fit_lessons(lessons, "teaching the pretrained net")
     net.requires_grad_(False)
     return history

@@ -83,12 +83,9 @@ def _unpack_one(part: Snapshot) -> Model:
     # before a net is made whose size nothing in the file bears out
     least = design.members * design.num_layers * design.hidden_size**2
     need(sum(w.numel() for w in weights.values()) >= least, "the number of weights")
-    finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
-    need(finite and bool(np.isfinite(shared).all()), "weights")
+    need(bool(np.isfinite(shared).all()), "weights")
     network = design.network(channels.sizes)
-    shapes = {name: w.shape for name, w in network.state_dict().items()}
-    need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
-    network.load_state_dict(weights)
+    _load(network, weights)
     explained = part.facts.get("explained")
     need(explained is None or isinstance(explained, (int, float)), "explained")
     return Model(design, linear, network.eval(), channels, explained, _unpack_taught(part, design))
@@ -100,12 +97,17 @@ def _unpack_taught(part: Snapshot, design: Design) -> PretrainedNet | None:
     if not weights:
         return None
     net = PretrainedNet().eval().requires_grad_(False)
-    shapes = {name: w.shape for name, w in net.state_dict().items()}
-    need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the taught net")
-    finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
-    need(finite, "weights of the taught net")
-    net.load_state_dict(weights)
+    _load(net, weights)
     return net
+
+
+def _load(net: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Give a net its weights; `ValueError` for others."""
+    finite = all(w.is_floating_point() and w.isfinite().all() for w in weights.values())
+    need(finite, "weights")
+    shapes = {name: w.shape for name, w in net.state_dict().items()}
+    need({name: w.shape for name, w in weights.items()} == shapes, "the shapes of the weights")
+    net.load_state_dict(weights)
 
 
 def _unpack_own(
